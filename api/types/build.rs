@@ -1,0 +1,44 @@
+//! Compiles our .proto files to Rust (no `protoc` is needed): prost's types, and beside them what Mesos' JSON
+//! needs, which is a writer for each message and tables of their fields for the one reader.
+
+#[path = "build/names.rs"]
+mod names;
+#[path = "build/tables.rs"]
+mod tables;
+#[path = "build/writers.rs"]
+mod writers;
+
+use std::{error::Error, fs, path::PathBuf};
+
+const ROOT: &str = "proto";
+const FILES: &[&str] = &[
+    "mesos/v1/mesos.proto",
+    "mesos/v1/scheduler/scheduler.proto",
+    "mesos/v1/executor/executor.proto",
+    "mesos/v1/agent/agent.proto",
+    "mesos/v1/master/master.proto",
+    "mesos/v1/maintenance/maintenance.proto",
+    "mesos/v1/allocator/allocator.proto",
+    "mesos/v1/quota/quota.proto",
+    "mesos/v1/resource_provider/resource_provider.proto",
+    "mezzo/link.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed={ROOT}");
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
+    let descriptors = protox::compile(FILES, [ROOT])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let messages = names::messages(&descriptors);
+    fs::write(out.join("tables.rs"), tables::generate(&descriptors, &messages))?;
+    fs::write(out.join("writers.rs"), writers::generate(&descriptors, &messages))?;
+    prost_build::Config::new()
+        .btree_map(["."]) // stable output: the same message always gives the same bytes
+        .bytes(["."])
+        .compile_well_known_types() // so that they know our JSON too
+        .include_file("all.rs")
+        .out_dir(&out)
+        .compile_fds(descriptors)?;
+    Ok(())
+}
