@@ -1,0 +1,9 @@
+//! What both servers share: flags as Mesos spells them, Mesos' HTTP manners, log lines that make nobody wait.
+//!
+//! Nothing here knows whether it serves a master or an agent: what differs between them is a parameter.
+#![forbid(unsafe_code)]
+
+pub mod build;
+pub mod flags;
+pub mod http;
+pub mod logs;

@@ -1,0 +1,170 @@
+//! Log lines to stderr from a thread of their own: whoever logs, the core above all, must not wait for a terminal or for a
+//! pipe that nobody reads.
+
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::flags::LoggingLevel;
+
+/// Lines that may wait; more are lost, and counted.
+const WAITING: usize = 4096;
+/// How long the last lines may take.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+enum Item {
+    Line(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+/// Takes lines.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    queue: SyncSender<Item>,
+    lost: Arc<AtomicU64>,
+}
+
+/// One line on its way.
+#[derive(Debug)]
+pub struct Line {
+    text: Vec<u8>,
+    logs: Logs,
+}
+
+impl Logs {
+    /// Starts logging what is of this level or above; nothing if it is to be quiet, or a larger program logs already.
+    ///
+    /// # Errors
+    /// If the thread does not start.
+    pub fn start(level: LoggingLevel, quiet: bool) -> io::Result<Option<Self>> {
+        if quiet {
+            return Ok(None);
+        }
+        let level = match level {
+            LoggingLevel::Debug => tracing::Level::DEBUG,
+            LoggingLevel::Info => tracing::Level::INFO,
+            LoggingLevel::Warning => tracing::Level::WARN,
+            LoggingLevel::Error => tracing::Level::ERROR,
+        };
+        let logs = Self::to(io::stderr())?;
+        let ansi = io::IsTerminal::is_terminal(&io::stderr());
+        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(logs.clone()).with_ansi(ansi);
+        Ok(subscriber.with_target(false).try_init().is_ok().then_some(logs))
+    }
+
+    fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, items) = sync_channel(WAITING);
+        let lost = Arc::new(AtomicU64::new(0));
+        let logs = Self { queue, lost: Arc::clone(&lost) };
+        thread::Builder::new().name("log".into()).stack_size(128 * 1024).spawn(move || write(out, &items, &lost))?;
+        Ok(logs)
+    }
+
+    /// Waits until what was logged is written, for a moment at most.
+    pub fn flush(&self) {
+        let (done, written) = sync_channel(1);
+        if self.queue.try_send(Item::Flush(done)).is_ok() {
+            let _ = written.recv_timeout(LAST_LINES);
+        }
+    }
+}
+
+fn write(mut out: impl Write, items: &Receiver<Item>, lost: &AtomicU64) {
+    while let Ok(item) = items.recv() {
+        // There is nobody to tell that the log cannot be written.
+        let _ = match item {
+            Item::Line(line) => out.write_all(&line),
+            Item::Flush(done) => out.flush().map(|()| drop(done)),
+        };
+        let count = lost.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            let _ = writeln!(out, "({count} lines of the log were lost: its reader was too slow)");
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for Logs {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { text: Vec::with_capacity(160), logs: self.clone() }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let line = Item::Line(std::mem::take(&mut self.text));
+        if self.logs.queue.try_send(line).is_err() {
+            self.logs.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Condvar, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Gate(Arc<(Mutex<Written>, Condvar)>);
+
+    #[derive(Default)]
+    struct Written {
+        open: bool,
+        text: Vec<u8>,
+    }
+
+    impl Write for Gate {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            let (state, opened) = &*self.0;
+            let mut state = opened.wait_while(state.lock().unwrap(), |state| !state.open).unwrap();
+            state.text.extend_from_slice(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stands_still_costs_lines_and_no_time() {
+        let gate = Gate::default();
+        let logs = Logs::to(gate.clone()).unwrap();
+        let lines = WAITING + 10;
+        for number in 0..lines {
+            writeln!(logs.make_writer(), "line {number}").unwrap();
+        }
+        gate.0.0.lock().unwrap().open = true;
+        gate.0.1.notify_all();
+        while logs.lost.load(Ordering::Relaxed) > 0 {
+            thread::yield_now();
+        }
+        logs.flush();
+        let text = String::from_utf8(gate.0.0.lock().unwrap().text.clone()).unwrap();
+        assert!(text.starts_with("line 0\n"));
+        assert!(text.contains("lines of the log were lost"));
+    }
+}
