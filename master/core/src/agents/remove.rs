@@ -1,0 +1,171 @@
+//! The end of a registration: written down first, then told to frameworks (src/master/master.cpp, _removeSlave,
+//! __removeSlave).
+
+use mezzo_api::{
+    ids::AgentId,
+    time::Now,
+    v1::{TaskState, TaskStatus, TimeInfo, task_status::Reason},
+};
+
+use super::Agent;
+use crate::{
+    core::Core,
+    counters::Counter,
+    effect::{Change, CloseReason, Effect, Effects},
+    events::{self, Statement, is_terminal},
+    keys::{AgentKey, TaskKey},
+    model::AgentGone,
+    registry::RegistryOp,
+    writes::Pending,
+};
+
+/// Why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// It does not answer; since when, in nanoseconds since the epoch.
+    Unreachable(i64),
+    /// It said goodbye.
+    Unregistered,
+    /// Another one came at its address.
+    Replaced,
+}
+
+/// A removal that waits for the registry.
+#[derive(Clone, Debug)]
+pub(crate) struct Removal {
+    pub(super) agent: AgentKey,
+    pub(super) id: AgentId,
+    pub(super) cause: Cause,
+}
+
+impl Core {
+    pub(super) fn on_unregister(&mut self, now: Now, key: AgentKey, out: &mut Effects) {
+        self.counters.increment(Counter::MessagesUnregisterSlave);
+        self.begin_agent_removal(now, key, Cause::Unregistered, out);
+    }
+
+    pub(super) fn begin_agent_removal(&mut self, now: Now, key: AgentKey, cause: Cause, out: &mut Effects) {
+        let Some(agent) = self.agents.get(key).filter(|agent| !agent.leaving) else { return };
+        let id = agent.id.clone();
+        if self.agents.writing.contains_key(&id) {
+            // It is just coming back: the next pings tell.
+            self.set_ping_timer(now, key);
+            return;
+        }
+        let op = match cause {
+            Cause::Unreachable(since) => RegistryOp::MarkUnreachable(id.clone(), since),
+            Cause::Unregistered | Cause::Replaced => RegistryOp::RemoveAgent(id.clone()),
+        };
+        self.begin_leaving(now, key, out);
+        self.write(vec![op], Pending::Remove(Removal { agent: key, id, cause }), out);
+    }
+
+    /// Nothing of it is offered any more.
+    pub(super) fn begin_leaving(&mut self, now: Now, key: AgentKey, out: &mut Effects) {
+        let Some(agent) = self.agents.get_mut(key) else { return };
+        agent.leaving = true;
+        if let Some(timer) = agent.ping_timer.take() {
+            self.timers.cancel(timer);
+        }
+        let id = agent.id.clone();
+        self.agents.writing.insert(id, None);
+        self.dirty.agents.insert(key);
+        self.allocator.set_agent_active(now.mono, key, false);
+        self.rescind_offers_of_agent(now, key, out);
+    }
+
+    /// The end is durable.
+    pub(crate) fn finish_removal_of_agent(&mut self, now: Now, removal: &Removal, out: &mut Effects) {
+        let key = removal.agent;
+        let Some(agent) = self.agents.get(key) else { return };
+        let message = match removal.cause {
+            Cause::Unreachable(_) => "health check timed out".to_owned(),
+            Cause::Unregistered => format!("Agent {} removed: the agent unregistered", agent.info.hostname),
+            Cause::Replaced => {
+                format!("Agent {} removed: a new agent registered at the same address", agent.info.hostname)
+            }
+        };
+        tracing::info!(agent = %removal.id, cause = ?removal.cause, "agent removed");
+        let tasks: Vec<TaskKey> = agent.tasks.iter().copied().collect();
+        self.count_removal(removal.cause);
+        tasks.into_iter().for_each(|task| self.lose_task(now, task, removal.cause, &message, out));
+        self.drop_executors(now, key, out);
+        self.allocator.remove_agent(key);
+        if let Some(agent) = self.agents.remove(key) {
+            self.let_go(now, agent, removal.cause, out);
+        }
+    }
+
+    fn count_removal(&mut self, cause: Cause) {
+        self.counters.increment(Counter::SlaveRemovals);
+        self.counters.increment(match cause {
+            Cause::Unreachable(_) => Counter::SlaveRemovalsUnhealthy,
+            Cause::Unregistered => Counter::SlaveRemovalsUnregistered,
+            Cause::Replaced => Counter::SlaveRemovalsRegistered,
+        });
+        if matches!(cause, Cause::Unreachable(_)) {
+            self.counters.increment(Counter::SlaveUnreachableCompleted);
+        }
+    }
+
+    /// Tells the framework, unless it has been sent the task's end already, and takes the task out of the books.
+    fn lose_task(&mut self, now: Now, key: TaskKey, cause: Cause, message: &str, out: &mut Effects) {
+        let Some(task) = self.tasks.get(key) else { return };
+        if is_terminal(task.told_state()) && is_terminal(task.view.state) {
+            self.retire_task(now, key, out);
+            return;
+        }
+        let aware = self.frameworks.get(task.framework).is_some_and(|framework| framework.capabilities.partition_aware);
+        let unreachable_since = match cause {
+            Cause::Unreachable(since) => Some(since),
+            Cause::Unregistered | Cause::Replaced => None,
+        };
+        let aware = aware || mezzo_api::mutant!("partition-awareness-assumed");
+        let state = if aware && unreachable_since.is_some() { TaskState::TaskUnreachable } else { TaskState::TaskLost };
+        let statement = Statement {
+            task_id: task.view.id.as_str(),
+            agent_id: Some(task.view.agent_id.as_str()),
+            executor_id: task.executor_id.as_ref().map(|id| id.as_str()),
+            state,
+            reason: Reason::AgentRemoved,
+            message,
+        };
+        let status = TaskStatus {
+            unreachable_time: unreachable_since.map(|nanoseconds| TimeInfo { nanoseconds }),
+            ..statement.status(now)
+        };
+        let framework = task.framework;
+        self.update_task(now, key, &status, None, out);
+        match unreachable_since {
+            Some(_) => self.strand_task(key, out),
+            None => self.retire_task(now, key, out),
+        }
+        self.send(framework, events::update(status), out);
+    }
+
+    fn drop_executors(&mut self, now: Now, key: AgentKey, out: &mut Effects) {
+        let executors: Vec<_> =
+            self.agents.get(key).into_iter().flat_map(|agent| agent.executors.keys()).cloned().collect();
+        for (framework, executor) in executors {
+            self.remove_executor(now, key, framework, &executor, out);
+        }
+    }
+
+    /// Nothing of it is left but its name.
+    fn let_go(&mut self, now: Now, agent: Agent, cause: Cause, out: &mut Effects) {
+        let (gone, reason) = match cause {
+            Cause::Unreachable(since) => {
+                self.agents.unreachable.insert(agent.id.clone(), since);
+                (AgentGone::Unreachable, CloseReason::PingTimeout)
+            }
+            Cause::Unregistered => (AgentGone::Removed, CloseReason::Shutdown),
+            Cause::Replaced => (AgentGone::Removed, CloseReason::Replaced),
+        };
+        if let Some(link) = agent.link {
+            self.close_link(now, link, reason, out);
+        }
+        out.push(Effect::Publish(Change::AgentRemoved(agent.id.clone(), gone)));
+        self.tell_all_of_loss(&agent.id, out);
+        self.end_write_of(now, &agent.id, out);
+    }
+}

@@ -1,0 +1,336 @@
+//! The return of an agent with an id: known, recovered after a change of masters, unreachable, or never heard of
+//! (src/master/master.cpp, __reregisterSlave, ___reregisterSlave, reconcileKnownSlave).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use mezzo_api::{
+    ids::{AgentId, ExecutorId, FrameworkId, TaskId},
+    link::{self, to_agent},
+    resources::Resources,
+    time::Now,
+    v1::{FrameworkInfo, Task, TaskState, task_status::Reason},
+};
+
+use super::{
+    address,
+    register::{advertised, capabilities},
+    report::{generated_executors, read_executor, read_task},
+};
+use crate::{
+    allocator::FrameworkOptions,
+    core::Core,
+    counters::Counter,
+    effect::{Change, Effect, Effects},
+    events::{self, Statement, is_terminal},
+    frameworks::{Framework, failover_timeout},
+    input::LinkId,
+    keys::{AgentKey, FrameworkKey, TaskKey},
+    model::TaskList,
+    reconcile::restate,
+    timers::Timer,
+};
+
+/// A return that may wait for the registry.
+#[derive(Debug)]
+pub(crate) struct Return {
+    pub(super) link: LinkId,
+    pub(super) id: AgentId,
+    pub(super) report: Box<link::Reregister>,
+    pub(super) were: Were,
+}
+
+/// What the agent was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Were {
+    Known,
+    Recovered,
+    Unreachable,
+    Unknown,
+}
+
+impl Core {
+    /// The registry knows all that it needs to.
+    pub(crate) fn readmit(&mut self, now: Now, back: Return, out: &mut Effects) {
+        let Return { link, id, report, were } = back;
+        let peer = self.agents.links.get_mut(&link).map(|link| {
+            link.waiting = false;
+            link.peer
+        });
+        self.counters.increment(Counter::SlaveReregistrations);
+        let key = match self.agents.find(id.as_str()) {
+            Some(key) => {
+                self.refresh_agent(now, key, &report.register, peer);
+                key
+            }
+            None => {
+                let (register, peer) = (report.register.clone(), peer.unwrap_or([0, 0, 0, 0].into()));
+                self.insert_agent(now, id.clone(), register, peer, Some(now.timestamp()))
+            }
+        };
+        self.recover_frameworks(now, &report.frameworks);
+        let missing = self.reconcile_report(now, key, &report, were, out);
+        if were != Were::Known {
+            self.forget_recovered(&id);
+            self.agents.unreachable.shift_remove(&id);
+            self.tell_of_gone_tasks(now, &id, out);
+        }
+        if peer.is_some() {
+            self.connect(now, key, link, out);
+            self.answer_report(key, link, &report, missing, out);
+        } else if let Some(agent) = self.agents.get_mut(key) {
+            agent.heard = false;
+        }
+        self.end_write_of(now, &id, out);
+    }
+
+    /// What the agent says of itself may have changed.
+    fn refresh_agent(&mut self, now: Now, key: AgentKey, register: &link::Register, peer: Option<std::net::IpAddr>) {
+        let Some(agent) = self.agents.get_mut(key) else { return };
+        let before = address(agent);
+        agent.peer = peer.unwrap_or(agent.peer);
+        agent.advertised = advertised(register, agent.peer);
+        agent.version.clone_from(&register.version);
+        agent.mezzo_version.clone_from(&register.mezzo_version);
+        agent.capabilities = capabilities(&register.capabilities);
+        agent.reregistered_time = Some(now.timestamp());
+        if *agent.info != register.agent {
+            agent.info = Arc::new(register.agent.clone());
+            agent.total = Arc::new(Resources::from_protos(&agent.info.resources).unwrap_or_default());
+            let (info, total) = (agent.info.clone(), agent.total.clone());
+            self.allocator.update_agent(now.mono, key, info, total);
+        }
+        self.agents.readdress(key, &before);
+        self.dirty.agents.insert(key);
+    }
+
+    /// Frameworks that have not subscribed since this master leads are known from their agents.
+    fn recover_frameworks(&mut self, now: Now, frameworks: &[FrameworkInfo]) {
+        for info in frameworks {
+            let Some(id) = info.id.as_ref().filter(|id| !id.value.is_empty()) else { continue };
+            if self.frameworks.find(&id.value).is_some() || self.frameworks.is_completed(&id.value) {
+                continue;
+            }
+            tracing::info!(framework = id.value, "recovering framework from an agent");
+            let framework = Framework::new(FrameworkId::from(id), info.clone(), now.timestamp());
+            let options = FrameworkOptions {
+                roles: framework.roles.clone(),
+                suppressed: BTreeSet::new(),
+                capabilities: framework.capabilities,
+                min_allocatable: BTreeMap::new(),
+                constraints: None,
+            };
+            // Its agents were given so long to come back; nobody comes back later than that and its own timeout.
+            let timeout = failover_timeout(info).max(self.config.agent_reregister_timeout);
+            let key = self.frameworks.insert(framework);
+            let timer = self.timers.set(now.mono.saturating_add(timeout), Timer::Failover(key));
+            if let Some(framework) = self.frameworks.get_mut(key) {
+                framework.failover = Some(timer);
+            }
+            self.allocator.put_framework(now.mono, key, false, options);
+            self.dirty.frameworks.insert(key);
+        }
+    }
+
+    /// Brings the books in line with the report. The answer is the tasks that the agent does not have.
+    fn reconcile_report(
+        &mut self,
+        now: Now,
+        key: AgentKey,
+        report: &link::Reregister,
+        were: Were,
+        out: &mut Effects,
+    ) -> Vec<link::ReconcileTask> {
+        let mut reported: BTreeSet<(FrameworkKey, TaskId)> = BTreeSet::new();
+        for task in &report.tasks {
+            let Some(framework) = self.frameworks.find(&task.framework_id.value) else { continue };
+            let id = TaskId::from(&task.task_id);
+            let known = self.frameworks.get(framework).is_some_and(|framework| framework.tasks.contains_key(&id));
+            if reported.insert((framework, id)) && !known {
+                self.adopt_task(now, key, framework, task.clone(), were, out);
+            }
+        }
+        self.reconcile_executors(now, key, report, out);
+        if were != Were::Known {
+            self.adopt_history(&report.completed_tasks, out);
+            return Vec::new();
+        }
+        self.missing_tasks(key, &reported)
+    }
+
+    fn adopt_task(
+        &mut self,
+        now: Now,
+        key: AgentKey,
+        framework_key: FrameworkKey,
+        task: Task,
+        were: Were,
+        out: &mut Effects,
+    ) {
+        let Some(framework) = self.frameworks.get_mut(framework_key) else { return };
+        let terminal = is_terminal(task.state());
+        if were == Were::Unreachable && mezzo_api::mutant!("returning-tasks-ignored") {
+            return;
+        }
+        if were == Were::Known && terminal {
+            return; // acknowledged already; the agent will hear it again
+        }
+        let id = TaskId::from(&task.task_id);
+        if let Some(stranded) = framework.unreachable.shift_remove(&id) {
+            self.forget_unreachable(&stranded);
+        }
+        let Some(info) = self.frameworks.get(framework_key).map(|framework| framework.info.clone()) else { return };
+        let Some(task) = read_task(task, &info) else { return };
+        if !terminal {
+            self.allocator.take(framework_key, key, &task.resources);
+        }
+        self.add_task(framework_key, key, task.item, task.resources, out);
+        let message = match were {
+            Were::Unreachable => "Unreachable agent re-reregistered",
+            Were::Unknown => "Unknown agent reregistered",
+            Were::Known | Were::Recovered => return,
+        };
+        let added = self.frameworks.get(framework_key).and_then(|framework| framework.tasks.get(&id).copied());
+        if let Some(task) = added.and_then(|task| self.tasks.get(task)) {
+            let status = restate(task, now, task.view.state, Reason::AgentReregistered, message);
+            self.send(framework_key, events::update(status), out);
+        }
+    }
+
+    fn reconcile_executors(&mut self, now: Now, key: AgentKey, report: &link::Reregister, out: &mut Effects) {
+        let generated = generated_executors(report);
+        let mut reported: BTreeSet<(FrameworkKey, ExecutorId)> = BTreeSet::new();
+        for executor in &report.executors {
+            let framework_id = executor.framework_id.as_ref().map_or("", |id| id.value.as_str());
+            if generated.contains(&(framework_id.to_owned(), executor.executor_id.value.clone())) {
+                continue;
+            }
+            let Some(framework) = self.frameworks.find(framework_id) else { continue };
+            let entry = (framework, ExecutorId::from(&executor.executor_id));
+            let known = self.agents.get(key).is_some_and(|agent| agent.executors.contains_key(&entry));
+            if !reported.insert(entry) || known {
+                continue;
+            }
+            let Some(info) = self.frameworks.get(framework).map(|framework| framework.info.clone()) else { continue };
+            if let Some(executor) = read_executor(executor.clone(), &info) {
+                self.allocator.take(framework, key, &executor.resources);
+                self.insert_executor(framework, key, executor.item, executor.resources, out);
+            }
+        }
+        let held = self.agents.get(key).into_iter().flat_map(|agent| agent.executors.keys());
+        let ended: Vec<_> = held.filter(|entry| !reported.contains(*entry)).cloned().collect();
+        for (framework, executor) in ended {
+            self.remove_executor(now, key, framework, &executor, out);
+        }
+    }
+
+    /// History of frameworks that this master has none of yet.
+    fn adopt_history(&mut self, tasks: &[Task], out: &mut Effects) {
+        for task in tasks {
+            let Some(key) = self.frameworks.find(&task.framework_id.value) else { continue };
+            let Some(framework) = self.frameworks.get(key) else { continue };
+            let id = TaskId::from(&task.task_id);
+            let known = framework.tasks.contains_key(&id)
+                || framework.unreachable.contains_key(&id)
+                || framework.history.contains(&id);
+            if known {
+                continue;
+            }
+            let view = crate::tasks::view_of(task.clone(), TaskList::Completed);
+            out.push(Effect::Publish(Change::Task(Arc::new(view))));
+            self.add_history(key, id, out);
+        }
+    }
+
+    fn missing_tasks(&self, key: AgentKey, reported: &BTreeSet<(FrameworkKey, TaskId)>) -> Vec<link::ReconcileTask> {
+        let Some(agent) = self.agents.get(key).filter(|_| !mezzo_api::mutant!("missing-tasks-unasked")) else {
+            return Vec::new();
+        };
+        let missing = |task: &TaskKey| {
+            let task = self.tasks.get(*task)?;
+            if reported.contains(&(task.framework, task.view.id.clone())) {
+                return None;
+            }
+            let framework = self.frameworks.get(task.framework)?;
+            Some(link::ReconcileTask {
+                framework_id: framework.id.proto(),
+                task_id: task.view.id.proto(),
+                partition_aware: framework.capabilities.partition_aware,
+            })
+        };
+        agent.tasks.iter().filter_map(missing).collect()
+    }
+
+    fn answer_report(
+        &self,
+        key: AgentKey,
+        link: LinkId,
+        report: &link::Reregister,
+        reconcile: Vec<link::ReconcileTask>,
+        out: &mut Effects,
+    ) {
+        let Some(agent) = self.agents.get(key) else { return };
+        let reregistered = link::Reregistered {
+            agent_id: agent.id.proto(),
+            total_ping_timeout_ms: self.total_ping_timeout_ms(),
+            reconcile,
+        };
+        self.tell_link(link, to_agent::Message::Reregistered(reregistered), out);
+        for task in &report.tasks {
+            let Some(framework) = self.frameworks.find(&task.framework_id.value) else { continue };
+            let id = TaskId::from(&task.task_id);
+            if !is_terminal(task.state()) && agent.killed.contains(&(framework, id)) {
+                let kill = link::KillTask {
+                    framework_id: task.framework_id.clone(),
+                    task_id: task.task_id.clone(),
+                    kill_policy: None,
+                };
+                self.tell_link(link, to_agent::Message::KillTask(kill), out);
+            }
+        }
+        for framework_id in report.frameworks.iter().filter_map(|info| info.id.clone()) {
+            if self.frameworks.is_completed(&framework_id.value) {
+                let shutdown = link::ShutdownFramework { framework_id };
+                self.tell_link(link, to_agent::Message::ShutdownFramework(shutdown), out);
+                continue;
+            }
+            let known = self.frameworks.find(&framework_id.value).and_then(|framework| self.frameworks.get(framework));
+            if let Some(framework) = known.filter(|framework| !framework.recovered) {
+                let update = link::UpdateFramework { framework: (*framework.info).clone() };
+                self.tell_link(link, to_agent::Message::UpdateFramework(update), out);
+            }
+        }
+    }
+
+    /// Tasks that the agent took with it when it became unreachable, and did not bring back: they are lost, and
+    /// frameworks that believe that they may come back hear so.
+    fn tell_of_gone_tasks(&mut self, now: Now, id: &AgentId, out: &mut Effects) {
+        for (framework_id, task_id) in self.agents.unreachable_tasks.remove(id).unwrap_or_default() {
+            let Some(key) = self.frameworks.find(framework_id.as_str()) else { continue };
+            let Some(framework) = self.frameworks.get_mut(key) else { continue };
+            let Some(mut view) = framework.unreachable.shift_remove(&task_id) else { continue };
+            self.counters.add(Counter::TasksUnreachable, -1);
+            let statement = Statement {
+                task_id: task_id.as_str(),
+                agent_id: Some(id.as_str()),
+                executor_id: None,
+                state: TaskState::TaskGone,
+                reason: Reason::Reconciliation,
+                message: "Reconciliation: Task is unknown to the agent",
+            };
+            let task = Arc::make_mut(&mut view);
+            task.list = TaskList::Completed;
+            if !is_terminal(task.state) {
+                let status = statement.status(now);
+                task.state = TaskState::TaskGone;
+                task.statuses.push(status.clone());
+                self.counters.task_ended(TaskState::TaskGone, status.source(), Some(Reason::Reconciliation));
+                self.send(key, events::update(status), out);
+            }
+            out.push(Effect::Publish(Change::Task(view)));
+            self.add_history(key, task_id, out);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The state machine's face: every input has its method.
+
+use std::{sync::Arc, time::Duration};
+
+use indexmap::IndexSet;
+use mezzo_api::{
+    ids::{AgentId, FrameworkId},
+    link,
+    time::Now,
+    v1::scheduler::Event,
+};
+use slotmap::SlotMap;
+
+use crate::{
+    agents::Agents,
+    allocator::Allocator,
+    counters::{Counter, Counters},
+    effect::{Answer, Change, Effect, Effects},
+    frameworks::{Frameworks, Requester},
+    input::{Config, LinkId, LinkUp, OperatorCall, Principal, RequestId, SchedulerCall, StreamId, Subscribe, Ticket},
+    keys::{AgentKey, FrameworkKey, TaskKey},
+    offers::Offers,
+    registry::{Recovered, RegistryError},
+    tasks::Task,
+    timers::{Timer, Timers},
+    writes::Writes,
+};
+
+/// The master's decisions.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) config: Config,
+    pub(crate) frameworks: Frameworks,
+    pub(crate) agents: Agents,
+    pub(crate) tasks: SlotMap<TaskKey, Task>,
+    pub(crate) offers: Offers,
+    pub(crate) allocator: Allocator,
+    pub(crate) writes: Writes,
+    pub(crate) timers: Timers,
+    pub(crate) counters: Counters,
+    pub(crate) dirty: Dirty,
+    pub(crate) deposed: bool,
+}
+
+/// What readers have not been shown yet: several changes of a batch are shown once.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    pub(crate) agents: IndexSet<AgentKey>,
+    pub(crate) frameworks: IndexSet<FrameworkKey>,
+    recovered: IndexSet<AgentId>,
+}
+
+impl Core {
+    /// A leader that starts from what the registry holds. `seed` drives what Mesos does at random. The first
+    /// [`Core::flush`] publishes what was recovered.
+    pub fn new(config: Config, seed: u64, now: Now, recovered: Recovered) -> Self {
+        let mut core = Self {
+            allocator: Allocator::new(&config, seed),
+            frameworks: Frameworks::default(),
+            agents: Agents::default(),
+            tasks: SlotMap::default(),
+            offers: Offers::default(),
+            writes: Writes::default(),
+            timers: Timers::default(),
+            counters: Counters::default(),
+            dirty: Dirty::default(),
+            deposed: false,
+            config,
+        };
+        for info in recovered.agents {
+            if let Some(id) = info.id.as_ref().map(AgentId::from) {
+                core.dirty.recovered.insert(id.clone());
+                core.agents.recovered.insert(id, Arc::new(info));
+            }
+        }
+        core.agents.unreachable.extend(recovered.unreachable);
+        core.agents.gone.extend(recovered.gone);
+        recovered.completed_frameworks.into_iter().for_each(|id: FrameworkId| core.frameworks.complete(id));
+        if !core.agents.recovered.is_empty() {
+            let pings = core.config.agent_ping_timeout * core.config.max_agent_ping_timeouts;
+            let inherited = mezzo_api::mutant!("ping-timer-inherited");
+            let patience = if inherited { pings } else { core.config.agent_reregister_timeout };
+            core.timers.set(now.mono + patience, Timer::RecoveredAgents);
+        }
+        core
+    }
+
+    /// A framework subscribes on a stream that the door has opened.
+    pub fn subscribe(&mut self, now: Now, subscribe: Subscribe, out: &mut Effects) {
+        if !self.deposed {
+            self.on_subscribe(now, subscribe, out);
+        }
+    }
+
+    /// A stream ended. `cut`: the master ended it, because its reader was too slow; the framework then has at least
+    /// a minute to come back.
+    pub fn stream_closed(&mut self, now: Now, stream: StreamId, cut: bool, out: &mut Effects) {
+        if !self.deposed {
+            self.on_stream_closed(now, stream, cut, out);
+        }
+    }
+
+    /// Any scheduler call but SUBSCRIBE.
+    pub fn scheduler_call(&mut self, now: Now, call: SchedulerCall, out: &mut Effects) {
+        if self.deposed {
+            out.push(Effect::Reply(call.request, no_leader()));
+        } else {
+            self.on_scheduler_call(now, call, out);
+        }
+    }
+
+    /// A call of an operator.
+    pub fn operator_call(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        _principal: Principal,
+        call: OperatorCall,
+        out: &mut Effects,
+    ) {
+        if self.deposed {
+            out.push(Effect::Reply(request, no_leader()));
+            return;
+        }
+        match call {
+            OperatorCall::Teardown { framework_id } => match self.live_framework(&framework_id.value) {
+                Some(key) => self.begin_removal(now, key, Some(Requester::Operator(request)), out),
+                None => {
+                    let answer = Answer::new(400, "No framework found with specified ID");
+                    out.push(Effect::Reply(request, answer));
+                }
+            },
+        }
+    }
+
+    /// An agent opened a link.
+    pub fn link_up(&mut self, _now: Now, up: LinkUp, _out: &mut Effects) {
+        if !self.deposed {
+            self.on_link_up(&up);
+        }
+    }
+
+    /// A link ended. Links that the core closed are reported too.
+    pub fn link_down(&mut self, now: Now, link: LinkId, out: &mut Effects) {
+        if !self.deposed {
+            self.on_link_down(now, link, out);
+        }
+    }
+
+    /// A message of an agent.
+    pub fn agent(&mut self, now: Now, link: LinkId, message: link::FromAgent, out: &mut Effects) {
+        if !self.deposed {
+            self.on_agent_message(now, link, message, out);
+        }
+    }
+
+    /// A registry write ended.
+    pub fn registry(&mut self, now: Now, ticket: Ticket, result: Result<(), RegistryError>, out: &mut Effects) {
+        if !self.deposed {
+            self.on_registry(now, ticket, result, out);
+        }
+    }
+
+    /// When to call [`Core::tick`] at the latest, in the driver's monotonic time.
+    pub fn deadline(&self) -> Option<Duration> {
+        if self.deposed {
+            return None;
+        }
+        [self.timers.deadline(), self.allocator.due()].into_iter().flatten().min()
+    }
+
+    /// Time has passed. To be followed by [`Core::flush`], like every batch.
+    pub fn tick(&mut self, now: Now, out: &mut Effects) {
+        while !self.deposed {
+            let Some((_, timer)) = self.timers.pop_due(now.mono) else { return };
+            match timer {
+                Timer::Heartbeat(framework, stream) => self.on_heartbeat(now, framework, stream, out),
+                Timer::Failover(framework) => self.on_failover_timeout(now, framework, out),
+                Timer::Ping(agent) => self.on_ping_timer(now, agent, out),
+                Timer::Offer(offer) => self.on_offer_timeout(now, offer, out),
+                Timer::RecoveredAgents => self.on_recovered_timeout(now, out),
+                Timer::Retry(ticket) => self.on_retry(ticket, out),
+            }
+        }
+    }
+
+    /// The shell's batch of inputs is at its end: runs the allocator if it is due, and publishes what changed.
+    pub fn flush(&mut self, now: Now, out: &mut Effects) {
+        if self.deposed {
+            return;
+        }
+        if self.allocator.due().is_some_and(|due| due <= now.mono) {
+            self.send_offers(now, out);
+        }
+        self.counters.set(Counter::OutstandingOffers, self.offers.len());
+        self.publish(out);
+    }
+
+    fn publish(&mut self, out: &mut Effects) {
+        let dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.recovered {
+            let info = self.agents.recovered.get(&id).cloned();
+            out.push(Effect::Publish(Change::RecoveredAgent(id, info)));
+        }
+        for key in dirty.agents {
+            if let Some(agent) = self.agents.get(key) {
+                out.push(Effect::Publish(Change::Agent(agent.view())));
+            }
+        }
+        for key in dirty.frameworks {
+            if let Some(framework) = self.frameworks.get(key) {
+                out.push(Effect::Publish(Change::Framework(framework.view(framework.state(), 0.0))));
+            }
+        }
+    }
+
+    /// Plain numbers behind Mesos' metric names.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The registry refused a write because this master leads no more: the core decides nothing from then on.
+    pub fn deposed(&self) -> bool {
+        self.deposed
+    }
+
+    /// The settings that the core decides by.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Every invariant that one core can see.
+    ///
+    /// # Panics
+    /// If one is broken; only tests and the simulator call it.
+    pub fn check(&self) {
+        crate::check::check(self);
+    }
+
+    /// A framework that is neither completed nor on its way there.
+    pub(crate) fn live_framework(&self, id: &str) -> Option<FrameworkKey> {
+        let key = self.frameworks.find(id)?;
+        self.frameworks.get(key).filter(|framework| framework.removing.is_none())?;
+        Some(key)
+    }
+
+    /// Sends an event to the framework, if it is connected.
+    pub(crate) fn send(&self, framework: FrameworkKey, event: Box<Event>, out: &mut Effects) -> bool {
+        let Some(stream) = self.frameworks.get(framework).and_then(|framework| framework.stream) else { return false };
+        out.push(Effect::ToFramework(stream, event));
+        true
+    }
+
+    /// Sends a message to the agent, if it is connected.
+    pub(crate) fn tell(&self, agent: AgentKey, message: link::to_agent::Message, out: &mut Effects) -> bool {
+        let Some(link) = self.agents.get(agent).and_then(|agent| agent.link) else { return false };
+        out.push(Effect::ToAgent(link, Box::new(message)));
+        true
+    }
+
+    /// An agent of the registry has come back, or ceased to be waited for.
+    pub(crate) fn forget_recovered(&mut self, id: &AgentId) -> bool {
+        let known = self.agents.recovered.remove(id).is_some();
+        if known {
+            self.dirty.recovered.insert(id.clone());
+        }
+        known
+    }
+}
+
+fn no_leader() -> Answer {
+    Answer::new(503, "No leader elected")
+}

@@ -1,0 +1,103 @@
+//! Events for frameworks, and the statuses that the master itself makes.
+
+use mezzo_api::{
+    time::Now,
+    v1::{
+        self, OperationState, TaskState, TaskStatus,
+        scheduler::{Event, event},
+        task_status::{Reason, Source},
+    },
+};
+
+/// Whether a task in this state has come to its end (src/common/protobuf_utils.cpp, isTerminalState).
+pub(crate) fn is_terminal(state: TaskState) -> bool {
+    match state {
+        TaskState::TaskFinished
+        | TaskState::TaskFailed
+        | TaskState::TaskKilled
+        | TaskState::TaskLost
+        | TaskState::TaskError
+        | TaskState::TaskDropped
+        | TaskState::TaskGone
+        | TaskState::TaskGoneByOperator => true,
+        TaskState::TaskStaging
+        | TaskState::TaskStarting
+        | TaskState::TaskRunning
+        | TaskState::TaskKilling
+        | TaskState::TaskUnreachable
+        | TaskState::TaskUnknown => false,
+    }
+}
+
+/// What is peculiar to a status that the master makes.
+pub(crate) struct Statement<'a> {
+    pub(crate) task_id: &'a str,
+    pub(crate) agent_id: Option<&'a str>,
+    pub(crate) executor_id: Option<&'a str>,
+    pub(crate) state: TaskState,
+    pub(crate) reason: Reason,
+    pub(crate) message: &'a str,
+}
+
+impl Statement<'_> {
+    /// The status: of source master, without uuid (nobody acknowledges it).
+    pub(crate) fn status(&self, now: Now) -> TaskStatus {
+        TaskStatus {
+            task_id: v1::TaskId { value: self.task_id.to_owned() },
+            agent_id: self.agent_id.map(|id| v1::AgentId { value: id.to_owned() }),
+            executor_id: self.executor_id.map(|id| v1::ExecutorId { value: id.to_owned() }),
+            state: self.state.into(),
+            source: Some(Source::Master.into()),
+            reason: Some(self.reason.into()),
+            message: Some(self.message.to_owned()),
+            timestamp: Some(now.timestamp()),
+            ..TaskStatus::default()
+        }
+    }
+}
+
+fn event(kind: event::Type) -> Box<Event> {
+    Box::new(Event { r#type: Some(kind.into()), ..Event::default() })
+}
+
+pub(crate) fn subscribed(subscribed: event::Subscribed) -> Box<Event> {
+    Box::new(Event { subscribed: Some(subscribed), ..*event(event::Type::Subscribed) })
+}
+
+pub(crate) fn heartbeat() -> Box<Event> {
+    event(event::Type::Heartbeat)
+}
+
+pub(crate) fn error(message: impl Into<String>) -> Box<Event> {
+    Box::new(Event { error: Some(event::Error { message: message.into() }), ..*event(event::Type::Error) })
+}
+
+pub(crate) fn offers(offers: Vec<v1::Offer>) -> Box<Event> {
+    Box::new(Event { offers: Some(event::Offers { offers }), ..*event(event::Type::Offers) })
+}
+
+pub(crate) fn rescind(offer_id: v1::OfferId) -> Box<Event> {
+    Box::new(Event { rescind: Some(event::Rescind { offer_id }), ..*event(event::Type::Rescind) })
+}
+
+pub(crate) fn update(status: TaskStatus) -> Box<Event> {
+    Box::new(Event { update: Some(event::Update { status }), ..*event(event::Type::Update) })
+}
+
+pub(crate) fn message(message: event::Message) -> Box<Event> {
+    Box::new(Event { message: Some(message), ..*event(event::Type::Message) })
+}
+
+pub(crate) fn failure(failure: event::Failure) -> Box<Event> {
+    Box::new(Event { failure: Some(failure), ..*event(event::Type::Failure) })
+}
+
+pub(crate) fn operation_status(status: v1::OperationStatus) -> Box<Event> {
+    let update_operation_status = Some(event::UpdateOperationStatus { status });
+    Box::new(Event { update_operation_status, ..*event(event::Type::UpdateOperationStatus) })
+}
+
+/// An operation's state that the master knows by itself.
+pub(crate) fn operation(id: Option<v1::OperationId>, state: OperationState, message: String) -> v1::OperationStatus {
+    v1::OperationStatus { operation_id: id, state: state.into(), message: Some(message), ..Default::default() }
+}

@@ -1,0 +1,105 @@
+//! What the core is told.
+
+use std::{net::IpAddr, time::Duration};
+
+use mezzo_api::v1;
+
+/// A request that waits for an [`Answer`](crate::effect::Answer); numbered by the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// One event stream of a framework: the UUID that Mesos-Stream-Id carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub uuid::Uuid);
+
+/// One link of an agent; numbered by the shell, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// A batch of registry operations that the core asked to be made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Who speaks: the authenticated principal, if any.
+pub type Principal = Option<String>;
+
+/// A new link: what the shell knows before the agent has said a word.
+#[derive(Clone, Debug)]
+pub struct LinkUp {
+    /// The link's number.
+    pub link: LinkId,
+    /// Where the connection comes from; behind NAT this is the router.
+    pub peer: IpAddr,
+}
+
+/// A SUBSCRIBE that passed call-level validation. The door has already answered 200 and opened the stream;
+/// whatever is wrong from here on is an ERROR event on it (scheduler-http-api: never a 4xx).
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// The stream that the door opened.
+    pub stream: StreamId,
+    /// Who speaks.
+    pub principal: Principal,
+    /// The call's payload.
+    pub subscribe: v1::scheduler::call::Subscribe,
+}
+
+/// Any other scheduler call, after call-level validation ([`crate::validate`]).
+#[derive(Clone, Debug)]
+pub struct SchedulerCall {
+    /// To be answered by `Effect::Reply`.
+    pub request: RequestId,
+    /// The header Mesos-Stream-Id as it came, if it came.
+    pub stream_id: Option<String>,
+    /// Who speaks.
+    pub principal: Principal,
+    /// The call.
+    pub call: v1::scheduler::Call,
+}
+
+/// What an operator asks for. Grows with the operator API.
+#[derive(Clone, Debug)]
+pub enum OperatorCall {
+    /// End a framework and all its tasks (`POST /teardown`, `TEARDOWN`).
+    Teardown {
+        /// Which.
+        framework_id: v1::FrameworkId,
+    },
+}
+
+/// The settings that the core decides by. Names and defaults are those of Mesos' flags (src/master/flags.cpp).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The master's UUID: prefix of every id that it gives out.
+    pub master_id: String,
+    /// The leadership term; on every message to agents.
+    pub term: u64,
+    /// What SUBSCRIBED and `/state` say of this master.
+    pub master_info: v1::MasterInfo,
+    /// `--allocation_interval` (1 s).
+    pub allocation_interval: Duration,
+    /// `--agent_ping_timeout` (15 s).
+    pub agent_ping_timeout: Duration,
+    /// `--max_agent_ping_timeouts` (5).
+    pub max_agent_ping_timeouts: u32,
+    /// `--agent_reregister_timeout` (10 min).
+    pub agent_reregister_timeout: Duration,
+    /// `--offer_timeout`; `None` is never. Mezzo's default is 2 minutes.
+    pub offer_timeout: Option<Duration>,
+    /// Interval of HEARTBEAT events (15 s).
+    pub heartbeat_interval: Duration,
+    /// `--max_completed_frameworks` (50).
+    pub max_completed_frameworks: usize,
+    /// `--max_completed_tasks_per_framework` (1000).
+    pub max_completed_tasks_per_framework: usize,
+    /// `--max_unreachable_tasks_per_framework` (1000).
+    pub max_unreachable_tasks_per_framework: usize,
+    /// `--roles`: the whitelist, if there is one.
+    pub roles: Option<Vec<String>>,
+    /// `--root_submissions` (true).
+    pub root_submissions: bool,
+    /// `--filter_gpu_resources` (true).
+    pub filter_gpu_resources: bool,
+    /// `--min_allocatable_resources` (`cpus:0.01|mem:32`): alternatives; each a list of name and amount.
+    pub min_allocatable_resources: Vec<Vec<(String, f64)>>,
+}

@@ -1,0 +1,33 @@
+//! The master's decisions as a pure state machine.
+//!
+//! A door or the shell calls [`Core`] with the moment and an input; the core appends [`Effect`](effect::Effect)s,
+//! which the shell carries out in order. Nothing in here reads a clock, waits, or does I/O.
+#![forbid(unsafe_code)]
+#![warn(clippy::iter_over_hash_type)]
+
+mod accept;
+mod agents;
+mod allocator;
+mod calls;
+mod check;
+mod core;
+pub mod counters;
+pub mod effect;
+mod events;
+mod executors;
+mod frameworks;
+pub mod input;
+mod keys;
+pub mod model;
+mod offers;
+mod reconcile;
+pub mod registry;
+mod tasks;
+mod timers;
+pub mod validate;
+mod writes;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::core::Core;

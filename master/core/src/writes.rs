@@ -1,0 +1,108 @@
+//! Registry writes in flight: what was asked, and what follows when it is durable.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use mezzo_api::{ids::AgentId, time::Now};
+
+use crate::{
+    agents::{Admission, Removal, Return},
+    core::Core,
+    effect::{Effect, Effects},
+    input::Ticket,
+    keys::FrameworkKey,
+    registry::{RegistryError, RegistryOp},
+    timers::Timer,
+};
+
+/// A write with an unknown outcome is made again after this.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// What follows a write.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// An agent without an id gets one.
+    Admit(Box<Admission>),
+    /// An agent with an id is back.
+    Return(Box<Return>),
+    /// An agent ceases to be registered.
+    Remove(Removal),
+    /// Agents of the registry that did not come back, and since when they count as unreachable.
+    RecoveredUnreachable(Vec<AgentId>, i64),
+    /// A framework comes to its end.
+    Complete(FrameworkKey),
+    /// Nothing.
+    Forget,
+}
+
+#[derive(Debug)]
+struct Write {
+    ops: Vec<RegistryOp>,
+    pending: Pending,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Writes {
+    in_flight: BTreeMap<Ticket, Write>,
+    next: u64,
+}
+
+impl Writes {
+    pub(crate) fn pending(&self) -> impl Iterator<Item = &Pending> {
+        self.in_flight.values().map(|write| &write.pending)
+    }
+}
+
+impl Core {
+    /// Asks for a durable change.
+    pub(crate) fn write(&mut self, ops: Vec<RegistryOp>, pending: Pending, out: &mut Effects) {
+        let ticket = Ticket(self.writes.next);
+        self.writes.next += 1;
+        out.push(Effect::Write(ticket, ops.clone()));
+        self.writes.in_flight.insert(ticket, Write { ops, pending });
+    }
+
+    pub(crate) fn on_registry(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        result: Result<(), RegistryError>,
+        out: &mut Effects,
+    ) {
+        let result = match result {
+            Err(RegistryError::Unknown) if mezzo_api::mutant!("unknown-outcome-taken-for-success") => Ok(()),
+            Err(RegistryError::Fenced) if mezzo_api::mutant!("fence-ignored") => Err(RegistryError::Unknown),
+            result => result,
+        };
+        match result {
+            Err(RegistryError::Unknown) if mezzo_api::mutant!("unknown-outcome-forgotten") => {}
+            Err(RegistryError::Fenced) => {
+                self.refuse_removals(out);
+                tracing::warn!("the registry refused a write: this master leads no more");
+                self.deposed = true;
+            }
+            Err(RegistryError::Unknown) => {
+                if self.writes.in_flight.contains_key(&ticket) {
+                    self.timers.set(now.mono + RETRY, Timer::Retry(ticket));
+                }
+            }
+            Ok(()) => {
+                let Some(write) = self.writes.in_flight.remove(&ticket) else { return };
+                match write.pending {
+                    Pending::Admit(admission) => self.admit(now, *admission, out),
+                    Pending::Return(back) => self.readmit(now, *back, out),
+                    Pending::Remove(removal) => self.finish_removal_of_agent(now, &removal, out),
+                    Pending::RecoveredUnreachable(agents, since) => self.give_up(now, agents, since, out),
+                    Pending::Complete(framework) => self.complete_framework(now, framework, out),
+                    Pending::Forget => {}
+                }
+            }
+        }
+    }
+
+    pub(crate) fn on_retry(&mut self, ticket: Ticket, out: &mut Effects) {
+        if let Some(write) = self.writes.in_flight.get(&ticket) {
+            out.push(Effect::Write(ticket, write.ops.clone()));
+        }
+    }
+}

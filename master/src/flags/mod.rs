@@ -1,0 +1,216 @@
+//! The flags, with Mesos' names, text forms and environment variables (src/master/flags.cpp).
+
+mod elsewhere;
+mod values;
+
+use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::Parser;
+pub use mezzo_server::flags::{Bytes, LoggingLevel};
+use mezzo_server::flags::{boolean, bytes, positive_duration};
+
+use elsewhere::ELSEWHERE;
+pub use values::Registry;
+use values::{offer_timeout, resource_minimums};
+
+/// What `mezzo-master` is told.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "mezzo-master",
+    version = concat!(env!("CARGO_PKG_VERSION"), " (speaks the protocol of Apache Mesos 1.11.0)"),
+    about = "The master of a Mezzo cluster: offers resources to frameworks, launches their tasks on agents",
+    long_about = None,
+    rename_all = "snake_case",
+    disable_help_subcommand = true,
+    after_help = "Every flag can be set by the environment too: MEZZO_<FLAG> or MESOS_<FLAG>, e.g. MEZZO_WORK_DIR. \
+                  Durations: 500ms, 15secs, 10mins, 1.5hrs, 2weeks. Sizes: 64KB, 8MB. Booleans: --flag, --no-flag, \
+                  --flag=true. A value file://PATH is read from that file."
+)]
+pub struct Flags {
+    /// Address to listen on
+    #[arg(long, default_value = "0.0.0.0", help_heading = "Network", value_name = "IP")]
+    pub ip: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 5050, help_heading = "Network")]
+    pub port: u16,
+    /// Address that is published to frameworks and users
+    #[arg(long, help_heading = "Network", value_name = "IP")]
+    pub advertise_ip: Option<IpAddr>,
+    /// Port that is published to frameworks and users
+    #[arg(long, help_heading = "Network", value_name = "PORT")]
+    pub advertise_port: Option<u16>,
+    /// Host name that is published to frameworks and users
+    #[arg(long, help_heading = "Network")]
+    pub hostname: Option<String>,
+    /// Find the host name from the address when --hostname is not given
+    #[arg(long, help_heading = "Network", default_value = "true", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub hostname_lookup: bool,
+    /// Largest request body that is taken
+    #[arg(long, help_heading = "Network", default_value = "8MB", value_parser = bytes, value_name = "SIZE")]
+    pub max_request_bytes: Bytes,
+
+    /// Directory that keeps the registry
+    #[arg(long, help_heading = "State", value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// Where admitted agents are remembered: embedded (in --work_dir) or in_memory
+    #[arg(long, help_heading = "State", default_value = "embedded")]
+    pub registry: Registry,
+    /// Name of the cluster, for people
+    #[arg(long, help_heading = "State", value_name = "NAME")]
+    pub cluster: Option<String>,
+
+    /// How often an agent is pinged
+    #[arg(long, help_heading = "Agents", default_value = "15secs", value_parser = positive_duration, alias = "slave_ping_timeout",
+          value_name = "DURATION")]
+    pub agent_ping_timeout: Duration,
+    /// After how many missed pings an agent is unreachable
+    #[arg(long, help_heading = "Agents", default_value_t = 5, alias = "max_slave_ping_timeouts", value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_agent_ping_timeouts: u32,
+    /// How long after the start of a master its known agents may take to come back
+    #[arg(long, help_heading = "Agents", default_value = "10mins", value_parser = positive_duration,
+          alias = "slave_reregister_timeout", value_name = "DURATION")]
+    pub agent_reregister_timeout: Duration,
+
+    /// How often all resources are offered anew
+    #[arg(long, help_heading = "Offers", default_value = "1secs", value_parser = positive_duration, value_name = "DURATION")]
+    pub allocation_interval: Duration,
+    /// After what time an unused offer is taken back, or 'never'
+    #[arg(long, help_heading = "Offers", default_value = "2mins", value_parser = offer_timeout, value_name = "DURATION")]
+    pub offer_timeout: OfferTimeout,
+    /// The only roles that frameworks may have, with commas
+    #[arg(long, help_heading = "Offers", value_delimiter = ',', value_name = "ROLES")]
+    pub roles: Option<Vec<String>>,
+    /// What an offer must have at least, alternatives with |
+    #[arg(long, help_heading = "Offers", default_value = "cpus:0.01|mem:32", value_parser = resource_minimums,
+          value_name = "RESOURCES")]
+    pub min_allocatable_resources: Minimums,
+    /// Offer agents with GPUs only to frameworks that can use them
+    #[arg(long, help_heading = "Offers", default_value = "true", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub filter_gpu_resources: bool,
+    /// Take frameworks whose user is root
+    #[arg(long, help_heading = "Offers", default_value = "true", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub root_submissions: bool,
+
+    /// Completed frameworks that are remembered
+    #[arg(long, help_heading = "History", default_value_t = 50, value_name = "N")]
+    pub max_completed_frameworks: usize,
+    /// Completed tasks that are remembered of each framework
+    #[arg(long, help_heading = "History", default_value_t = 1000, value_name = "N")]
+    pub max_completed_tasks_per_framework: usize,
+    /// Unreachable tasks that are remembered of each framework
+    #[arg(long, help_heading = "History", default_value_t = 1000, value_name = "N")]
+    pub max_unreachable_tasks_per_framework: usize,
+
+    /// What is logged: DEBUG, INFO, WARNING or ERROR
+    #[arg(long, help_heading = "Logs", default_value = "INFO", value_name = "LEVEL")]
+    pub logging_level: LoggingLevel,
+    /// Log nothing
+    #[arg(long, help_heading = "Logs", default_value = "false", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub quiet: bool,
+
+    /// Every flag that has a value, as text: what `/flags` shows.
+    #[arg(skip)]
+    pub listed: BTreeMap<String, String>,
+}
+
+/// `--offer_timeout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OfferTimeout(pub Option<Duration>);
+
+/// `--min_allocatable_resources`: alternatives; each a list of name and amount.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Minimums(pub Vec<Vec<(String, f64)>>);
+
+impl Flags {
+    /// Reads the command line and the environment of this process.
+    ///
+    /// # Errors
+    /// Also for `--help` and `--version`, as clap does: print the error and exit with its code.
+    pub fn parse_from_environment(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::read(arguments, |name| std::env::var_os(name))
+    }
+
+    /// Reads a command line (with the program's name first) with the environment that `variable` tells.
+    ///
+    /// # Errors
+    /// If a flag is unknown or its value is of no use.
+    pub fn read(
+        arguments: impl IntoIterator<Item = OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, clap::Error> {
+        let (flags, listed) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
+        Ok(Self { listed, ..flags })
+    }
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        let Ok(flags) = Self::read(["mezzo-master".into()], |_| None) else { unreachable!("the defaults are valid") };
+        flags
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Flags, String> {
+        read_with(arguments, &[])
+    }
+
+    fn read_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Flags, String> {
+        let arguments = std::iter::once("mezzo-master").chain(arguments.iter().copied()).map(OsString::from);
+        Flags::read(arguments, |name| {
+            environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
+        })
+        .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_is_sound() {
+        ELSEWHERE.added_to(Flags::command()).debug_assert();
+        assert_eq!(Flags::default().port, 5050);
+    }
+
+    #[test]
+    fn takes_both_spellings_and_mesos_booleans() {
+        let flags =
+            read(&["--work-dir=/w", "--AGENT_PING_TIMEOUT=1.5secs", "--no-root_submissions", "--quiet"]).unwrap();
+        assert_eq!(flags.work_dir, Some("/w".into()));
+        assert_eq!(flags.agent_ping_timeout, Duration::from_millis(1500));
+        assert!(!flags.root_submissions);
+        assert!(flags.quiet);
+        assert!(read(&["--root_submissions=0"]).unwrap().root_submissions.eq(&false));
+        assert!(read(&["--root_submissions=maybe"]).unwrap_err().contains("maybe"));
+        assert_eq!(read(&["--slave_ping_timeout=2secs"]).unwrap().agent_ping_timeout, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn takes_flags_of_mesos_that_change_nothing_and_refuses_those_that_would() {
+        assert!(read(&["--log_auto_initialize=false", "--quorum=1", "--registry_store_timeout=5secs"]).is_ok());
+        assert!(read(&["--role_sorter=drf", "--no-authenticate_agents"]).is_ok());
+        assert!(read(&["--role_sorter=random"]).unwrap_err().contains("--role_sorter"));
+        assert!(read(&["--authenticate_agents"]).unwrap_err().contains("--authenticate_agents"));
+        assert!(read(&["--zk=zk://a:1/mesos"]).unwrap_err().contains("--zk"));
+    }
+
+    #[test]
+    fn lists_flags_as_mesos_does() {
+        let flags = read(&["--roles=a,b", "--work_dir=/w"]).unwrap();
+        let shown = |name: &str| flags.listed.get(name).map(String::as_str);
+        assert_eq!(shown("agent_ping_timeout"), Some("15secs"));
+        assert_eq!(shown("roles"), Some("a,b"));
+        assert_eq!(shown("root_submissions"), Some("true"));
+        assert_eq!(shown("authenticate_agents"), Some("false"));
+        assert_eq!(shown("min_allocatable_resources"), Some("cpus:0.01|mem:32"));
+        assert_eq!(shown("zk"), None);
+        assert_eq!(shown("cluster"), None);
+    }
+}

@@ -1,0 +1,75 @@
+//! Texts of flags as values.
+
+use std::str::FromStr;
+
+use mezzo_server::flags::positive_duration;
+
+use super::{Minimums, OfferTimeout};
+
+/// `--registry`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registry {
+    /// In the work directory.
+    Embedded,
+    /// Nowhere.
+    InMemory,
+}
+
+impl FromStr for Registry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            // Mesos' durable registry of a single master, under both of its names.
+            "embedded" | "replicated_log" | "log_storage" => Ok(Self::Embedded),
+            "in_memory" => Ok(Self::InMemory),
+            other => Err(format!("'{other}' is neither embedded nor in_memory")),
+        }
+    }
+}
+
+pub(super) fn offer_timeout(text: &str) -> Result<OfferTimeout, String> {
+    if text == "never" {
+        Ok(OfferTimeout(None))
+    } else {
+        positive_duration(text).map(|timeout| OfferTimeout(Some(timeout)))
+    }
+}
+
+pub(super) fn resource_minimums(text: &str) -> Result<Minimums, String> {
+    let alternatives = text.split('|').filter(|alternative| !alternative.trim().is_empty());
+    alternatives.map(minimum).collect::<Result<_, _>>().map(Minimums)
+}
+
+fn minimum(text: &str) -> Result<Vec<(String, f64)>, String> {
+    let one = |part: &str| {
+        let error = || format!("'{part}' is no amount of a resource: write e.g. cpus:0.01;mem:32|disk:64");
+        let (name, amount) = part.split_once(':').ok_or_else(error)?;
+        let amount: f64 = amount.trim().parse().map_err(|_| error())?;
+        if name.trim().is_empty() || !amount.is_finite() || amount < 0.0 {
+            return Err(error());
+        }
+        Ok((name.trim().to_owned(), amount))
+    };
+    text.split(';').filter(|part| !part.trim().is_empty()).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minimums() {
+        let Minimums(alternatives) = resource_minimums("cpus:0.01;disk:5|mem:32").unwrap();
+        assert_eq!(alternatives, [vec![("cpus".into(), 0.01), ("disk".into(), 5.0)], vec![("mem".into(), 32.0)]]);
+        assert_eq!(resource_minimums("").unwrap(), Minimums(vec![]));
+        assert!(resource_minimums("cpus").is_err());
+        assert!(resource_minimums("cpus:-1").is_err());
+    }
+
+    #[test]
+    fn timeouts() {
+        assert_eq!(offer_timeout("never"), Ok(OfferTimeout(None)));
+        assert!(offer_timeout("0secs").is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! `/metrics/snapshot`: Mesos' names, as far as there is something behind them (src/master/metrics.cpp).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::{Response, StatusCode};
+use mezzo_api::{
+    resources::{Resources, Scalar},
+    time::parse_duration,
+};
+use mezzo_master_core::model::FrameworkState;
+use mezzo_server::http::{answer, machine::Machine, query::Query};
+
+use super::{App, body::Body};
+use crate::{
+    identity::seconds_since_epoch,
+    server::{Input, Stopped},
+    view::{self, View},
+};
+
+/// Names and values, in the order of the names.
+pub(super) type Metrics = BTreeMap<String, f64>;
+
+/// `/metrics/snapshot`; its `timeout` is read, and met at any length.
+pub(super) async fn snapshot(app: &Arc<App>, query: &Query) -> Result<String, Box<Response<Body>>> {
+    if let Some(Err(error)) = query.get("timeout").map(parse_duration) {
+        let text = format!("Invalid timeout '{}': {error}.\n", query.get("timeout").unwrap_or_default());
+        return Err(Box::new(answer::text(StatusCode::BAD_REQUEST, text)));
+    }
+    match collect(app).await {
+        Ok(metrics) => Ok(serde_json::to_string(&metrics).unwrap_or_default()),
+        Err(stopped) => Err(Box::new(answer::text(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()))),
+    }
+}
+
+/// All of them.
+pub(super) async fn collect(app: &App) -> Result<Metrics, Stopped> {
+    let mut metrics = Metrics::new();
+    metrics.extend(Machine::read().metrics().map(|(name, value)| (name.to_owned(), value)));
+    constants(&mut metrics);
+    picture(&mut metrics, &app.published.snapshot());
+    metrics.insert("master/uptime_secs".into(), seconds_since_epoch() - app.identity.start_time);
+    metrics.extend(app.core.ask(Input::Metrics).await?);
+    Ok(metrics)
+}
+
+/// What is always there, and the same: this master leads, and nothing waits in a queue when it answers.
+fn constants(metrics: &mut Metrics) {
+    metrics.insert("master/elected".into(), 1.0);
+    metrics.insert("registrar/log/recovered".into(), 1.0);
+    metrics.insert("registrar/log/ensemble_size".into(), 1.0);
+    for name in [
+        "allocator/event_queue_dispatches",
+        "allocator/mesos/event_queue_dispatches",
+        "master/event_queue_dispatches",
+        "master/event_queue_http_requests",
+        "master/event_queue_messages",
+        "master/http_cache_hits",
+        "master/operator_event_stream_subscribers",
+        "registrar/queued_operations",
+    ] {
+        metrics.insert(name.into(), 0.0);
+    }
+    const STATES: [&str; 9] =
+        ["total", "pending", "recovering", "unreachable", "finished", "failed", "error", "dropped", "gone_by_operator"];
+    const KINDS: [&str; 9] = [
+        "",
+        "reserve/",
+        "unreserve/",
+        "create/",
+        "destroy/",
+        "grow_volume/",
+        "shrink_volume/",
+        "create_disk/",
+        "destroy_disk/",
+    ];
+    for kind in KINDS {
+        for state in STATES {
+            metrics.insert(format!("master/operations/{kind}{state}"), 0.0);
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // counts are shown as doubles
+fn picture(metrics: &mut Metrics, view: &View) {
+    let mut gauge = |name: &str, value: usize| metrics.insert(format!("master/{name}"), value as f64);
+    let connected = view.agents.values().filter(|agent| agent.connected).count();
+    let active = view.agents.values().filter(|agent| agent.active).count();
+    gauge("slaves_connected", connected);
+    gauge("slaves_disconnected", view.agents.len() - connected);
+    gauge("slaves_active", active);
+    gauge("slaves_inactive", view.agents.len() - active);
+    gauge("slaves_unreachable", view.unreachable.len());
+    let frameworks = view.present_frameworks().count();
+    let active = view.present_frameworks().filter(|framework| framework.state == FrameworkState::Active).count();
+    gauge("frameworks_connected", active);
+    gauge("frameworks_disconnected", frameworks - active);
+    gauge("frameworks_active", active);
+    gauge("frameworks_inactive", frameworks - active);
+    gauge("outstanding_offers", view.offers.len());
+    resources(metrics, view);
+    for (name, value) in view::role_metrics(view) {
+        metrics.insert(format!("allocator/mesos/{name}"), value);
+    }
+}
+
+fn resources(metrics: &mut Metrics, view: &View) {
+    type Part = fn(&Resources) -> Resources;
+    let kinds: [(&str, Part); 2] = [("", Resources::non_revocable), ("_revocable", Resources::revocable)];
+    for (suffix, part) in kinds {
+        for name in ["cpus", "gpus", "mem", "disk"] {
+            let amount = |of: &Resources| part(of).scalar(name);
+            let total: Scalar = view.agents.values().map(|agent| amount(&agent.total)).sum();
+            let used: Scalar = view.agents.values().map(|agent| amount(&agent.used)).sum();
+            let (total, used) = (total.as_f64(), used.as_f64());
+            let share = if total > 0.0 { used / total } else { 0.0 };
+            metrics.insert(format!("master/{name}{suffix}_total"), total);
+            metrics.insert(format!("master/{name}{suffix}_used"), used);
+            metrics.insert(format!("master/{name}{suffix}_percent"), share);
+        }
+    }
+    for name in ["cpus", "mem", "disk"] {
+        let total: Scalar = view.agents.values().map(|agent| agent.total.scalar(name)).sum();
+        let taken: Scalar =
+            view.agents.values().map(|agent| agent.used.scalar(name) + agent.offered.scalar(name)).sum();
+        metrics.insert(format!("allocator/mesos/resources/{name}/total"), total.as_f64());
+        metrics.insert(format!("allocator/mesos/resources/{name}/offered_or_allocated"), taken.as_f64());
+    }
+}

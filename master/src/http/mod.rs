@@ -1,0 +1,161 @@
+//! The doors that speak HTTP.
+
+mod body;
+mod forward;
+mod metrics;
+mod operator;
+mod plain;
+mod reads;
+mod route;
+mod scheduler;
+mod webui;
+
+use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use http::{Request, Response, StatusCode};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use mezzo_server::http::answer;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+pub(crate) use body::{Body, BoxError};
+use route::Route;
+
+use crate::{
+    flags::Flags,
+    identity::Identity,
+    link::{self, Links},
+    server::{CoreHandle, Cut},
+    view::{Master, Published},
+};
+
+/// What all doors share.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// The way to the core.
+    pub(crate) core: CoreHandle,
+    /// What readers see.
+    pub(crate) published: Arc<Published>,
+    /// Agents' links.
+    pub(crate) links: Arc<Links>,
+    /// Who we are.
+    pub(crate) identity: Identity,
+    /// What we were told.
+    pub(crate) flags: Flags,
+    /// What readers were given of the latest version.
+    pub(crate) rendered: reads::Rendered,
+}
+
+impl App {
+    fn master(&self) -> Master<'_> {
+        Master { identity: &self.identity, flags: &self.flags }
+    }
+}
+
+/// Accepts connections until `stop` says so.
+pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // Mesos writes `Mesos-Stream-Id`, and there may be clients that read it to the letter.
+    builder.http1().title_case_headers(true).half_close(false);
+    builder.http2().initial_stream_window_size(1024 * 1024).initial_connection_window_size(4 * 1024 * 1024);
+    let builder = Arc::new(builder);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                tokio::spawn(connection(Arc::clone(&app), Arc::clone(&builder), stream, peer, stop.clone()));
+            }
+            Err(error) => {
+                // Most likely there are no more file descriptors: some come back when connections end.
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    app: Arc<App>,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    mut stop: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let cut = Cut::default();
+    let service = {
+        let cut = cut.clone();
+        service_fn(move |request| {
+            let (app, cut) = (Arc::clone(&app), cut.clone());
+            async move { Ok::<_, std::convert::Infallible>(guarded(&app, peer, &cut, request).await) }
+        })
+    };
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::select! {
+        // A client that goes away is no event of interest.
+        _ = served => {}
+        () = cut.wanted() => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+}
+
+/// A defect in one door is one failed request.
+async fn guarded(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<Incoming>) -> Response<Body> {
+    let what = format!("{} {}", request.method(), request.uri().path());
+    match AssertUnwindSafe(dispatch(app, peer, cut, request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::error!(request = what, "a request failed by a defect");
+            answer::bare(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<Incoming>) -> Response<Body> {
+    if is_forged(&request) {
+        let text = "A page of another site may not change this cluster.";
+        return answer::text(StatusCode::FORBIDDEN, text);
+    }
+    match route::find(request.uri().path()) {
+        Route::Scheduler => scheduler::serve(app, cut, request).await,
+        Route::Operator => operator::serve(app, request).await,
+        Route::Link => link::accept(app, peer, request),
+        Route::Agent { id, path } => {
+            let (id, path) = (id.to_owned(), path.to_owned());
+            forward::serve(app, &id, &path, request).await
+        }
+        Route::Home => webui::home(request.headers()).await,
+        Route::Asset(file) => webui::asset(file, request.headers()).await,
+        Route::Teardown => operator::teardown(app, request).await,
+        Route::Health => answer::empty(StatusCode::OK),
+        Route::Redirect => answer::redirect(&format!("//{}", app.identity.authority())),
+        Route::Unsupported => {
+            answer::text(StatusCode::NOT_IMPLEMENTED, "This version of Mezzo cannot change this yet.")
+        }
+        Route::NotFound => answer::bare(StatusCode::NOT_FOUND),
+        Route::Constant(_) if !is_read(request.method()) => {
+            answer::text(StatusCode::NOT_IMPLEMENTED, "This version of Mezzo cannot change this yet.")
+        }
+        read => reads::serve(app, &read, &request).await,
+    }
+}
+
+/// A browser sends this at the wish of another site's page. Clients that are no browsers do not say where they stand.
+fn is_forged<B>(request: &Request<B>) -> bool {
+    let site = request.headers().get("sec-fetch-site");
+    !is_read(request.method()) && site.is_some_and(|site| site.as_bytes() == b"cross-site")
+}
+
+fn is_read(method: &http::Method) -> bool {
+    matches!(*method, http::Method::GET | http::Method::HEAD | http::Method::OPTIONS)
+}

@@ -1,0 +1,338 @@
+//! `/api/v1`: calls of operators, and `/teardown`. The checks stand in the order in which Mesos makes them
+//! (src/master/http.cpp, Master::Http::api).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use mezzo_api::{
+    MESOS_VERSION,
+    codec::{Encoding, decode, encode, to_json_value},
+    v1::{
+        self,
+        master::{
+            Call, Response as Answer, call,
+            response::{self, GetFlags, GetHealth, GetLoggingLevel, GetMaster, GetMetrics, GetState, GetVersion},
+        },
+    },
+};
+use mezzo_master_core::input::OperatorCall;
+use mezzo_server::{
+    build,
+    http::{answer, negotiate, query::Query, request},
+};
+use serde_json::{Map, Value};
+
+use super::{App, body::Body, metrics};
+use crate::{
+    server::Input,
+    view::{View, get_agents, get_executors, get_frameworks, get_roles, get_tasks},
+};
+
+/// `/api/v1`
+pub(super) async fn serve(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = match request::read(request, app.flags.max_request_bytes.0).await {
+        Ok(read) => read,
+        Err(error) => return answer::unread(&error),
+    };
+    match checked(&parts.method, &parts.headers, &body) {
+        Ok((call, encoding)) => carry_out(app, call, encoding, &parts.headers).await,
+        Err(refusal) => *refusal,
+    }
+}
+
+/// `/teardown`: the same as a form.
+pub(super) async fn teardown(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = match request::read(request, app.flags.max_request_bytes.0).await {
+        Ok(read) => read,
+        Err(error) => return answer::unread(&error),
+    };
+    if parts.method != Method::POST {
+        return answer::method_not_allowed("POST", &parts.method);
+    }
+    let form = match Query::parse(&String::from_utf8_lossy(&body)) {
+        Ok(form) => form,
+        Err(error) => return answer::text(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    match form.get("frameworkId") {
+        Some(id) => ask(app, OperatorCall::Teardown { framework_id: v1::FrameworkId { value: id.to_owned() } }).await,
+        None => {
+            let text = "Missing 'frameworkId' query parameter in the request body";
+            answer::text(StatusCode::BAD_REQUEST, text)
+        }
+    }
+}
+
+async fn ask(app: &App, call: OperatorCall) -> Response<Body> {
+    match app.core.ask(|reply| Input::Operator { call, principal: None, reply }).await {
+        Ok(answer) => answer::with_status(answer.status, answer.body),
+        Err(stopped) => answer::text(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()),
+    }
+}
+
+fn checked(method: &Method, headers: &HeaderMap, body: &Bytes) -> Result<(Call, Encoding), Box<Response<Body>>> {
+    if *method != Method::POST {
+        return Err(Box::new(answer::method_not_allowed("POST", method)));
+    }
+    let encoding = negotiate::content_type(headers).map_err(|error| Box::new(answer::bad_content_type(error)))?;
+    let bad = |text: String| Box::new(answer::text(StatusCode::BAD_REQUEST, text));
+    let call: Call = decode(encoding, body).map_err(|error| bad(error.to_string()))?;
+    if let Some(missing) = missing(&call) {
+        return Err(bad(format!("Failed to validate master::Call: Expecting '{missing}' to be present")));
+    }
+    let encoding = negotiate::accepted(headers).ok_or_else(|| Box::new(answer::not_acceptable()))?;
+    Ok((call, encoding))
+}
+
+/// What a call lacks (src/master/validation.cpp, master::call::validate).
+#[allow(deprecated)] // SET_QUOTA and REMOVE_QUOTA are calls like others
+fn missing(call: &Call) -> Option<&'static str> {
+    let Some(Ok(kind)) = call.r#type.map(call::Type::try_from) else { return Some("type") };
+    let (there, field) = match kind {
+        call::Type::GetMetrics => (call.get_metrics.is_some(), "get_metrics"),
+        call::Type::SetLoggingLevel => (call.set_logging_level.is_some(), "set_logging_level"),
+        call::Type::ListFiles => (call.list_files.is_some(), "list_files"),
+        call::Type::ReadFile => (call.read_file.is_some(), "read_file"),
+        call::Type::UpdateWeights => (call.update_weights.is_some(), "update_weights"),
+        call::Type::ReserveResources => (call.reserve_resources.is_some(), "reserve_resources"),
+        call::Type::UnreserveResources => (call.unreserve_resources.is_some(), "unreserve_resources"),
+        call::Type::CreateVolumes => (call.create_volumes.is_some(), "create_volumes"),
+        call::Type::DestroyVolumes => (call.destroy_volumes.is_some(), "destroy_volumes"),
+        call::Type::GrowVolume => (call.grow_volume.is_some(), "grow_volume"),
+        call::Type::ShrinkVolume => (call.shrink_volume.is_some(), "shrink_volume"),
+        call::Type::UpdateMaintenanceSchedule => {
+            (call.update_maintenance_schedule.is_some(), "update_maintenance_schedule")
+        }
+        call::Type::StartMaintenance => (call.start_maintenance.is_some(), "start_maintenance"),
+        call::Type::StopMaintenance => (call.stop_maintenance.is_some(), "stop_maintenance"),
+        call::Type::UpdateQuota => (call.update_quota.is_some(), "update_quota"),
+        call::Type::SetQuota => (call.set_quota.is_some(), "set_quota"),
+        call::Type::RemoveQuota => (call.remove_quota.is_some(), "remove_quota"),
+        call::Type::Teardown => (call.teardown.is_some(), "teardown"),
+        call::Type::MarkAgentGone => (call.mark_agent_gone.is_some(), "mark_agent_gone"),
+        call::Type::DrainAgent => (call.drain_agent.is_some(), "drain_agent"),
+        call::Type::DeactivateAgent => (call.deactivate_agent.is_some(), "deactivate_agent"),
+        call::Type::ReactivateAgent => (call.reactivate_agent.is_some(), "reactivate_agent"),
+        call::Type::Unknown
+        | call::Type::GetHealth
+        | call::Type::GetFlags
+        | call::Type::GetVersion
+        | call::Type::GetLoggingLevel
+        | call::Type::GetState
+        | call::Type::GetAgents
+        | call::Type::GetFrameworks
+        | call::Type::GetExecutors
+        | call::Type::GetOperations
+        | call::Type::GetTasks
+        | call::Type::GetRoles
+        | call::Type::GetWeights
+        | call::Type::GetMaster
+        | call::Type::Subscribe
+        | call::Type::GetMaintenanceStatus
+        | call::Type::GetMaintenanceSchedule
+        | call::Type::GetQuota => return None,
+    };
+    (!there).then_some(field)
+}
+
+async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, headers: &HeaderMap) -> Response<Body> {
+    let kind = call.r#type();
+    if let Some(teardown) = call.teardown.filter(|_| kind == call::Type::Teardown) {
+        return ask(app, OperatorCall::Teardown { framework_id: teardown.framework_id }).await;
+    }
+    let message = match kind {
+        call::Type::Unknown => return answer::bare(StatusCode::NOT_IMPLEMENTED),
+        // The master has no files to show.
+        call::Type::ListFiles | call::Type::ReadFile => return answer::bare(StatusCode::NOT_FOUND),
+        call::Type::GetMetrics => match metrics::collect(app).await {
+            Ok(metrics) => of_metrics(metrics),
+            Err(stopped) => return answer::text(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()),
+        },
+        _ => match of_master(app, kind).or_else(|| of_picture(&app.published.snapshot(), kind)) {
+            Some(message) => message,
+            None => {
+                let text = format!("This version of Mezzo does not know the call {} yet.", kind.as_str_name());
+                return answer::text(StatusCode::NOT_IMPLEMENTED, text);
+            }
+        },
+    };
+    let body = match encoding {
+        Encoding::Protobuf => encode(encoding, &message),
+        Encoding::Json => json(&message),
+    };
+    let content_type = HeaderValue::from_static(encoding.media_type());
+    answer::packed(headers, answer::of_type(StatusCode::OK, content_type, body)).await
+}
+
+fn of_metrics(metrics: metrics::Metrics) -> Answer {
+    let metrics = metrics.into_iter().map(|(name, value)| v1::Metric { name, value: Some(value) }).collect();
+    let get_metrics = Some(GetMetrics { metrics });
+    Answer { r#type: Some(response::Type::GetMetrics as i32), get_metrics, ..Answer::default() }
+}
+
+fn of_master(app: &App, kind: call::Type) -> Option<Answer> {
+    let of = |kind: response::Type| Answer { r#type: Some(kind as i32), ..Answer::default() };
+    Some(match kind {
+        call::Type::GetHealth => {
+            Answer { get_health: Some(GetHealth { healthy: true }), ..of(response::Type::GetHealth) }
+        }
+        call::Type::GetFlags => {
+            let flag = |(name, value): (&String, &String)| v1::Flag { name: name.clone(), value: Some(value.clone()) };
+            let flags = app.flags.listed.iter().map(flag).collect();
+            Answer { get_flags: Some(GetFlags { flags }), ..of(response::Type::GetFlags) }
+        }
+        call::Type::GetVersion => {
+            let version_info = v1::VersionInfo {
+                version: MESOS_VERSION.to_owned(),
+                build_date: Some(build::DATE.clone()),
+                build_time: Some(*build::TIME),
+                build_user: Some(build::USER.to_owned()),
+                ..v1::VersionInfo::default()
+            };
+            Answer { get_version: Some(GetVersion { version_info }), ..of(response::Type::GetVersion) }
+        }
+        call::Type::GetLoggingLevel => {
+            Answer { get_logging_level: Some(GetLoggingLevel { level: 0 }), ..of(response::Type::GetLoggingLevel) }
+        }
+        call::Type::GetMaster => {
+            let get_master = GetMaster {
+                master_info: Some(app.identity.info.clone()),
+                start_time: Some(app.identity.start_time),
+                elected_time: Some(app.identity.elected_time),
+            };
+            Answer { get_master: Some(get_master), ..of(response::Type::GetMaster) }
+        }
+        _ => return None,
+    })
+}
+
+fn of_picture(view: &View, kind: call::Type) -> Option<Answer> {
+    let of = |kind: response::Type| Answer { r#type: Some(kind as i32), ..Answer::default() };
+    Some(match kind {
+        call::Type::GetAgents => Answer { get_agents: Some(get_agents(view)), ..of(response::Type::GetAgents) },
+        call::Type::GetFrameworks => {
+            Answer { get_frameworks: Some(get_frameworks(view)), ..of(response::Type::GetFrameworks) }
+        }
+        call::Type::GetExecutors => {
+            Answer { get_executors: Some(get_executors(view)), ..of(response::Type::GetExecutors) }
+        }
+        call::Type::GetTasks => Answer { get_tasks: Some(get_tasks(view)), ..of(response::Type::GetTasks) },
+        call::Type::GetRoles => Answer { get_roles: Some(get_roles(view)), ..of(response::Type::GetRoles) },
+        call::Type::GetState => {
+            let get_state = GetState {
+                get_tasks: Some(get_tasks(view)),
+                get_executors: Some(get_executors(view)),
+                get_frameworks: Some(get_frameworks(view)),
+                get_agents: Some(get_agents(view)),
+            };
+            Answer { get_state: Some(get_state), ..of(response::Type::GetState) }
+        }
+        // Nothing of the kind can be set or started yet, so that what Mesos says at its start is always true.
+        call::Type::GetOperations => {
+            Answer { get_operations: Some(response::GetOperations::default()), ..of(response::Type::GetOperations) }
+        }
+        call::Type::GetWeights => of(response::Type::GetWeights),
+        call::Type::GetQuota => {
+            Answer { get_quota: Some(response::GetQuota::default()), ..of(response::Type::GetQuota) }
+        }
+        call::Type::GetMaintenanceSchedule => Answer {
+            get_maintenance_schedule: Some(response::GetMaintenanceSchedule::default()),
+            ..of(response::Type::GetMaintenanceSchedule)
+        },
+        call::Type::GetMaintenanceStatus => Answer {
+            get_maintenance_status: Some(response::GetMaintenanceStatus::default()),
+            ..of(response::Type::GetMaintenanceStatus)
+        },
+        _ => return None,
+    })
+}
+
+/// Arrays that Mesos writes even if they are empty, because it writes these answers by hand.
+const ALWAYS: [(&str, &[&str]); 4] = [
+    ("get_agents", &["agents", "recovered_agents"]),
+    ("get_frameworks", &["frameworks", "completed_frameworks"]),
+    ("get_executors", &["executors"]),
+    ("get_tasks", &["tasks", "unreachable_tasks", "completed_tasks"]),
+];
+
+fn json(message: &Answer) -> Bytes {
+    let needs_arrays = ALWAYS.iter().any(|(member, _)| match *member {
+        "get_agents" => message.get_agents.is_some(),
+        "get_frameworks" => message.get_frameworks.is_some(),
+        "get_executors" => message.get_executors.is_some(),
+        _ => message.get_tasks.is_some(),
+    });
+    if !needs_arrays && message.get_state.is_none() {
+        return encode(Encoding::Json, message);
+    }
+    let mut value = to_json_value(message);
+    if let Some(members) = value.as_object_mut() {
+        fill_in(members);
+        if let Some(state) = members.get_mut("get_state").and_then(Value::as_object_mut) {
+            fill_in(state);
+        }
+    }
+    value.to_string().into()
+}
+
+fn fill_in(members: &mut Map<String, Value>) {
+    for (name, arrays) in ALWAYS {
+        let Some(part) = members.get_mut(name).and_then(Value::as_object_mut) else { continue };
+        for array in arrays {
+            part.entry(*array).or_insert_with(|| Value::Array(Vec::new()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn empty_arrays_are_written_where_mesos_writes_them() {
+        let view = View::default();
+        let text = |kind| {
+            let message = of_picture(&view, kind).unwrap();
+            serde_json::from_slice::<Value>(&super::json(&message)).unwrap()
+        };
+        assert_eq!(
+            text(call::Type::GetExecutors),
+            json!({"type": "GET_EXECUTORS", "get_executors": {"executors": []}})
+        );
+        assert_eq!(
+            text(call::Type::GetState),
+            json!({"type": "GET_STATE", "get_state": {
+                "get_tasks": {"tasks": [], "unreachable_tasks": [], "completed_tasks": []},
+                "get_executors": {"executors": []},
+                "get_frameworks": {"frameworks": [], "completed_frameworks": []},
+                "get_agents": {"agents": [], "recovered_agents": []},
+            }})
+        );
+        assert_eq!(text(call::Type::GetOperations), json!({"type": "GET_OPERATIONS", "get_operations": {}}));
+        assert_eq!(text(call::Type::GetWeights), json!({"type": "GET_WEIGHTS"}));
+        assert_eq!(text(call::Type::GetQuota), json!({"type": "GET_QUOTA", "get_quota": {"status": {}}}));
+    }
+
+    #[test]
+    fn checks_come_in_mesos_order_with_mesos_texts() {
+        let headers = |accept: &'static str| {
+            HeaderMap::from_iter([
+                (http::header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                (http::header::ACCEPT, HeaderValue::from_static(accept)),
+            ])
+        };
+        let refused = |accept, body: &'static str| {
+            let refusal = checked(&Method::POST, &headers(accept), &Bytes::from_static(body.as_bytes())).unwrap_err();
+            let Body::Full(text) = refusal.body() else { panic!("no text") };
+            (refusal.status().as_u16(), String::from_utf8_lossy(text).into_owned())
+        };
+        let lacks = |what| (400, format!("Failed to validate master::Call: Expecting '{what}' to be present"));
+        assert_eq!(refused("*/*", "{}"), lacks("type"));
+        assert_eq!(refused("*/*", r#"{"type":"GET_CONTAINERS"}"#), lacks("type"));
+        assert_eq!(refused("text/html", r#"{"type":"READ_FILE"}"#), lacks("read_file"));
+        assert_eq!(refused("text/html", r#"{"type":"GET_HEALTH"}"#).0, 406);
+    }
+}

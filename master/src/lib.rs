@@ -1,0 +1,18 @@
+//! The master: doors, links, registry and the published view around the core.
+//!
+//! Begin with `server.rs`, the shell that drives the core on a thread of its own; `http/` and `link/` are the doors, `view/` is
+//! what readers are served from, `registry/` what must not be forgotten.
+#![forbid(unsafe_code)]
+
+pub mod flags;
+mod http;
+mod identity;
+mod link;
+mod outbox;
+mod registry;
+mod run;
+mod server;
+mod timer;
+mod view;
+
+pub use run::{Master, StartError, main, run};

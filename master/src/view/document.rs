@@ -1,0 +1,111 @@
+//! JSON objects written member by member, in the order in which Mesos writes them.
+
+use mezzo_api::{codec::to_json_value, v1};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// An object on its way out.
+#[derive(Debug, Default)]
+pub(crate) struct Document {
+    out: Vec<u8>,
+}
+
+impl Document {
+    /// Adds a member.
+    pub(crate) fn member(&mut self, name: &str, value: &impl Serialize) -> &mut Self {
+        self.name(name);
+        self.value(value);
+        self
+    }
+
+    /// Adds a member if there is a value.
+    pub(crate) fn optional(&mut self, name: &str, value: Option<impl Serialize>) -> &mut Self {
+        if let Some(value) = value {
+            self.member(name, &value);
+        }
+        self
+    }
+
+    /// Adds an array, element by element.
+    pub(crate) fn list<T: Serialize>(&mut self, name: &str, items: impl IntoIterator<Item = T>) -> &mut Self {
+        self.name(name);
+        self.out.push(b'[');
+        let start = self.out.len();
+        for item in items {
+            if self.out.len() > start {
+                self.out.push(b',');
+            }
+            self.value(&item);
+        }
+        self.out.push(b']');
+        self
+    }
+
+    /// The object as text.
+    pub(crate) fn end(mut self) -> Vec<u8> {
+        if self.out.is_empty() {
+            self.out.push(b'{');
+        }
+        self.out.push(b'}');
+        self.out
+    }
+
+    fn name(&mut self, name: &str) {
+        self.out.push(if self.out.is_empty() { b'{' } else { b',' });
+        self.value(&name);
+        self.out.push(b':');
+    }
+
+    fn value(&mut self, value: &impl Serialize) {
+        let start = self.out.len();
+        if serde_json::to_writer(&mut self.out, value).is_err() {
+            // Only a map with keys that are no strings could come here, and there is none.
+            self.out.truncate(start);
+            self.out.extend_from_slice(b"null");
+        }
+    }
+}
+
+/// Labels as Mesos shows them: an array without its wrapper.
+pub(crate) fn labels(labels: &v1::Labels) -> Value {
+    labels.labels.iter().map(to_json_value).collect()
+}
+
+/// Attributes by name (src/common/http.cpp).
+pub(crate) fn attributes(attributes: &[v1::Attribute]) -> Map<String, Value> {
+    attributes.iter().map(|attribute| (attribute.name.clone(), attribute_value(attribute))).collect()
+}
+
+fn attribute_value(attribute: &v1::Attribute) -> Value {
+    match attribute.r#type() {
+        v1::value::Type::Scalar => attribute.scalar.as_ref().map_or(Value::Null, |scalar| scalar.value.into()),
+        v1::value::Type::Text => attribute.text.as_ref().map_or(Value::Null, |text| text.value.as_str().into()),
+        v1::value::Type::Ranges => {
+            let ranges = attribute.ranges.iter().flat_map(|ranges| &ranges.range);
+            let texts: Vec<_> = ranges.map(|range| format!("{}-{}", range.begin, range.end)).collect();
+            format!("[{}]", texts.join(", ")).into()
+        }
+        v1::value::Type::Set => {
+            let items: Vec<_> = attribute.set.iter().flat_map(|set| &set.item).map(String::as_str).collect();
+            format!("{{{}}}", items.join(", ")).into()
+        }
+    }
+}
+
+/// The fault domain, of which only the names are shown.
+pub(crate) fn domain(domain: &v1::DomainInfo) -> Value {
+    to_json_value(domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_members_in_order() {
+        let mut document = Document::default();
+        document.member("b", &1.0).optional("x", None::<u8>).list("a", [1, 2]).list("none", [0; 0]).member("c", &"\"");
+        assert_eq!(document.end(), br#"{"b":1.0,"a":[1,2],"none":[],"c":"\""}"#);
+        assert_eq!(Document::default().end(), b"{}");
+    }
+}

@@ -1,0 +1,134 @@
+//! The picture as messages of the operator API (src/master/readonly_handler.cpp).
+
+use std::sync::Arc;
+
+use mezzo_api::{
+    resources::Resource,
+    v1::{
+        self,
+        master::response::{
+            GetAgents, GetExecutors, GetFrameworks, GetRoles, GetTasks, get_agents, get_executors, get_frameworks,
+        },
+    },
+};
+use mezzo_master_core::model::{Agent, Framework, FrameworkState, Offer, TaskList};
+
+use super::{
+    View,
+    agents::pid,
+    roles::{plus, uses},
+    tasks,
+};
+
+/// GET_AGENTS.
+pub(crate) fn get_agents(view: &View) -> GetAgents {
+    GetAgents {
+        agents: view.agents.values().map(|shown| agent(shown)).collect(),
+        recovered_agents: view.recovered.values().map(|info| (**info).clone()).collect(),
+    }
+}
+
+/// GET_FRAMEWORKS.
+pub(crate) fn get_frameworks(view: &View) -> GetFrameworks {
+    GetFrameworks {
+        frameworks: view.present_frameworks().map(|shown| framework(view, shown)).collect(),
+        completed_frameworks: view.completed_frameworks().into_iter().map(|shown| framework(view, shown)).collect(),
+        ..GetFrameworks::default()
+    }
+}
+
+/// GET_EXECUTORS.
+pub(crate) fn get_executors(view: &View) -> GetExecutors {
+    let executors = view.executors.values().map(|executor| get_executors::Executor {
+        executor_info: (*executor.info).clone(),
+        agent_id: executor.agent_id.proto(),
+    });
+    GetExecutors { executors: executors.collect(), ..GetExecutors::default() }
+}
+
+/// GET_TASKS.
+pub(crate) fn get_tasks(view: &View) -> GetTasks {
+    let mut all = GetTasks::default();
+    for framework in view.frameworks.keys() {
+        for (list, out) in [
+            (TaskList::Active, &mut all.tasks),
+            (TaskList::Unreachable, &mut all.unreachable_tasks),
+            (TaskList::Completed, &mut all.completed_tasks),
+        ] {
+            out.extend(view.tasks_of(framework, list).into_iter().map(|task| tasks::message(task)));
+        }
+    }
+    all
+}
+
+/// GET_ROLES.
+pub(crate) fn get_roles(view: &View) -> GetRoles {
+    let roles = uses(view).into_iter().map(|(name, used)| v1::Role {
+        name,
+        weight: 1.0,
+        frameworks: used.frameworks.into_iter().map(|value| v1::FrameworkId { value }).collect(),
+        resources: plus(&used.allocated, &used.offered)
+            .into_iter()
+            .map(|(name, amount)| Resource::scalar(&name, amount).to_proto())
+            .collect(),
+    });
+    GetRoles { roles: roles.collect() }
+}
+
+fn agent(agent: &Agent) -> get_agents::Agent {
+    let capability =
+        |kind: &v1::agent_info::capability::Type| v1::agent_info::Capability { r#type: Some(*kind as i32) };
+    get_agents::Agent {
+        agent_info: (*agent.info).clone(),
+        active: agent.active,
+        deactivated: Some(false),
+        version: agent.version.clone(),
+        pid: Some(pid(agent)),
+        registered_time: Some(time(agent.registered_time)),
+        reregistered_time: agent.reregistered_time.map(time),
+        total_resources: agent.total.to_endpoint_protos(),
+        allocated_resources: agent.used.to_endpoint_protos(),
+        offered_resources: agent.offered.to_endpoint_protos(),
+        capabilities: agent.capabilities.iter().map(capability).collect(),
+        ..get_agents::Agent::default()
+    }
+}
+
+fn framework(view: &View, framework: &Arc<Framework>) -> get_frameworks::Framework {
+    let active = framework.state == FrameworkState::Active;
+    let some_time = |seconds: f64| (seconds != 0.0).then(|| time(seconds));
+    let offers = view.offers.values().filter(|offer| offer.framework_id == framework.id);
+    get_frameworks::Framework {
+        framework_info: (*framework.info).clone(),
+        active,
+        connected: active,
+        recovered: framework.state == FrameworkState::Recovered,
+        registered_time: some_time(framework.registered_time),
+        reregistered_time: some_time(framework.reregistered_time),
+        unregistered_time: some_time(framework.unregistered_time),
+        offers: offers.map(|shown| offer(view, shown)).collect(),
+        allocated_resources: framework.used.to_endpoint_protos(),
+        offered_resources: framework.offered.to_endpoint_protos(),
+        offer_constraints: Some(framework.offer_constraints.as_deref().cloned().unwrap_or_default()),
+        ..get_frameworks::Framework::default()
+    }
+}
+
+fn offer(view: &View, offer: &Offer) -> v1::Offer {
+    let agent = view.agents.get(&offer.agent_id);
+    v1::Offer {
+        id: offer.id.proto(),
+        framework_id: offer.framework_id.proto(),
+        agent_id: offer.agent_id.proto(),
+        hostname: agent.map(|agent| agent.info.hostname.clone()).unwrap_or_default(),
+        resources: offer.resources.to_endpoint_protos(),
+        attributes: agent.map(|agent| agent.info.attributes.clone()).unwrap_or_default(),
+        allocation_info: Some(v1::resource::AllocationInfo { role: Some(offer.role.clone()) }),
+        ..v1::Offer::default()
+    }
+}
+
+fn time(seconds: f64) -> v1::TimeInfo {
+    #[allow(clippy::cast_possible_truncation)] // times of this century fit
+    v1::TimeInfo { nanoseconds: (seconds * 1e9) as i64 }
+}

@@ -1,0 +1,179 @@
+//! The published picture: what readers are served from, so that reading never holds up the core.
+//!
+//! The maps are persistent: a reader takes a snapshot in constant time and keeps it as long as it likes. They stand behind a
+//! lock that is held for the time of a pointer's copy, not behind an atomic pointer to an immutable view, because so a
+//! batch changes them in place unless a reader still holds the nodes in question.
+
+mod agents;
+pub(crate) mod document;
+mod frameworks;
+mod messages;
+mod roles;
+mod state;
+mod summary;
+mod tasks;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use imbl::{HashMap, OrdMap, OrdSet};
+use mezzo_api::{
+    ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId},
+    v1,
+};
+use mezzo_master_core::{
+    effect::Change,
+    model::{Agent, AgentGone, Executor, Framework, FrameworkState, Offer, Task, TaskList},
+    registry::Recovered,
+};
+
+pub(crate) use agents::agents;
+pub(crate) use frameworks::frameworks;
+pub(crate) use messages::{get_agents, get_executors, get_frameworks, get_roles, get_tasks};
+pub(crate) use roles::{role_metrics, roles};
+pub(crate) use state::{Master, state};
+pub(crate) use summary::summary;
+pub(crate) use tasks::{TaskQuery, tasks};
+
+/// One version of the picture.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    /// Grows with each change.
+    pub(crate) version: u64,
+    pub(crate) agents: OrdMap<AgentId, Arc<Agent>>,
+    /// Agents of the registry that have not come back yet.
+    pub(crate) recovered: OrdMap<AgentId, Arc<v1::AgentInfo>>,
+    pub(crate) unreachable: OrdSet<AgentId>,
+    /// Completed ones too.
+    pub(crate) frameworks: OrdMap<FrameworkId, Arc<Framework>>,
+    pub(crate) tasks: OrdMap<FrameworkId, HashMap<TaskId, Arc<Task>>>,
+    pub(crate) executors: OrdMap<(FrameworkId, AgentId, ExecutorId), Arc<Executor>>,
+    pub(crate) offers: OrdMap<OfferId, Arc<Offer>>,
+}
+
+/// Where the latest version is found.
+#[derive(Debug)]
+pub(crate) struct Published(Mutex<View>);
+
+impl Published {
+    /// The picture of a leader that starts.
+    pub(crate) fn new(recovered: &Recovered) -> Self {
+        let agents =
+            recovered.agents.iter().filter_map(|info| Some((AgentId::from(info.id.as_ref()?), Arc::new(info.clone()))));
+        Self(Mutex::new(View {
+            recovered: agents.collect(),
+            unreachable: recovered.unreachable.iter().map(|(id, _)| id.clone()).collect(),
+            ..View::default()
+        }))
+    }
+
+    /// The latest version.
+    pub(crate) fn snapshot(&self) -> View {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The number of the latest version.
+    pub(crate) fn version(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).version
+    }
+
+    /// Makes the next version.
+    pub(crate) fn apply(&self, changes: Vec<Change>) {
+        let mut view = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        view.version += 1;
+        for change in changes {
+            view.apply(change);
+        }
+    }
+}
+
+impl View {
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Agent(agent) => {
+                self.unreachable.remove(&agent.id);
+                self.agents.insert(agent.id.clone(), agent);
+            }
+            Change::AgentRemoved(id, gone) => {
+                self.agents.remove(&id);
+                self.recovered.remove(&id);
+                match gone {
+                    AgentGone::Unreachable => self.unreachable.insert(id),
+                    AgentGone::Removed | AgentGone::Gone => self.unreachable.remove(&id),
+                };
+            }
+            Change::RecoveredAgent(id, Some(info)) => {
+                self.recovered.insert(id, info);
+            }
+            Change::RecoveredAgent(id, None) => {
+                self.recovered.remove(&id);
+            }
+            Change::Framework(framework) => {
+                self.frameworks.insert(framework.id.clone(), framework);
+            }
+            Change::FrameworkForgotten(id) => {
+                self.frameworks.remove(&id);
+                self.tasks.remove(&id);
+            }
+            Change::Task(task) => {
+                self.tasks.entry(task.framework_id.clone()).or_default().insert(task.id.clone(), task);
+            }
+            Change::TaskForgotten(framework, task) => self.forget_task(&framework, &task),
+            Change::Executor(executor) => {
+                let id = ExecutorId::from(&executor.info.executor_id);
+                self.executors.insert((executor.framework_id.clone(), executor.agent_id.clone(), id), executor);
+            }
+            Change::ExecutorRemoved(agent, framework, executor) => {
+                self.executors.remove(&(framework, agent, executor));
+            }
+            Change::Offer(offer) => {
+                self.offers.insert(offer.id.clone(), offer);
+            }
+            Change::OfferRemoved(id) => {
+                self.offers.remove(&id);
+            }
+        }
+    }
+
+    fn forget_task(&mut self, framework: &FrameworkId, task: &TaskId) {
+        let Some(tasks) = self.tasks.get_mut(framework) else { return };
+        tasks.remove(task);
+        if tasks.is_empty() {
+            self.tasks.remove(framework);
+        }
+    }
+
+    /// Frameworks that are not completed.
+    pub(crate) fn present_frameworks(&self) -> impl Iterator<Item = &Arc<Framework>> {
+        self.frameworks.values().filter(|framework| framework.state != FrameworkState::Completed)
+    }
+
+    /// Completed frameworks, the oldest end first.
+    pub(crate) fn completed_frameworks(&self) -> Vec<&Arc<Framework>> {
+        let completed = self.frameworks.values().filter(|framework| framework.state == FrameworkState::Completed);
+        let mut completed: Vec<_> = completed.collect();
+        completed.sort_by(|a, b| a.unregistered_time.total_cmp(&b.unregistered_time));
+        completed
+    }
+
+    /// A framework's tasks in one of its lists, by the time of their latest status.
+    pub(crate) fn tasks_of(&self, framework: &FrameworkId, list: TaskList) -> Vec<&Arc<Task>> {
+        let tasks = self.tasks.get(framework).into_iter().flat_map(HashMap::values);
+        let mut tasks: Vec<_> = tasks.filter(|task| task.list == list).collect();
+        let latest = |task: &Task| task.statuses.last().and_then(|status| status.timestamp).unwrap_or_default();
+        tasks.sort_by(|a, b| latest(a).total_cmp(&latest(b)).then_with(|| a.id.cmp(&b.id)));
+        tasks
+    }
+
+    /// All tasks of frameworks that are not completed.
+    pub(crate) fn present_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.present_frameworks().filter_map(|framework| self.tasks.get(&framework.id)).flat_map(HashMap::values)
+    }
+
+    /// How much there is to render, roughly.
+    pub(crate) fn size(&self) -> usize {
+        self.agents.len() + self.offers.len() + self.tasks.values().map(HashMap::len).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

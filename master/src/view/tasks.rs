@@ -1,0 +1,174 @@
+//! Tasks as legacy endpoints show them (src/common/http.cpp), and `/tasks`.
+
+use std::cmp::Ordering;
+
+use mezzo_api::{codec::to_json_value, resources::Resources, v1};
+use mezzo_master_core::model::Task;
+use prost::Message;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::{
+    View,
+    document::{Document, labels},
+};
+
+/// A task that writes itself when its turn comes: there may be many.
+pub(super) struct TaskJson<'a>(pub(super) &'a Task);
+
+#[derive(Serialize)]
+struct Members<'a> {
+    id: &'a str,
+    name: &'a str,
+    framework_id: &'a str,
+    executor_id: &'a str,
+    slave_id: &'a str,
+    state: &'static str,
+    resources: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Map<String, Value>>,
+    role: &'a str,
+    statuses: Vec<StatusJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discovery: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health_check: Option<Value>,
+}
+
+#[derive(Serialize)]
+struct StatusJson {
+    state: &'static str,
+    timestamp: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container_status: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthy: Option<bool>,
+}
+
+impl Serialize for TaskJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fixed = fixed(self.0);
+        let resources = Resources::from_protos(&fixed.resources).unwrap_or_default();
+        let role = fixed.resources.first().and_then(|resource| resource.allocation_info.as_ref());
+        let members = Members {
+            id: self.0.id.as_str(),
+            name: &fixed.name,
+            framework_id: self.0.framework_id.as_str(),
+            executor_id: fixed.executor_id.as_ref().map_or("", |id| &id.value),
+            slave_id: self.0.agent_id.as_str(),
+            state: self.0.state.as_str_name(),
+            resources: resources.summary(),
+            limits: (!fixed.limits.is_empty()).then(|| limits(&fixed)),
+            role: role.map_or("", |allocation| allocation.role()),
+            statuses: self.0.statuses.iter().map(status).collect(),
+            user: fixed.user.as_deref(),
+            labels: fixed.labels.as_ref().map(labels),
+            discovery: fixed.discovery.as_ref().map(to_json_value),
+            container: fixed.container.as_ref().map(to_json_value),
+            health_check: fixed.health_check.as_ref().map(to_json_value),
+        };
+        members.serialize(serializer)
+    }
+}
+
+/// What is wanted of `/tasks`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TaskQuery {
+    pub(crate) framework_id: Option<String>,
+    pub(crate) task_id: Option<String>,
+    pub(crate) limit: u64,
+    pub(crate) offset: u64,
+    pub(crate) ascending: bool,
+}
+
+/// `/tasks`: by the time of the first status.
+pub(crate) fn tasks(view: &View, query: &TaskQuery) -> Vec<u8> {
+    let frameworks =
+        view.tasks.iter().filter(|(id, _)| query.framework_id.as_deref().is_none_or(|wanted| wanted == id.as_str()));
+    let tasks = frameworks.flat_map(|(_, tasks)| match query.task_id.as_deref() {
+        Some(wanted) => tasks.get(wanted).into_iter().collect::<Vec<_>>(),
+        None => tasks.values().collect(),
+    });
+    let mut tasks: Vec<_> = tasks.collect();
+    tasks.sort_by(|a, b| {
+        let order = by_first_status(a, b);
+        if query.ascending { order } else { order.reverse() }
+    });
+    // As in Mesos the end is an unsigned sum that wraps: `limit=-1` is all without an offset and nothing with one.
+    let end = usize::try_from(query.offset.wrapping_add(query.limit)).unwrap_or(usize::MAX).min(tasks.len());
+    let start = usize::try_from(query.offset).unwrap_or(usize::MAX).min(end);
+    let mut document = Document::default();
+    document.list("tasks", tasks[start..end].iter().map(|task| TaskJson(task)));
+    document.end()
+}
+
+fn by_first_status(a: &Task, b: &Task) -> Ordering {
+    let first = |task: &Task| task.statuses.first().map(|status| status.timestamp.unwrap_or_default());
+    match (first(a), first(b)) {
+        (Some(a), Some(b)) => a.total_cmp(&b),
+        (a, b) => a.is_some().cmp(&b.is_some()),
+    }
+    .then_with(|| a.id.cmp(&b.id))
+}
+
+/// The task's message with everything in it.
+pub(super) fn message(task: &Task) -> v1::Task {
+    let mut message = fixed(task);
+    message.state = task.state as i32;
+    message.statuses.clone_from(&task.statuses);
+    if let Some((state, uuid)) = &task.status_update {
+        message.status_update_state = Some(*state as i32);
+        message.status_update_uuid = Some(uuid.clone());
+    }
+    message
+}
+
+fn fixed(task: &Task) -> v1::Task {
+    // The core encoded it, so it decodes.
+    v1::Task::decode(task.fixed.clone()).unwrap_or_default()
+}
+
+fn limits(task: &v1::Task) -> Map<String, Value> {
+    let limit = |value: f64| if value.is_finite() { value.into() } else { Value::from("Infinity") };
+    task.limits.iter().map(|(name, scalar)| (name.clone(), limit(scalar.value))).collect()
+}
+
+fn status(status: &v1::TaskStatus) -> StatusJson {
+    StatusJson {
+        state: status.state().as_str_name(),
+        timestamp: status.timestamp.unwrap_or_default(),
+        labels: status.labels.as_ref().map(labels),
+        container_status: status.container_status.as_ref().map(container_status),
+        healthy: status.healthy,
+    }
+}
+
+fn container_status(status: &v1::ContainerStatus) -> Map<String, Value> {
+    let mut members = Map::new();
+    if let Some(id) = &status.container_id {
+        members.insert("container_id".into(), to_json_value(id));
+    }
+    if !status.network_infos.is_empty() {
+        members.insert("network_infos".into(), status.network_infos.iter().map(network_info).collect());
+    }
+    if let Some(cgroup) = &status.cgroup_info {
+        members.insert("cgroup_info".into(), to_json_value(cgroup));
+    }
+    members
+}
+
+fn network_info(info: &v1::NetworkInfo) -> Value {
+    let mut value = to_json_value(info);
+    if let (Some(members), Some(given)) = (value.as_object_mut(), &info.labels) {
+        members.insert("labels".into(), labels(given));
+    }
+    value
+}
