@@ -1,0 +1,135 @@
+//! What must never be false of an agent.
+
+use std::collections::BTreeSet;
+
+use mezzo_api::{
+    resources::Resources,
+    v1::{self},
+};
+
+use crate::{
+    core::Core,
+    entity::{Executor, Framework},
+    status::is_terminal,
+    view::ExecutorState,
+};
+
+impl Core {
+    /// Panics when an invariant is broken; for tests and the simulator.
+    pub fn check(&self) {
+        let mut sandboxes = BTreeSet::new();
+        for framework in self.frameworks.values() {
+            for (id, executor) in &framework.executors {
+                assert_eq!(*id, executor.id);
+                assert!(
+                    sandboxes.insert(executor.directory.as_os_str()),
+                    "a sandbox was given twice: {:?}",
+                    executor.directory
+                );
+                let owner = self.containers.get(&executor.container_id);
+                assert_eq!(owner, Some(&(framework.id.clone(), id.clone())), "a container lost its executor");
+                check_executor(executor);
+            }
+            check_index(framework);
+            self.check_terminated(framework);
+        }
+        self.check_streams();
+        self.check_resources();
+    }
+
+    /// A task whose end is not acknowledged has an update that says so.
+    fn check_terminated(&self, framework: &Framework) {
+        if framework.terminating {
+            return;
+        }
+        for task in framework.executors.values().flat_map(|executor| executor.terminated.keys()) {
+            let last = self.updates.get(&framework.id, task).and_then(|stream| stream.pending.back());
+            assert!(last.is_some_and(|status| is_terminal(status.state())), "the end of {task} would never be told");
+        }
+    }
+
+    /// A terminal update is a task's last; what is pending is not acknowledged; a pending head will be sent again.
+    fn check_streams(&self) {
+        for (framework, task, stream) in self.updates.iter() {
+            let known = self.frameworks.get(framework).is_some_and(|framework| framework.tasks.contains_key(task));
+            for (place, status) in stream.pending.iter().enumerate() {
+                let last = place + 1 == stream.pending.len();
+                assert!(last || !known || !is_terminal(status.state()), "{task} goes on after its end");
+                let uuid = status.uuid.as_ref().is_some_and(|uuid| !stream.acknowledged.contains(uuid));
+                assert!(uuid, "an acknowledged update of {task} is pending");
+            }
+            assert_eq!(
+                stream.is_scheduled(),
+                self.registered && !stream.pending.is_empty(),
+                "the update stream of {task} is stuck or runs without a master"
+            );
+        }
+    }
+
+    /// What tasks and executors hold is there, and no port is given twice.
+    fn check_resources(&self) {
+        let mut used = Resources::new();
+        let mut ports: Vec<(u64, u64)> = Vec::new();
+        for framework in self.frameworks.values().filter(|framework| !framework.terminating) {
+            for executor in framework.executors.values() {
+                for resources in held(executor) {
+                    let mut sum = Resources::from_protos(resources).expect("resources that the master checked");
+                    sum.unallocate();
+                    used += &sum;
+                    ports.extend(resources.iter().filter(|resource| resource.name == "ports").flat_map(ranges));
+                }
+            }
+        }
+        let total = Resources::from_protos(&self.info.resources).expect("resources of the agent");
+        assert!(total.contains(&used), "{used} is used of {total}");
+        ports.sort_unstable();
+        assert!(ports.windows(2).all(|pair| pair[0].1 < pair[1].0), "a port was given twice: {ports:?}");
+    }
+}
+
+/// The resources that the master counts for an executor: a generated one itself costs nothing.
+fn held(executor: &Executor) -> impl Iterator<Item = &[v1::Resource]> {
+    let own = !executor.generated() && executor.state != ExecutorState::Terminated;
+    let own = own.then_some(executor.info.resources.as_slice());
+    let queued = executor.queued.values().map(|task| task.resources.as_slice());
+    let launched = executor.launched.values().map(|task| task.resources.as_slice());
+    own.into_iter().chain(queued).chain(launched)
+}
+
+fn ranges(resource: &v1::Resource) -> impl Iterator<Item = (u64, u64)> {
+    resource.ranges.iter().flat_map(|ranges| &ranges.range).map(|range| (range.begin, range.end))
+}
+
+fn check_executor(executor: &Executor) {
+    for task in executor.queued.keys() {
+        assert!(
+            !executor.launched.contains_key(task) && !executor.terminated.contains_key(task),
+            "{task} is in two places"
+        );
+    }
+    for (task, entry) in &executor.launched {
+        assert!(!executor.terminated.contains_key(task), "{task} is in two places");
+        assert!(!is_terminal(entry.state()), "{task} runs after its end");
+    }
+    for group in &executor.queued_groups {
+        assert!(group.iter().all(|task| executor.queued.contains_key(task)), "a group was torn");
+    }
+    if executor.state == ExecutorState::Terminated {
+        assert!(
+            executor.queued.is_empty() && executor.launched.is_empty(),
+            "tasks outlived their executor {}",
+            executor.id
+        );
+    }
+}
+
+fn check_index(framework: &Framework) {
+    let mut tasks = 0;
+    for executor in framework.executors.values() {
+        for task in executor.queued.keys().chain(executor.launched.keys()).chain(executor.terminated.keys()) {
+            tasks += 1;
+            assert_eq!(framework.tasks.get(task), Some(&executor.id), "{task} is not found under its executor");
+        }
+    }
+    assert_eq!(tasks, framework.tasks.len(), "tasks without an executor");
+}

@@ -1,0 +1,67 @@
+//! What the core and the containerizer say to each other.
+
+use std::{path::PathBuf, time::Duration};
+
+use mezzo_api::{ids::ContainerId, v1};
+
+/// A process tree to start in a sandbox: a command task, or an executor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// The run's id.
+    pub container_id: ContainerId,
+    /// The run's sandbox on the host; made by the containerizer (mode 0750, owned by `user`).
+    pub sandbox: PathBuf,
+    /// Run as this user; `None` is the agent's own.
+    pub user: Option<String>,
+    /// What to run.
+    pub command: Command,
+    /// The whole environment, in order; nothing of the agent's own is added.
+    pub environment: Vec<(String, String)>,
+    /// To be fetched into the sandbox before the start.
+    pub uris: Vec<v1::command_info::Uri>,
+}
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// `sh -c <text>`, argv exactly that.
+    Shell(String),
+    /// execvp of `file` with argv exactly `arguments` (the first is argv[0]).
+    Exec {
+        /// Looked up in PATH of the container's environment when it has no slash.
+        file: String,
+        /// argv, whole.
+        arguments: Vec<String>,
+    },
+}
+
+/// What becomes of a container. Each launch ends in exactly one `Failed` or `Exited`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ContainerEvent {
+    /// All was fetched and the process forked.
+    Running {
+        /// Of the container's first process.
+        pid: i32,
+    },
+    /// It never ran: the fetcher, the sandbox or the fork failed. The text names what and why.
+    Failed {
+        /// E.g. `Failed to fetch all URIs for container '…': …`.
+        message: String,
+    },
+    /// The first process ended and the rest of its process tree was killed.
+    Exited {
+        /// Raw status of wait(2); `None` when nobody could learn it.
+        status: Option<i32>,
+    },
+}
+
+/// How to end a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGTERM to the whole process tree (process groups and sessions), SIGKILL to it after the grace. Repeated with
+    /// a shorter grace it shortens what is left; never lengthens it. Kept by the supervisor, so that it happens even
+    /// when the agent is away.
+    Graceful(Duration),
+    /// SIGKILL to the whole process tree.
+    Kill,
+}

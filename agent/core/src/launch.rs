@@ -1,0 +1,421 @@
+//! Tasks that the master gives (src/slave/slave.cpp, run and __run), and the containers that they need.
+
+use std::sync::Arc;
+
+use mezzo_api::{
+    ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId},
+    link::{self, from_agent},
+    time::Now,
+    v1::{self, TaskState, container_info, executor_info, task_status::Reason},
+};
+
+use crate::{
+    container,
+    core::Core,
+    effect::{Effect, Effects},
+    entity::{self, CommandTask, Container, Executor, Framework},
+    environment::{self, Subject},
+    generated, record,
+    record::Entry,
+    status::{self, Report},
+    timers::Timer,
+    view::ExecutorState,
+};
+
+/// A launch as the master sent it: one task, or a group.
+struct Request {
+    framework: FrameworkId,
+    executor: v1::ExecutorInfo,
+    tasks: Vec<v1::TaskInfo>,
+    group: bool,
+    /// The agent makes up the executor.
+    command: bool,
+    /// The master counts on a new executor.
+    launch_executor: bool,
+}
+
+impl Core {
+    /// One task.
+    pub(crate) fn run_task(&mut self, now: Now, message: link::RunTask, out: &mut Effects) {
+        let framework = framework_id(&message.framework);
+        let task = message.task;
+        let command = task.executor.is_none();
+        let executor = match &task.executor {
+            Some(executor) => executor.clone(),
+            None => generated::executor(&framework, &task),
+        };
+        let request = Request {
+            framework,
+            executor,
+            tasks: vec![task],
+            group: false,
+            command,
+            launch_executor: message.launch_executor,
+        };
+        self.run(now, message.framework, request, out);
+    }
+
+    /// Tasks that are delivered together or not at all.
+    pub(crate) fn run_task_group(&mut self, now: Now, message: link::RunTaskGroup, out: &mut Effects) {
+        let executor = message.executor;
+        let tasks = message
+            .task_group
+            .tasks
+            .into_iter()
+            .map(|task| v1::TaskInfo { executor: Some(task.executor.unwrap_or_else(|| executor.clone())), ..task });
+        let request = Request {
+            framework: framework_id(&message.framework),
+            tasks: tasks.collect(),
+            executor,
+            group: true,
+            command: false,
+            launch_executor: message.launch_executor,
+        };
+        self.run(now, message.framework, request, out);
+    }
+
+    fn run(&mut self, now: Now, info: v1::FrameworkInfo, mut request: Request, out: &mut Effects) {
+        if self.recovering.is_some() || self.terminating.is_some() || request.tasks.is_empty() {
+            tracing::warn!(framework = %request.framework, "ignored a launch: the agent recovers or ends");
+            return;
+        }
+        if request.tasks.iter().any(|task| Some(AgentId::from(&task.agent_id)) != self.agent_id) {
+            tracing::warn!(framework = %request.framework, "ignored a launch that was meant for another agent");
+            return;
+        }
+        request.executor.framework_id = Some(request.framework.proto());
+        inject_role(&info, &mut request);
+        self.know_framework(info, &request.framework, out);
+        if self.frameworks.get(&request.framework).is_some_and(|framework| framework.terminating) {
+            tracing::warn!(framework = %request.framework, "ignored a launch of an ending framework");
+            self.executor_not_launched(&request, out);
+            return;
+        }
+        if let Err(refusal) = self.admit(now, &request, out) {
+            self.drop_tasks(now, &request, &refusal, out);
+            if refusal.exited {
+                self.executor_not_launched(&request, out);
+            }
+            self.remove_what_is_done(&request.framework, out);
+            return;
+        }
+        let executor = ExecutorId::from(&request.executor.executor_id);
+        let new = self.executor(&request.framework, &executor).is_none();
+        if new {
+            self.make_executor(now, &request, out);
+        }
+        self.queue_tasks(&request, &executor, out);
+        if new {
+            self.launch_container(now, &request, &executor, out);
+        } else {
+            self.deliver_queued(&request.framework, &executor, out);
+        }
+    }
+
+    /// Enters the framework if it is new, or new again.
+    fn know_framework(&mut self, mut info: v1::FrameworkInfo, id: &FrameworkId, out: &mut Effects) {
+        if self.frameworks.contains_key(id) {
+            return;
+        }
+        info.id = Some(id.proto());
+        self.record(Entry::Framework(info.clone()), out);
+        self.enter_framework(id.clone(), info);
+    }
+
+    pub(crate) fn enter_framework(&mut self, id: FrameworkId, info: v1::FrameworkInfo) {
+        if let Some(framework) = self.frameworks.get_mut(&id) {
+            framework.info = Arc::new(info);
+            return;
+        }
+        let mut framework = Framework::new(id.clone(), info);
+        if let Some(place) = self.completed_frameworks.iter().position(|completed| completed.id == id)
+            && let Some(before) = self.completed_frameworks.remove(place)
+        {
+            framework.completed = before.completed;
+        }
+        self.frameworks.insert(id, framework);
+    }
+
+    /// Whether the tasks can be given to their executor, present or new.
+    fn admit(&mut self, now: Now, request: &Request, out: &mut Effects) -> Result<(), Refusal> {
+        let ids = [request.framework.as_str(), &request.executor.executor_id.value];
+        if let Some(id) = ids.into_iter().find(|id| !entity::is_path_part(id)) {
+            return Err(Refusal::new(Reason::TaskInvalid, format!("'{id}' cannot be the name of a directory")));
+        }
+        if let Some(text) = request.tasks.iter().find_map(unsupported_limit) {
+            return Err(Refusal { names_executor: false, ..Refusal::new(Reason::GcError, text) });
+        }
+        let repeated = |task: &v1::TaskInfo| {
+            let framework = self.frameworks.get(&request.framework);
+            framework.is_some_and(|framework| framework.tasks.contains_key(&TaskId::from(&task.task_id)))
+        };
+        let executor_id = ExecutorId::from(&request.executor.executor_id);
+        let exists =
+            self.frameworks.get(&request.framework).and_then(|framework| framework.executors.get(&executor_id));
+        if request.command {
+            if exists.is_some() {
+                let text = "Cannot reuse an already existing executor for a command task";
+                return Err(Refusal { exited: false, ..Refusal::new(Reason::TaskInvalid, text) });
+            }
+        } else if request.launch_executor
+            && let Some(executor) = exists
+        {
+            let terminated = executor.state == ExecutorState::Terminated;
+            if !terminated {
+                self.shut_down_executor(now, &request.framework, &executor_id, out);
+            }
+            let text = "Master wants to launch executor, but one already exists";
+            return Err(Refusal { exited: terminated, ..Refusal::new(Reason::ExecutorTerminated, text) });
+        } else if !request.launch_executor && exists.is_none() {
+            let text = "No executor is expected to launch and there is none running";
+            return Err(Refusal { exited: false, ..Refusal::new(Reason::ExecutorTerminated, text) });
+        } else if let Some(executor) = exists
+            && matches!(executor.state, ExecutorState::Terminating | ExecutorState::Terminated)
+        {
+            let terminating = executor.state == ExecutorState::Terminating;
+            let text = if terminating { "Executor terminating" } else { "Executor terminated" };
+            return Err(Refusal { exited: false, ..Refusal::new(Reason::ExecutorTerminated, text) });
+        }
+        if let Some(task) = request.tasks.iter().find(|task| repeated(task)) {
+            let text = format!("Task '{}' is on the agent already", task.task_id.value);
+            return Err(Refusal { exited: false, ..Refusal::new(Reason::TaskInvalid, text) });
+        }
+        Ok(())
+    }
+
+    fn drop_tasks(&mut self, now: Now, request: &Request, refusal: &Refusal, out: &mut Effects) {
+        let Some(framework) = self.frameworks.get(&request.framework) else { return };
+        let state = framework.dropped();
+        let executor = ExecutorId::from(&request.executor.executor_id);
+        let unknown = |task: &TaskId| !framework.tasks.contains_key(task); // a known one has its own updates
+        let tasks: Vec<TaskId> = request.tasks.iter().map(|task| TaskId::from(&task.task_id)).filter(unknown).collect();
+        for task in tasks {
+            tracing::warn!(framework = %request.framework, %task, "dropped: {}", refusal.message);
+            let mut report = Report::new(state).reason(refusal.reason).message(refusal.message.as_str());
+            if refusal.names_executor {
+                report = report.executor(&executor);
+            }
+            self.orphan_update(now, &request.framework, &task, report, out);
+        }
+    }
+
+    /// The master counts an executor that does not come to be.
+    fn executor_not_launched(&mut self, request: &Request, out: &mut Effects) {
+        if request.launch_executor && !request.command {
+            self.say(
+                from_agent::Message::ExitedExecutor(link::ExitedExecutor {
+                    framework_id: request.framework.proto(),
+                    executor_id: request.executor.executor_id.clone(),
+                    status: -1,
+                }),
+                out,
+            );
+        }
+    }
+
+    /// Makes the executor of these tasks.
+    fn make_executor(&mut self, now: Now, request: &Request, out: &mut Effects) {
+        let Some(agent) = self.agent_id.clone() else { return };
+        let container_id = ContainerId::from(status::uuid(&mut self.random).to_string());
+        let command = request.command.then(|| CommandTask::of(&request.tasks[0]));
+        self.record(
+            Entry::Executor(record::Executor {
+                framework_id: request.framework.proto(),
+                info: request.executor.clone(),
+                container_id: container_id.to_string(),
+                command: command.as_ref().map(CommandTask::record),
+                subscribed: false,
+            }),
+            out,
+        );
+        let id = ExecutorId::from(&request.executor.executor_id);
+        let directory = entity::sandbox(&self.config.work_dir, &agent, &request.framework, &id, &container_id);
+        let mut executor =
+            Executor::new(request.executor.clone(), container_id.clone(), directory, command, Container::Launched);
+        if !request.command {
+            let deadline = now.mono + self.config.executor_registration_timeout;
+            executor.timer = Some(self.timers.set(deadline, Timer::Registration(container_id.clone())));
+        }
+        self.containers.insert(container_id.clone(), (request.framework.clone(), id.clone()));
+        if let Some(framework) = self.frameworks.get_mut(&request.framework) {
+            framework.executors.insert(id, executor);
+        }
+        tracing::debug!(framework = %request.framework, executor = %request.executor.executor_id.value, container = %container_id, "launching");
+    }
+
+    /// Queues the tasks until their executor can take them.
+    fn queue_tasks(&mut self, request: &Request, id: &ExecutorId, out: &mut Effects) {
+        let mut ids = Vec::with_capacity(request.tasks.len());
+        for task in &request.tasks {
+            let entry = Entry::Task(record::Task {
+                executor_id: id.proto(),
+                task: status::staging(task, &request.framework),
+                completed: false,
+            });
+            self.record(entry, out);
+            ids.push(TaskId::from(&task.task_id));
+        }
+        let Some(framework) = self.frameworks.get_mut(&request.framework) else { return };
+        let Some(executor) = framework.executors.get_mut(id) else { return };
+        for (task, info) in ids.iter().zip(&request.tasks) {
+            framework.tasks.insert(task.clone(), id.clone());
+            executor.queued.insert(task.clone(), Arc::new(info.clone()));
+        }
+        if request.group {
+            executor.queued_groups.push(ids);
+        }
+    }
+
+    /// Asks the containerizer, or fails at once what it could not do.
+    fn launch_container(&mut self, now: Now, request: &Request, id: &ExecutorId, out: &mut Effects) {
+        let Some(container_id) = self.executor(&request.framework, id).map(|executor| executor.container_id.clone())
+        else {
+            return;
+        };
+        match self.container_of(request, id) {
+            Ok(launch) => out.push(Effect::Launch(Box::new(launch))),
+            Err(Unlaunchable::Container(why)) => {
+                self.container_failed(now, &container_id, &why, out);
+            }
+            Err(Unlaunchable::NoCommand) => self.fail_without_command(now, &request.framework, &container_id, out),
+            Err(Unlaunchable::Unknown) => {
+                let termination = record::Termination {
+                    state: TaskState::TaskFailed as i32,
+                    reason: Reason::ExecutorTerminated as i32,
+                    message: "Abnormal executor termination: unknown container".into(),
+                };
+                self.container_gone(now, &container_id, None, Some(termination), out);
+            }
+        }
+    }
+
+    /// The container of an executor.
+    fn container_of(&self, request: &Request, id: &ExecutorId) -> Result<container::Launch, Unlaunchable> {
+        let framework = self.frameworks.get(&request.framework).ok_or(Unlaunchable::Unknown)?;
+        let executor = framework.executors.get(id).ok_or(Unlaunchable::Unknown)?;
+        let agent = self.agent_id.as_ref().ok_or(Unlaunchable::Unknown)?;
+        check_container_info(executor.info.container.as_ref())?;
+        let unsupported = executor.info.r#type == Some(executor_info::Type::Default as i32);
+        if unsupported {
+            return Err(Unlaunchable::Container("The default executor is not available on this agent".into()));
+        }
+        let task = &request.tasks[0];
+        let info = if request.command { task.command.as_ref() } else { executor.info.command.as_ref() };
+        let info = info.ok_or(Unlaunchable::NoCommand)?;
+        let value = info.value.clone().ok_or(Unlaunchable::NoCommand)?;
+        let role = task.resources.iter().find_map(|resource| resource.allocation_info.as_ref()?.role.as_deref());
+        let environment = environment::environment(
+            &self.config,
+            &Subject {
+                agent,
+                framework: &request.framework,
+                executor: id,
+                checkpoint: framework.checkpoint(),
+                directory: &executor.directory,
+                shutdown_grace: executor.shutdown_grace(),
+                command: Some(info),
+                allocation_role: if request.command { role } else { None },
+            },
+        );
+        let user = info.user.clone().unwrap_or_else(|| framework.info.user.clone());
+        Ok(container::Launch {
+            container_id: executor.container_id.clone(),
+            sandbox: executor.directory.to_path_buf(),
+            user: self.config.switch_user.then_some(user),
+            command: if info.shell.unwrap_or(true) {
+                container::Command::Shell(value)
+            } else {
+                container::Command::Exec { file: value, arguments: info.arguments.clone() }
+            },
+            environment: environment.map_err(|error| Unlaunchable::Container(error.to_string()))?,
+            uris: info.uris.clone(),
+        })
+    }
+}
+
+/// Why a launch is refused.
+struct Refusal {
+    reason: Reason,
+    message: String,
+    /// The master's new executor does not come to be.
+    exited: bool,
+    /// Whether the statuses carry the executor's id.
+    names_executor: bool,
+}
+
+impl Refusal {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), exited: true, names_executor: true }
+    }
+}
+
+/// Why a container cannot even be asked for.
+enum Unlaunchable {
+    Container(String),
+    /// Mesos' command executor starts, finds nothing to run and dies.
+    NoCommand,
+    /// No containerizer takes it.
+    Unknown,
+}
+
+/// Limits need isolators that this agent has not; the reason is Mesos' (src/slave/slave.cpp,
+/// validateResourceLimitsAndIsolators).
+fn unsupported_limit(task: &v1::TaskInfo) -> Option<&'static str> {
+    let docker = |info: &v1::ContainerInfo| info.r#type() == container_info::Type::Docker;
+    if task.container.as_ref().is_some_and(docker) {
+        return None;
+    }
+    if task.limits.contains_key("cpus") {
+        return Some(
+            "CPU limits can only be set on tasks launched in Mesos containers when the agent has loaded the \
+             'cgroups/cpu' isolator",
+        );
+    }
+    task.limits.contains_key("mem").then_some(
+        "Memory limits can only be set on tasks launched in Mesos containers when the agent has loaded the \
+         'cgroups/mem' isolator",
+    )
+}
+
+/// What a container may ask of a host without images and volumes.
+fn check_container_info(info: Option<&v1::ContainerInfo>) -> Result<(), Unlaunchable> {
+    let Some(info) = info else { return Ok(()) };
+    let refuse = |text: &str| Err(Unlaunchable::Container(text.into()));
+    if info.r#type() != container_info::Type::Mesos {
+        return Err(Unlaunchable::Unknown);
+    }
+    if info.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some()) {
+        return refuse("Container root filesystems are not supported");
+    }
+    if !info.volumes.is_empty() {
+        return refuse("Volumes in ContainerInfo is not supported");
+    }
+    if info.network_infos.iter().any(|network| network.name.is_some()) {
+        return refuse("Container networks are not supported");
+    }
+    Ok(())
+}
+
+fn framework_id(info: &v1::FrameworkInfo) -> FrameworkId {
+    info.id.as_ref().map_or_else(|| FrameworkId::from(""), FrameworkId::from)
+}
+
+/// Resources without an allocation are the framework's only role's (src/slave/slave.cpp, injectAllocationInfo).
+#[allow(deprecated)] // `role` is what frameworks without MULTI_ROLE have
+fn inject_role(framework: &v1::FrameworkInfo, request: &mut Request) {
+    let role = framework.roles.first().or(framework.role.as_ref()).map_or("*", String::as_str);
+    let inject = |resources: &mut Vec<v1::Resource>| {
+        for resource in resources {
+            resource
+                .allocation_info
+                .get_or_insert_with(|| v1::resource::AllocationInfo { role: Some(role.to_string()) });
+        }
+    };
+    inject(&mut request.executor.resources);
+    for task in &mut request.tasks {
+        inject(&mut task.resources);
+        if let Some(executor) = &mut task.executor {
+            inject(&mut executor.resources);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The agent's decisions as a pure state machine: registration, frameworks, executors, tasks, update streams.
+//!
+//! The shell calls the core with the moment and an input; the core appends [`effect::Effect`]s, which the shell
+//! carries out in order. Nothing in here reads a clock, waits, or does I/O.
+#![forbid(unsafe_code)]
+#![warn(clippy::iter_over_hash_type)]
+
+mod check;
+mod command;
+pub mod config;
+pub mod container;
+pub mod core;
+pub mod counters;
+pub mod effect;
+mod entity;
+mod environment;
+mod executor_api;
+mod executors;
+mod generated;
+mod launch;
+mod record;
+mod recover;
+mod registration;
+mod snapshot;
+mod status;
+mod timers;
+mod updates;
+pub mod validate;
+pub mod view;
+
+pub use crate::{core::Core, registration::capability_names, status::is_terminal};

@@ -1,0 +1,262 @@
+//! The checkpoint's records: what the agent must not forget. Each is one protobuf message with the version of the
+//! format, so that an older agent refuses what it does not understand rather than misread it.
+//!
+//! Recovery replays the records of the log in order, so that each variant says what happened, not what is.
+
+use bytes::Bytes;
+use mezzo_api::v1;
+use prost::Message;
+
+use crate::core::RecoverError;
+
+/// The newest version of the format. Raise it when an older agent must not read what a newer one writes.
+pub(crate) const VERSION: u32 = 1;
+
+/// One record.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Record {
+    #[prost(uint32, required, tag = "1")]
+    pub(crate) version: u32,
+    #[prost(oneof = "Entry", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    pub(crate) entry: Option<Entry>,
+}
+
+/// What happened.
+#[allow(clippy::large_enum_variant)] // one lives at a time
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum Entry {
+    /// The agent was registered, or its description changed.
+    #[prost(message, tag = "2")]
+    Agent(v1::AgentInfo),
+    /// The agent was started after this boot of the machine.
+    #[prost(string, tag = "3")]
+    Boot(String),
+    /// A master of this leadership term was seen.
+    #[prost(uint64, tag = "4")]
+    Term(u64),
+    /// A framework is known, or its description changed.
+    #[prost(message, tag = "5")]
+    Framework(v1::FrameworkInfo),
+    /// The framework is being shut down.
+    #[prost(message, tag = "6")]
+    FrameworkShutdown(v1::FrameworkId),
+    /// Nothing of the framework is left.
+    #[prost(message, tag = "7")]
+    FrameworkDone(v1::FrameworkId),
+    /// A container is about to be launched for an executor.
+    #[prost(message, tag = "8")]
+    Executor(Executor),
+    /// Its first process runs.
+    #[prost(message, tag = "9")]
+    Started(Started),
+    /// A command task is being killed.
+    #[prost(message, tag = "10")]
+    Kill(Kill),
+    /// The executor is being shut down.
+    #[prost(message, tag = "11")]
+    Shutdown(Shutdown),
+    /// Its container is gone.
+    #[prost(message, tag = "12")]
+    Exited(Container),
+    /// All its updates are acknowledged, it is history.
+    #[prost(message, tag = "13")]
+    Done(Container),
+    /// A task was given to an executor.
+    #[prost(message, tag = "14")]
+    Task(Task),
+    /// An update was received.
+    #[prost(message, tag = "15")]
+    Update(Update),
+    /// The framework acknowledged the oldest update of a task.
+    #[prost(message, tag = "16")]
+    Acknowledged(Acknowledged),
+    /// An update stream, whole (snapshots only).
+    #[prost(message, tag = "17")]
+    Stream(Stream),
+    /// History (snapshots only).
+    #[prost(message, tag = "18")]
+    Completed(Completed),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Executor {
+    #[prost(message, required, tag = "1")]
+    pub(crate) framework_id: v1::FrameworkId,
+    #[prost(message, required, tag = "2")]
+    pub(crate) info: v1::ExecutorInfo,
+    #[prost(string, required, tag = "3")]
+    pub(crate) container_id: String,
+    #[prost(message, optional, tag = "4")]
+    pub(crate) command: Option<Command>,
+    /// It has subscribed once, or needs not to.
+    #[prost(bool, required, tag = "5")]
+    pub(crate) subscribed: bool,
+}
+
+/// What the agent needs to know of a command task to play its executor.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Command {
+    #[prost(int64, optional, tag = "1")]
+    pub(crate) grace_ns: Option<i64>,
+    #[prost(int64, optional, tag = "2")]
+    pub(crate) max_completion_ns: Option<i64>,
+    #[prost(int32, optional, tag = "3")]
+    pub(crate) check: Option<i32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Started {
+    #[prost(message, required, tag = "1")]
+    pub(crate) framework_id: v1::FrameworkId,
+    #[prost(message, required, tag = "2")]
+    pub(crate) executor_id: v1::ExecutorId,
+    #[prost(string, required, tag = "3")]
+    pub(crate) container_id: String,
+    /// `None` when it is only known that it ran.
+    #[prost(int32, optional, tag = "4")]
+    pub(crate) pid: Option<i32>,
+    /// Seconds since the epoch.
+    #[prost(double, required, tag = "5")]
+    pub(crate) at: f64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Kill {
+    #[prost(message, required, tag = "1")]
+    pub(crate) framework_id: v1::FrameworkId,
+    #[prost(message, required, tag = "2")]
+    pub(crate) executor_id: v1::ExecutorId,
+    #[prost(string, required, tag = "3")]
+    pub(crate) container_id: String,
+    #[prost(uint64, required, tag = "4")]
+    pub(crate) grace_ns: u64,
+    /// Because its `max_completion_time` is up.
+    #[prost(bool, required, tag = "5")]
+    pub(crate) completion: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Shutdown {
+    #[prost(message, required, tag = "1")]
+    pub(crate) framework_id: v1::FrameworkId,
+    #[prost(message, required, tag = "2")]
+    pub(crate) executor_id: v1::ExecutorId,
+    #[prost(string, required, tag = "3")]
+    pub(crate) container_id: String,
+    /// What to say of tasks that are left at its end.
+    #[prost(message, optional, tag = "4")]
+    pub(crate) termination: Option<Termination>,
+}
+
+/// How the tasks of an executor that ended with tasks left are reported.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Termination {
+    #[prost(enumeration = "v1::TaskState", required, tag = "1")]
+    pub(crate) state: i32,
+    #[prost(enumeration = "v1::task_status::Reason", required, tag = "2")]
+    pub(crate) reason: i32,
+    #[prost(string, required, tag = "3")]
+    pub(crate) message: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Container {
+    #[prost(message, required, tag = "1")]
+    pub(crate) framework_id: v1::FrameworkId,
+    #[prost(message, required, tag = "2")]
+    pub(crate) executor_id: v1::ExecutorId,
+    #[prost(string, required, tag = "3")]
+    pub(crate) container_id: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Task {
+    #[prost(message, required, tag = "1")]
+    pub(crate) executor_id: v1::ExecutorId,
+    /// With state and statuses in snapshots, staging in the log.
+    #[prost(message, required, tag = "2")]
+    pub(crate) task: v1::Task,
+    /// Its end is acknowledged (snapshots only).
+    #[prost(bool, required, tag = "3")]
+    pub(crate) completed: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Update {
+    #[prost(message, required, tag = "1")]
+    pub(crate) framework_id: v1::FrameworkId,
+    #[prost(message, required, tag = "2")]
+    pub(crate) status: v1::TaskStatus,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Acknowledged {
+    #[prost(message, required, tag = "1")]
+    pub(crate) framework_id: v1::FrameworkId,
+    #[prost(message, required, tag = "2")]
+    pub(crate) task_id: v1::TaskId,
+    #[prost(bytes = "bytes", required, tag = "3")]
+    pub(crate) uuid: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Stream {
+    #[prost(message, required, tag = "1")]
+    pub(crate) framework_id: v1::FrameworkId,
+    #[prost(message, required, tag = "2")]
+    pub(crate) task_id: v1::TaskId,
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub(crate) acknowledged: Vec<Bytes>,
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) pending: Vec<v1::TaskStatus>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Completed {
+    #[prost(message, required, tag = "1")]
+    pub(crate) framework_id: v1::FrameworkId,
+    #[prost(message, required, tag = "2")]
+    pub(crate) info: v1::ExecutorInfo,
+    #[prost(string, required, tag = "3")]
+    pub(crate) container_id: String,
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) tasks: Vec<v1::Task>,
+}
+
+impl Entry {
+    /// The record's bytes.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        Record { version: VERSION, entry: Some(self) }.encode_to_vec().into()
+    }
+
+    /// Reads record number `index`.
+    pub(crate) fn decode(index: usize, bytes: &Bytes) -> Result<Self, RecoverError> {
+        let malformed = |detail: String| RecoverError::Malformed { index, detail };
+        let record = Record::decode(bytes.clone()).map_err(|error| malformed(error.to_string()))?;
+        if record.version > VERSION {
+            return Err(RecoverError::Version { index, version: record.version, known: VERSION });
+        }
+        record.entry.ok_or_else(|| malformed("it holds nothing that this agent knows".to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_it_wrote() {
+        let entry = Entry::Term(7);
+        assert_eq!(Entry::decode(0, &entry.clone().into_bytes()).unwrap(), entry);
+    }
+
+    #[test]
+    fn refuses_a_newer_version_and_garbage() {
+        let newer = Record { version: VERSION + 1, entry: Some(Entry::Term(1)) }.encode_to_vec();
+        assert!(matches!(Entry::decode(3, &newer.into()), Err(RecoverError::Version { index: 3, version: 2, .. })));
+        let garbage = Bytes::from_static(b"\xff\xff\xff");
+        assert!(matches!(Entry::decode(4, &garbage), Err(RecoverError::Malformed { index: 4, .. })));
+        let empty = Record { version: VERSION, entry: None }.encode_to_vec();
+        assert!(matches!(Entry::decode(5, &empty.into()), Err(RecoverError::Malformed { index: 5, .. })));
+    }
+}

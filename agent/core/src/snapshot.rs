@@ -1,0 +1,113 @@
+//! The whole state as records: what a compacted checkpoint starts with.
+
+use bytes::Bytes;
+use mezzo_api::v1;
+
+use crate::{
+    core::Core,
+    entity::{CommandTask, Container, Executor, Framework},
+    record::{self, Entry},
+    status,
+    view::{ExecutorState, ExecutorView},
+};
+
+impl Core {
+    /// The records that a new checkpoint starts with: replaying them gives this state.
+    pub fn snapshot(&self) -> Vec<Bytes> {
+        let mut entries = vec![Entry::Boot(self.config.boot_id.clone()), Entry::Term(self.term)];
+        if self.agent_id.is_some() {
+            entries.push(Entry::Agent((*self.info).clone()));
+        }
+        for framework in &self.completed_frameworks {
+            entries.push(Entry::Framework((*framework.info).clone()));
+            history(framework, &mut entries);
+            entries.push(Entry::FrameworkDone(framework.id.proto()));
+        }
+        for framework in self.frameworks.values() {
+            entries.push(Entry::Framework((*framework.info).clone()));
+            history(framework, &mut entries);
+            for entry in framework.executors.values() {
+                executor(framework, entry, &mut entries);
+            }
+            if framework.terminating {
+                entries.push(Entry::FrameworkShutdown(framework.id.proto()));
+            }
+        }
+        for (framework, task, stream) in self.updates.iter() {
+            entries.push(Entry::Stream(record::Stream {
+                framework_id: framework.proto(),
+                task_id: task.proto(),
+                acknowledged: stream.acknowledged.iter().cloned().collect(),
+                pending: stream.pending.iter().map(|status| (**status).clone()).collect(),
+            }));
+        }
+        entries.into_iter().map(Entry::into_bytes).collect()
+    }
+}
+
+fn history(framework: &Framework, entries: &mut Vec<Entry>) {
+    for executor in &framework.completed {
+        entries.push(Entry::Completed(completed(framework, executor)));
+    }
+}
+
+fn completed(framework: &Framework, executor: &ExecutorView) -> record::Completed {
+    let tasks = executor.completed.iter().chain(&executor.terminated);
+    record::Completed {
+        framework_id: framework.id.proto(),
+        info: (*executor.info).clone(),
+        container_id: executor.container_id.to_string(),
+        tasks: tasks.map(|task| (**task).clone()).collect(),
+    }
+}
+
+fn executor(framework: &Framework, executor: &Executor, entries: &mut Vec<Entry>) {
+    let (framework_id, executor_id) = (framework.id.proto(), executor.id.proto());
+    let container_id = executor.container_id.to_string();
+    entries.push(Entry::Executor(record::Executor {
+        framework_id: framework_id.clone(),
+        info: (*executor.info).clone(),
+        container_id: container_id.clone(),
+        command: executor.command.as_ref().map(CommandTask::record),
+        subscribed: executor.subscribed,
+    }));
+    if executor.container == Container::Started {
+        entries.push(Entry::Started(record::Started {
+            framework_id: framework_id.clone(),
+            executor_id: executor_id.clone(),
+            container_id: container_id.clone(),
+            pid: executor.pid,
+            at: executor.command.as_ref().map_or(0.0, |task| task.started_at),
+        }));
+    }
+    let task = |mut task: v1::Task, completed: bool| {
+        // What was forwarded to a master is no record: it is forwarded again.
+        (task.status_update_state, task.status_update_uuid) = (None, None);
+        Entry::Task(record::Task { executor_id: executor_id.clone(), task, completed })
+    };
+    entries.extend(executor.completed.iter().map(|entry| task((**entry).clone(), true)));
+    let present = executor.launched.values().chain(executor.terminated.values());
+    entries.extend(present.map(|entry| task((**entry).clone(), false)));
+    entries.extend(executor.queued.values().map(|info| task(status::staging(info, &framework.id), false)));
+    if let Some(kill) = executor.command.as_ref().and_then(|task| task.kill) {
+        entries.push(Entry::Kill(record::Kill {
+            framework_id: framework_id.clone(),
+            executor_id: executor_id.clone(),
+            container_id: container_id.clone(),
+            grace_ns: u64::try_from(kill.grace.as_nanos()).unwrap_or(u64::MAX),
+            completion: kill.completion,
+        }));
+    }
+    match executor.state {
+        ExecutorState::Registering | ExecutorState::Running => {}
+        ExecutorState::Terminating => entries.push(Entry::Shutdown(record::Shutdown {
+            framework_id,
+            executor_id,
+            container_id,
+            termination: executor.termination.clone(),
+        })),
+        ExecutorState::Terminated => {
+            entries.push(Entry::Exited(record::Container { framework_id, executor_id, container_id }));
+        }
+    }
+}

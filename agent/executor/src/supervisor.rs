@@ -1,0 +1,282 @@
+//! One per container: starts the task, waits for it, ends its process tree, writes down how it went.
+
+use std::{
+    ffi::{CStr, CString, OsStr},
+    fs::File,
+    io::Write,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, set_child_subreaper, setsid, wait};
+
+use crate::{
+    event::{Event, Patience, send},
+    frame::{self, Received},
+    process::Identity,
+    record::{Processes, Writer},
+    sandbox,
+    sys::{self, Spawn, Spawned, Wake},
+    tree,
+};
+
+/// Where programs are looked for when the environment has no PATH (os::host_default_path of apache/mesos).
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Grace when the host tells the supervisor itself to end.
+const TERMINATE_GRACE: Duration = Duration::from_secs(10);
+
+/// How long killed processes are waited for before the end is told without them.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How soon a `Running` is tried again for which the agent had no room.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// What a supervisor has from the zygote.
+#[derive(Debug)]
+pub struct Channels {
+    /// The records, to write to.
+    pub records: File,
+    /// To the agent.
+    pub events: OwnedFd,
+    /// Held while the container is not yet on record: the agent's sign that all that may come has come.
+    pub pending: [OwnedFd; 2],
+}
+
+/// Runs a container to its end. Called in a fresh process, whose signals are settled and blocked.
+pub fn run(frame: &[u8], channels: Channels) -> i32 {
+    let _ = setsid();
+    let _ = set_child_subreaper(Some(getpid()));
+    let _ = rustix::thread::set_name(c"mezzo-container");
+    match frame::decode(frame) {
+        Ok(launch) => {
+            Supervisor { number: launch.number, events: channels.events }.run(
+                &launch,
+                &channels.records,
+                channels.pending,
+            );
+        }
+        Err(error) => {
+            let event = Event::Failed { message: error.to_string() };
+            send(channels.events.as_fd(), frame::number(frame).unwrap_or_default(), &event, None, Patience::Wait);
+        }
+    }
+    0
+}
+
+struct Supervisor {
+    number: u64,
+    events: OwnedFd,
+}
+
+impl Supervisor {
+    fn run(&self, launch: &Received<'_>, records: &File, pending: [OwnedFd; 2]) {
+        let container = launch.container.to_string_lossy();
+        let mut record = Writer::new(records, launch.slot, &container);
+        let processes = match start(launch) {
+            Ok(task) => Processes {
+                supervisor: own_identity(),
+                // A child that is not reaped is there, dead or alive.
+                task: Identity::of(task).unwrap_or(Identity { pid: task, start: 0 }),
+                sandbox: path(launch.sandbox).to_path_buf(),
+            },
+            Err(message) => {
+                let _ = record.failed(&message);
+                return self.fail(message);
+            }
+        };
+        if let Err(error) = record.started(&processes) {
+            // Without a record a restarted agent would lose it: better not run at all.
+            tree::kill_own_descendants(KILL_PATIENCE);
+            return self.fail(format!("Failed to write the record of container '{container}': {error}"));
+        }
+        drop(pending);
+        let mut waiting = Waiting::new(self, &processes);
+        let status = waiting.until_end();
+        if !tree::kill_own_descendants(KILL_PATIENCE) {
+            complain("Some processes of the container could not be killed");
+        }
+        if let Err(error) = record.exited(status) {
+            complain(&format!("Failed to write the exit status {status}: {error}"));
+        }
+        // An agent that knows of us sees us end, and reads the record; one that does not must be told.
+        let patience = if waiting.told { Patience::Drop } else { Patience::Wait };
+        self.tell(&Event::Exited { task: processes.task.pid, status }, patience);
+    }
+
+    fn fail(&self, message: String) {
+        self.tell(&Event::Failed { message }, Patience::Wait);
+    }
+
+    fn tell(&self, event: &Event, patience: Patience) {
+        send(self.events.as_fd(), self.number, event, None, patience);
+    }
+
+    /// With a descriptor of ourselves: the agent then never has to trust a bare pid.
+    fn tell_running(&self, task: i32) -> bool {
+        let own = getpid();
+        let pidfd = pidfd_open(own, PidfdFlags::empty()).ok();
+        let event = Event::Running { task, supervisor: own.as_raw_nonzero().get() };
+        send(self.events.as_fd(), self.number, &event, pidfd.as_ref().map(AsFd::as_fd), Patience::Drop)
+    }
+}
+
+fn own_pid() -> i32 {
+    getpid().as_raw_nonzero().get()
+}
+
+fn own_identity() -> Identity {
+    let pid = own_pid();
+    Identity::of(pid).unwrap_or(Identity { pid, start: 0 })
+}
+
+fn path(text: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(text.to_bytes()))
+}
+
+/// Standard error is the sandbox's `stderr` by now.
+fn complain(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Makes the sandbox and starts the task in it; the pid of its first process, or what could not be done and why.
+fn start(launch: &Received<'_>) -> Result<i32, String> {
+    let sandbox = path(launch.sandbox);
+    let owner = launch.credentials.as_ref().map(|credentials| (credentials.uid, credentials.gid));
+    sandbox::create(sandbox, owner).map_err(|error| error.to_string())?;
+    let stdout = sandbox::open_output(sandbox, "stdout", owner).map_err(|error| error.to_string())?;
+    let stderr = sandbox::open_output(sandbox, "stderr", owner).map_err(|error| error.to_string())?;
+    rustix::stdio::dup2_stdout(&stdout)
+        .and_then(|()| rustix::stdio::dup2_stderr(&stderr))
+        .map_err(|error| format!("Failed to redirect the output to the sandbox: {error}"))?;
+    drop((stdout, stderr));
+
+    let shell = [c"sh", c"-c", launch.command];
+    let (file, arguments) = match &launch.arguments {
+        None => (c"sh", &shell[..]),
+        Some(arguments) => (launch.command, &arguments[..]),
+    };
+    let candidates = candidates(file, launch);
+    let spawned = sys::spawn(&Spawn {
+        directory: launch.sandbox,
+        credentials: launch.credentials.as_ref(),
+        candidates: &candidates.iter().map(CString::as_c_str).collect::<Vec<_>>(),
+        arguments,
+        environment: &launch.environment,
+    });
+    match spawned {
+        Spawned::Running(pid) => Ok(pid),
+        Spawned::NotExecuted(pid, error) => {
+            complain(&format!("Failed to execute '{}': {}", file.to_string_lossy(), reason(&error)));
+            Ok(pid)
+        }
+        Spawned::Failed(what, error) => Err(format!("Failed to {what} (sandbox '{}'): {error}", sandbox.display())),
+    }
+}
+
+/// The system's text without the number that Rust adds.
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// Where a program may be: a relative name in the sandbox first, then, without a slash, in PATH
+/// (src/slave/containerizer/mesos/launch.cpp of apache/mesos).
+fn candidates(file: &CStr, launch: &Received<'_>) -> Vec<CString> {
+    let name = file.to_bytes();
+    let within = |directory: &[u8]| {
+        let directory = if directory.is_empty() { launch.sandbox.to_bytes() } else { directory };
+        CString::new([directory, b"/", name].concat()).ok()
+    };
+    if name.is_empty() {
+        return Vec::new();
+    }
+    if name.starts_with(b"/") {
+        return vec![file.to_owned()];
+    }
+    let mut found = vec![within(b"")];
+    if !name.contains(&b'/') {
+        let path = launch.environment.iter().rev().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
+        found.extend(path.unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':').map(within));
+        if launch.arguments.is_none() {
+            found.push(Some(c"/bin/sh".to_owned())); // whatever PATH a task sets, its shell is found
+        }
+    }
+    found.into_iter().flatten().collect()
+}
+
+/// The time between start and end.
+struct Waiting<'a> {
+    supervisor: &'a Supervisor,
+    task: i32,
+    told: bool,
+    /// When it is killed; set once it is asked to end.
+    deadline: Option<Instant>,
+    signalled: Vec<Identity>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(supervisor: &'a Supervisor, processes: &Processes) -> Self {
+        let task = processes.task.pid;
+        let told = supervisor.tell_running(task);
+        Self { supervisor, task, told, deadline: None, signalled: Vec::new() }
+    }
+
+    /// Until the first process has ended: its raw status.
+    fn until_end(&mut self) -> i32 {
+        loop {
+            if let Some(status) = self.reap() {
+                return status;
+            }
+            let now = Instant::now();
+            if self.deadline.is_some_and(|deadline| now >= deadline) {
+                self.kill();
+            }
+            let timeout =
+                [self.deadline.map(|deadline| deadline.saturating_duration_since(now)), (!self.told).then_some(RETRY)];
+            match sys::wait_signal(timeout.into_iter().flatten().min()) {
+                Wake::Stop(grace) => self.stop(grace),
+                Wake::Terminate => self.stop(TERMINATE_GRACE),
+                Wake::Child | Wake::Timeout => {}
+            }
+            if !self.told {
+                self.told = self.supervisor.tell_running(self.task);
+            }
+        }
+    }
+
+    /// Takes note of children that ended: the task's first process, and strays that became ours.
+    fn reap(&self) -> Option<i32> {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+            if Pid::from_raw(self.task) == Some(pid) {
+                return Some(status.as_raw());
+            }
+        }
+        None
+    }
+
+    /// SIGTERM to each process of the tree, once; SIGKILL when the grace is over. Asked again, a shorter grace shortens
+    /// what is left, a longer one changes nothing.
+    fn stop(&mut self, grace: Duration) {
+        let now = Instant::now();
+        let deadline = now + grace;
+        if self.deadline.is_some_and(|earlier| earlier <= deadline) {
+            return;
+        }
+        self.deadline = Some(deadline);
+        if deadline > now {
+            // Again while it forks: who is born meanwhile shall hear of it too.
+            while tree::signal_descendants(own_pid(), Signal::TERM, &mut self.signalled) > 0 {}
+        }
+    }
+
+    /// SIGKILL to the whole tree. The deadline is moved on, against a process that slipped through while it forked.
+    fn kill(&mut self) {
+        tree::signal_descendants(own_pid(), Signal::KILL, &mut Vec::new());
+        self.deadline = Some(Instant::now() + Duration::from_millis(100));
+    }
+}

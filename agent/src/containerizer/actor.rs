@@ -1,0 +1,402 @@
+//! The one who knows all containers.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use mezzo_agent_core::container::{ContainerEvent, Launch, Stop};
+use mezzo_api::ids::ContainerId;
+use mezzo_executor::{
+    event::{Event, Packet},
+    frame::Credentials,
+    record::{Processes, Record, Records, Stage},
+    sys,
+    tree::{self, Watched},
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Config, StartError,
+    slots::Slots,
+    user::Own,
+    watch::Watch,
+    zygote::{Heard, Zygote},
+};
+use crate::fetcher::Fetcher;
+
+/// What the actor is asked.
+#[derive(Debug)]
+pub(super) enum Request {
+    Launch(Box<Launch>),
+    Stop(ContainerId, Stop),
+    Forget(ContainerId),
+    Recover(Vec<ContainerId>, oneshot::Sender<()>),
+    /// A launch is ready for the zygote, or never will be.
+    Prepared(Box<Launch>, Result<Option<Credentials>, String>),
+    /// The processes of a container without supervisor are gone.
+    Swept(u64),
+}
+
+/// A container, from its launch until it is forgotten.
+#[derive(Debug)]
+pub(super) struct Container {
+    pub(super) number: u64,
+    pub(super) slot: Option<u32>,
+    pub(super) phase: Phase,
+    /// Asked for before there was anybody to ask.
+    pub(super) stop: Option<Stop>,
+    /// To be forgotten as soon as it has ended.
+    pub(super) forget: bool,
+    /// Nobody wants to hear of it (left by an earlier agent, unknown to the core).
+    pub(super) silent: bool,
+}
+
+/// How far a container came.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Its user is looked up, its URIs are fetched.
+    Preparing(CancellationToken),
+    /// It waits for its turn.
+    Queued(Vec<u8>),
+    /// The zygote has it.
+    Starting { frame: Vec<u8>, attempts: u8 },
+    /// Its supervisor watches it.
+    Running(Option<OwnedFd>),
+    /// Its supervisor died; what it left is being killed.
+    Sweeping,
+    /// Its end was told.
+    Ended,
+}
+
+pub(super) struct Actor {
+    pub(super) config: Config,
+    pub(super) records_path: PathBuf,
+    pub(super) records: Records,
+    pub(super) found: Vec<(u32, Record)>,
+    pub(super) events: mpsc::UnboundedSender<(ContainerId, ContainerEvent)>,
+    pub(super) requests: mpsc::WeakUnboundedSender<Request>,
+    pub(super) own: Own,
+    pub(super) fetcher: Arc<Fetcher>,
+    pub(super) containers: HashMap<ContainerId, Container>,
+    pub(super) numbers: HashMap<u64, ContainerId>,
+    pub(super) next_number: u64,
+    pub(super) slots: Slots,
+    pub(super) queue: VecDeque<u64>,
+    pub(super) starting: usize,
+    pub(super) zygote: Option<Zygote>,
+    pub(super) watch: Watch,
+}
+
+/// What woke the actor.
+enum Wake {
+    Zygote(Heard),
+    Ended(Vec<u64>),
+    Requests,
+    Closed,
+}
+
+impl Actor {
+    pub(super) fn new(
+        config: Config,
+        records_path: PathBuf,
+        records: Records,
+        found: Vec<(u32, Record)>,
+        events: mpsc::UnboundedSender<(ContainerId, ContainerEvent)>,
+        requests: mpsc::WeakUnboundedSender<Request>,
+    ) -> Result<Self, StartError> {
+        let zygote = Zygote::start(&config.executor, &records_path)?;
+        let watch =
+            Watch::new().map_err(|source| StartError::RuntimeDir { path: config.runtime_dir.clone(), source })?;
+        Ok(Self {
+            own: Own::new(config.switch_user),
+            fetcher: Arc::new(Fetcher::new(config.fetcher.clone())),
+            slots: Slots::new(found.iter().map(|(slot, _)| *slot)),
+            config,
+            records_path,
+            records,
+            found,
+            events,
+            requests,
+            containers: HashMap::new(),
+            numbers: HashMap::new(),
+            next_number: 1,
+            queue: VecDeque::new(),
+            starting: 0,
+            zygote: Some(zygote),
+            watch,
+        })
+    }
+
+    pub(super) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        let mut batch = Vec::with_capacity(256);
+        loop {
+            match self.wake(&mut requests, &mut batch).await {
+                Wake::Zygote(Heard::Events(packets)) => packets.into_iter().for_each(|packet| self.hear(packet)),
+                Wake::Zygote(Heard::Ended) => self.zygote_ended(),
+                Wake::Ended(numbers) => {
+                    // What a supervisor said before its end comes first.
+                    let packets = self.zygote.as_mut().map(Zygote::drain).unwrap_or_default();
+                    packets.into_iter().for_each(|packet| self.hear(packet));
+                    numbers.into_iter().for_each(|number| self.supervisor_ended(number));
+                }
+                Wake::Requests => batch.drain(..).for_each(|request| self.handle(request)),
+                Wake::Closed => return,
+            }
+            self.pump();
+        }
+    }
+
+    async fn wake(&mut self, requests: &mut mpsc::UnboundedReceiver<Request>, batch: &mut Vec<Request>) -> Wake {
+        let zygote = async {
+            match &mut self.zygote {
+                Some(zygote) => zygote.hear().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            heard = zygote => Wake::Zygote(heard),
+            Ok(numbers) = self.watch.ended() => Wake::Ended(numbers),
+            count = requests.recv_many(batch, 256) => if count == 0 { Wake::Closed } else { Wake::Requests },
+        }
+    }
+
+    fn handle(&mut self, request: Request) {
+        match request {
+            Request::Launch(launch) => self.launch(launch),
+            Request::Stop(container, how) => self.stop(&container, how),
+            Request::Forget(container) => self.forget(&container),
+            Request::Recover(containers, done) => {
+                self.recover(containers);
+                let _ = done.send(());
+            }
+            Request::Prepared(launch, result) => self.prepared(&launch, result),
+            Request::Swept(number) => {
+                if let Some(container) = self.numbers.get(&number).cloned() {
+                    self.end(&container, ContainerEvent::Exited { status: None });
+                }
+            }
+        }
+    }
+
+    /// What a supervisor or the zygote says.
+    pub(super) fn hear(&mut self, packet: Packet) {
+        let Some(id) = self.numbers.get(&packet.number).cloned() else { return };
+        match packet.event {
+            Event::Running { task, .. } => {
+                let pidfd = packet.pidfd.or_else(|| self.supervisor_of(&id));
+                self.running(&id, task, pidfd);
+            }
+            Event::Failed { message } => self.end(&id, ContainerEvent::Failed { message }),
+            Event::Exited { task, status } => {
+                if matches!(self.containers.get(&id).map(|container| &container.phase), Some(Phase::Starting { .. })) {
+                    self.emit(&id, ContainerEvent::Running { pid: task });
+                }
+                self.end(&id, ContainerEvent::Exited { status: Some(status) });
+            }
+            Event::Lost => self.supervisor_ended(packet.number),
+        }
+    }
+
+    /// The container runs under the supervisor behind `pidfd`.
+    pub(super) fn running(&mut self, id: &ContainerId, pid: i32, pidfd: Option<OwnedFd>) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        if matches!(container.phase, Phase::Running(_) | Phase::Sweeping | Phase::Ended) {
+            return;
+        }
+        match &pidfd {
+            Some(pidfd) => {
+                if let Err(error) = self.watch.add(pidfd, container.number) {
+                    tracing::warn!(container = %id, "cannot watch the supervisor: {error}");
+                }
+            }
+            None => tracing::warn!(container = %id, "there is no descriptor to watch the supervisor with"),
+        }
+        let started = matches!(container.phase, Phase::Starting { .. });
+        container.phase = Phase::Running(pidfd);
+        let stop = container.stop.take();
+        if started {
+            self.starting = self.starting.saturating_sub(1);
+        }
+        self.emit(id, ContainerEvent::Running { pid });
+        if let Some(how) = stop {
+            self.stop(id, how);
+        }
+    }
+
+    /// A supervisor is gone: by the record it had ended its container, or it was killed.
+    fn supervisor_ended(&mut self, number: u64) {
+        let Some(id) = self.numbers.get(&number).cloned() else { return };
+        if let Some(record) = self.record_of(&id) {
+            return self.take_over(&id, record.stage, Watched::UntilNow);
+        }
+        if matches!(self.containers.get(&id).map(|container| &container.phase), Some(Phase::Starting { .. })) {
+            let message = "The supervisor of the container died before it had started the task".to_owned();
+            return self.end(&id, ContainerEvent::Failed { message });
+        }
+        self.end(&id, ContainerEvent::Exited { status: None });
+    }
+
+    /// Goes on from what is on record, with nobody having told.
+    pub(super) fn take_over(&mut self, id: &ContainerId, stage: Stage, watched: Watched) {
+        match stage {
+            Stage::Failed { message } => self.end(id, ContainerEvent::Failed { message }),
+            Stage::Started { exited: Some(status), .. } => {
+                self.end(id, ContainerEvent::Exited { status: Some(status) });
+            }
+            Stage::Started { processes, exited: None } => match processes.supervisor.open() {
+                Some(pidfd) => self.running(id, processes.task.pid, Some(pidfd)),
+                None => self.without_supervisor(id, processes, watched),
+            },
+        }
+    }
+
+    fn without_supervisor(&mut self, id: &ContainerId, processes: Processes, watched: Watched) {
+        // It may have written the end after the record was read, and left.
+        if let Some(Record { stage: Stage::Started { exited: Some(status), .. }, .. }) = self.record_of(id) {
+            return self.end(id, ContainerEvent::Exited { status: Some(status) });
+        }
+        let Some(container) = self.containers.get_mut(id) else { return };
+        if matches!(container.phase, Phase::Sweeping | Phase::Ended) {
+            return;
+        }
+        if matches!(container.phase, Phase::Starting { .. }) {
+            self.starting = self.starting.saturating_sub(1);
+        }
+        container.phase = Phase::Sweeping;
+        let (number, id, requests) = (container.number, id.clone(), self.requests.clone());
+        tracing::warn!(container = %id, "the supervisor was killed; ending what it left");
+        tokio::task::spawn_blocking(move || {
+            let killed = tree::sweep(&processes, watched);
+            tracing::info!(container = %id, killed, "ended the processes of a container without supervisor");
+            if let Some(requests) = requests.upgrade() {
+                let _ = requests.send(Request::Swept(number));
+            }
+        });
+    }
+
+    pub(super) fn stop(&mut self, id: &ContainerId, how: Stop) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        match &container.phase {
+            Phase::Preparing(cancel) => {
+                cancel.cancel();
+                container.stop = Some(how);
+            }
+            Phase::Queued(_) => {
+                let number = container.number;
+                self.queue.retain(|queued| *queued != number);
+                let message = "Container was stopped before it was started".to_owned();
+                self.end(id, ContainerEvent::Failed { message });
+            }
+            Phase::Starting { .. } => {
+                let sooner = container.stop.is_none_or(|before| grace(how) < grace(before));
+                if sooner {
+                    container.stop = Some(how);
+                }
+            }
+            Phase::Running(pidfd) => {
+                let opened = if pidfd.is_none() { self.supervisor_of(id) } else { None };
+                let Some(pidfd) = self.pidfd_of(id).or(opened.as_ref()) else {
+                    return tracing::error!(container = %id, "cannot stop: its supervisor cannot be reached");
+                };
+                if let Err(error) = sys::queue_stop(pidfd.as_fd(), grace(how))
+                    && error.raw_os_error() != Some(nix::libc::ESRCH)
+                {
+                    tracing::error!(container = %id, "cannot tell the supervisor to stop: {error}");
+                }
+            }
+            Phase::Sweeping | Phase::Ended => {}
+        }
+    }
+
+    /// Tells the one end of a container.
+    pub(super) fn end(&mut self, id: &ContainerId, event: ContainerEvent) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        match std::mem::replace(&mut container.phase, Phase::Ended) {
+            Phase::Ended => return,
+            Phase::Starting { .. } => self.starting = self.starting.saturating_sub(1),
+            _ => {}
+        }
+        self.numbers.remove(&container.number);
+        let forget = container.forget;
+        match &event {
+            ContainerEvent::Failed { message } => tracing::warn!(container = %id, "container failed: {message}"),
+            event => tracing::debug!(container = %id, ?event, "container ended"),
+        }
+        self.emit(id, event);
+        if forget {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: &ContainerId) {
+        let Some(container) = self.containers.get_mut(id) else { return };
+        if !matches!(container.phase, Phase::Ended) {
+            container.forget = true;
+            return;
+        }
+        if let Some(container) = self.containers.remove(id)
+            && let Some(slot) = container.slot
+        {
+            self.free(slot);
+        }
+    }
+
+    pub(super) fn free(&mut self, slot: u32) {
+        match self.records.clear(slot) {
+            Ok(()) => self.slots.give_back(slot),
+            Err(error) => tracing::warn!(slot, "cannot clear a record: {error}"),
+        }
+    }
+
+    pub(super) fn add(&mut self, id: ContainerId, slot: Option<u32>, phase: Phase) -> &mut Container {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.numbers.insert(number, id.clone());
+        let container = Container { number, slot, phase, stop: None, forget: false, silent: false };
+        self.containers.entry(id).insert_entry(container).into_mut()
+    }
+
+    fn pidfd_of(&self, id: &ContainerId) -> Option<&OwnedFd> {
+        match &self.containers.get(id)?.phase {
+            Phase::Running(pidfd) => pidfd.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// A descriptor of the supervisor that is on record.
+    fn supervisor_of(&self, id: &ContainerId) -> Option<OwnedFd> {
+        match self.record_of(id)?.stage {
+            Stage::Started { processes, .. } => processes.supervisor.open(),
+            Stage::Failed { .. } => None,
+        }
+    }
+
+    pub(super) fn record_of(&self, id: &ContainerId) -> Option<Record> {
+        let slot = self.containers.get(id)?.slot?;
+        match self.records.read(slot) {
+            Ok(record) => record.filter(|record| record.container == id.as_str()),
+            Err(error) => {
+                tracing::error!(container = %id, "{error}");
+                None
+            }
+        }
+    }
+
+    fn emit(&self, id: &ContainerId, event: ContainerEvent) {
+        if self.containers.get(id).is_none_or(|container| !container.silent) {
+            let _ = self.events.send((id.clone(), event));
+        }
+    }
+}
+
+fn grace(how: Stop) -> Duration {
+    match how {
+        Stop::Graceful(grace) => grace,
+        Stop::Kill => Duration::ZERO,
+    }
+}

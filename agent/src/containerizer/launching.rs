@@ -1,0 +1,198 @@
+//! From a launch to the zygote: preparing, queueing, handing over, and over again when the zygote dies.
+
+use std::time::{Duration, Instant};
+
+use mezzo_agent_core::container::{Command, ContainerEvent, Launch};
+use mezzo_executor::{
+    frame::{self, Credentials},
+    sandbox,
+    tree::Watched,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    StartError,
+    actor::{Actor, Phase, Request},
+    user::Own,
+    zygote::Zygote,
+};
+use crate::fetcher::Fetcher;
+
+/// Launches that are with the zygote at a time: enough to keep every core busy, few enough that a burst of thousands
+/// does not make all of them slow.
+const MAX_STARTING: usize = 64;
+
+/// How often a launch is given to another zygote after its zygote died over it.
+const MAX_ATTEMPTS: u8 = 3;
+
+/// A zygote that dies sooner than this is not started again before the next launch.
+const ZYGOTE_LIFE: Duration = Duration::from_secs(1);
+
+impl Actor {
+    pub(super) fn launch(&mut self, launch: Box<Launch>) {
+        let id = launch.container_id.clone();
+        if self.containers.contains_key(&id) {
+            tracing::error!(container = %id, "ignored a second launch of the same container");
+            return;
+        }
+        let cancel = CancellationToken::new();
+        self.add(id, None, Phase::Preparing(cancel.clone()));
+        if launch.uris.is_empty() && self.own.is(launch.user.as_deref()) {
+            return self.prepared(&launch, Ok(None));
+        }
+        let (own, fetcher, requests) = (self.own.clone(), self.fetcher.clone(), self.requests.clone());
+        tokio::spawn(async move {
+            let result = prepare(&launch, own, &fetcher, &cancel).await;
+            if let Some(requests) = requests.upgrade() {
+                let _ = requests.send(Request::Prepared(launch, result));
+            }
+        });
+    }
+
+    pub(super) fn prepared(&mut self, launch: &Launch, result: Result<Option<Credentials>, String>) {
+        let id = &launch.container_id;
+        let Some(container) = self.containers.get_mut(id) else { return };
+        let number = container.number;
+        if container.stop.is_some() {
+            let message = "Container was stopped while it was being prepared".to_owned();
+            return self.end(id, ContainerEvent::Failed { message });
+        }
+        let slot = self.slots.take();
+        container.slot = Some(slot);
+        let frame = result.and_then(|credentials| encode(launch, number, slot, credentials.as_ref()));
+        match frame {
+            Ok(frame) => {
+                container.phase = Phase::Queued(frame);
+                self.queue.push_back(number);
+            }
+            Err(message) => self.end(id, ContainerEvent::Failed { message }),
+        }
+    }
+
+    /// Gives the zygote what waits, as far as it may have it.
+    pub(super) fn pump(&mut self) {
+        while self.starting < MAX_STARTING && !self.queue.is_empty() {
+            let Err(error) = self.ensure_zygote() else {
+                let Some(number) = self.queue.pop_front() else { return };
+                self.hand_over(number);
+                continue;
+            };
+            tracing::error!("cannot start containers: {error}");
+            for number in std::mem::take(&mut self.queue) {
+                if let Some(id) = self.numbers.get(&number).cloned() {
+                    self.end(&id, ContainerEvent::Failed { message: error.to_string() });
+                }
+            }
+        }
+    }
+
+    fn hand_over(&mut self, number: u64) {
+        let Some(container) = self.numbers.get(&number).and_then(|id| self.containers.get_mut(id)) else { return };
+        let (frame, attempts) = match std::mem::replace(&mut container.phase, Phase::Ended) {
+            Phase::Queued(frame) => (frame, 1),
+            Phase::Starting { frame, attempts } => (frame, attempts + 1),
+            other => return container.phase = other,
+        };
+        if let Some(zygote) = &mut self.zygote {
+            zygote.send(&frame);
+        }
+        container.phase = Phase::Starting { frame, attempts };
+        self.starting += 1;
+    }
+
+    fn ensure_zygote(&mut self) -> Result<(), StartError> {
+        if self.zygote.is_none() {
+            self.zygote = Some(Zygote::start(&self.config.executor, &self.records_path)?);
+        }
+        Ok(())
+    }
+
+    /// Its supervisors go on. What it had not begun goes to the next one.
+    pub(super) fn zygote_ended(&mut self) {
+        let Some(mut zygote) = self.zygote.take() else { return };
+        zygote.drain().into_iter().for_each(|packet| self.hear(packet));
+        let mut unfinished: Vec<u64> = self
+            .containers
+            .values()
+            .filter(|container| matches!(container.phase, Phase::Starting { .. }))
+            .map(|container| container.number)
+            .collect();
+        unfinished.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
+        tracing::warn!(unfinished = unfinished.len(), "the zygote ended; running containers are not affected");
+        let soon = zygote.started.elapsed() < ZYGOTE_LIFE;
+        drop(zygote);
+        self.starting = 0;
+        for number in unfinished {
+            self.begin_again(number, soon);
+        }
+    }
+
+    fn begin_again(&mut self, number: u64, soon: bool) {
+        let Some(id) = self.numbers.get(&number).cloned() else { return };
+        if let Some(record) = self.record_of(&id) {
+            return self.take_over(&id, record.stage, Watched::UntilNow);
+        }
+        let Some(Phase::Starting { attempts, .. }) = self.containers.get(&id).map(|container| &container.phase) else {
+            return;
+        };
+        if *attempts >= MAX_ATTEMPTS || (soon && *attempts > 1) {
+            let message = format!("mezzo-executor died {attempts} times while it started the container");
+            return self.end(&id, ContainerEvent::Failed { message });
+        }
+        self.queue.push_front(number);
+    }
+}
+
+fn encode(launch: &Launch, number: u64, slot: u32, credentials: Option<&Credentials>) -> Result<Vec<u8>, String> {
+    let id = &launch.container_id;
+    let command = match &launch.command {
+        Command::Shell(text) => frame::Command::Shell(text),
+        Command::Exec { file, arguments } => frame::Command::Exec(file, arguments),
+    };
+    let launch = frame::Launch {
+        number,
+        slot,
+        container: id.as_str(),
+        sandbox: &launch.sandbox,
+        credentials,
+        command,
+        environment: &launch.environment,
+    };
+    let mut bytes = Vec::new();
+    match frame::encode(&mut bytes, &launch) {
+        Ok(()) => Ok(bytes),
+        Err(error) => Err(format!("Cannot start container '{id}': {error}")),
+    }
+}
+
+/// Looks the user up and fetches what is to be fetched.
+async fn prepare(
+    launch: &Launch,
+    own: Own,
+    fetcher: &Fetcher,
+    cancel: &CancellationToken,
+) -> Result<Option<Credentials>, String> {
+    let (user, sandbox, fetches) = (launch.user.clone(), launch.sandbox.clone(), !launch.uris.is_empty());
+    let credentials = tokio::task::spawn_blocking(move || {
+        let credentials = match user {
+            Some(user) => own.credentials(&user).map_err(|error| error.to_string())?,
+            None => None,
+        };
+        if fetches {
+            let owner = credentials.as_ref().map(|credentials| (credentials.uid, credentials.gid));
+            sandbox::create(&sandbox, owner).map_err(|error| error.to_string())?;
+        }
+        Ok::<_, String>(credentials)
+    })
+    .await
+    .map_err(|error| error.to_string())??;
+    if fetches {
+        let begun = Instant::now();
+        fetcher
+            .fetch(&launch.container_id, &launch.uris, &launch.sandbox, credentials.as_ref(), cancel)
+            .await
+            .map_err(|error| error.to_string())?;
+        tracing::info!(container = %launch.container_id, uris = launch.uris.len(), took = ?begun.elapsed(), "fetched");
+    }
+    Ok(credentials)
+}

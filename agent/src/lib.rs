@@ -1,0 +1,48 @@
+//! The agent: link, executor API, containerizer and checkpoint around the core.
+//!
+//! Begin with [`run`](crate::run): it puts the parts together. The shell (`shell.rs`) runs the core on a thread of its own;
+//! doors (`http/`, `link/`) translate; `checkpoint.rs` keeps the core's records; [`containerizer`] runs what is to run.
+
+mod checkpoint;
+pub mod containerizer;
+pub mod detect;
+pub mod fetcher;
+pub mod files;
+pub mod flags;
+mod gc;
+mod http;
+mod identity;
+mod link;
+mod memory;
+mod outbox;
+mod run;
+mod shell;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use mezzo_server::logs::Logs;
+
+use flags::Flags;
+
+/// Runs an agent until it is told to end: what the binary `mezzo-agent` does. `args` begin with the program's name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let flags = match Flags::parse_from_environment(args) {
+        Ok(flags) => flags,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let logs = Logs::start(flags.logging_level, flags.quiet);
+    let result = run::run(flags).inspect_err(|error| tracing::error!("{error:#}"));
+    if let Ok(Some(logs)) = logs {
+        logs.flush();
+    }
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mezzo-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

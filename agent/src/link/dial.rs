@@ -1,0 +1,125 @@
+//! One connection to the leading master, upgraded.
+
+use std::{io, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::Empty;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// The protocol's name in `Upgrade`.
+const PROTOCOL: &str = "mezzo-link";
+/// Its version.
+const VERSION: &str = "1";
+/// The header that carries the token of a second connection.
+const BULK: &str = "mezzo-link-bulk";
+/// A master is sent on to at most so many others.
+const MAX_REDIRECTS: usize = 5;
+/// Everything up to the upgrade is done within this time.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    #[error("cannot connect to {address}: {source}")]
+    Connect { address: String, source: io::Error },
+    #[error("{address} does not answer as HTTP: {source}")]
+    Http { address: String, source: hyper::Error },
+    #[error("{0} leads to no master: there is no leader, or it does not say where")]
+    NoLeader(String),
+    #[error("{address} is no Mezzo master: it answered {status}")]
+    Refused { address: String, status: StatusCode },
+    #[error("{0} sends from master to master")]
+    Loop(String),
+    #[error("{0} did not answer in time")]
+    Late(String),
+}
+
+/// An upgraded connection.
+pub(super) struct Connection {
+    pub(super) stream: TokioIo<Upgraded>,
+    /// The master at its end.
+    pub(super) leader: String,
+}
+
+enum Outcome {
+    Open(Upgraded),
+    Redirect(String),
+}
+
+/// Dials `address`, and whoever it says leads.
+pub(super) async fn dial(address: &str, bulk: Option<&str>) -> Result<Connection, DialError> {
+    let mut leader = address.to_owned();
+    for _ in 0..=MAX_REDIRECTS {
+        let attempt = tokio::time::timeout(WITHIN, open(&leader, bulk)).await;
+        match attempt.map_err(|_| DialError::Late(leader.clone()))?? {
+            Outcome::Open(upgraded) => return Ok(Connection { stream: TokioIo::new(upgraded), leader }),
+            Outcome::Redirect(to) => leader = to,
+        }
+    }
+    Err(DialError::Loop(address.to_owned()))
+}
+
+async fn open(address: &str, bulk: Option<&str>) -> Result<Outcome, DialError> {
+    let connect = |source| DialError::Connect { address: address.to_owned(), source };
+    let http = |source| DialError::Http { address: address.to_owned(), source };
+    let stream = TcpStream::connect(address).await.map_err(connect)?;
+    stream.set_nodelay(true).map_err(connect)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
+    tokio::spawn(async move {
+        let _ = connection.with_upgrades().await;
+    });
+    let response = sender.send_request(request(address, bulk)).await.map_err(http)?;
+    match response.status() {
+        StatusCode::SWITCHING_PROTOCOLS => hyper::upgrade::on(response).await.map(Outcome::Open).map_err(http),
+        StatusCode::TEMPORARY_REDIRECT => {
+            let to = response.headers().get(header::LOCATION).and_then(leader);
+            to.map(Outcome::Redirect).ok_or_else(|| DialError::NoLeader(address.to_owned()))
+        }
+        StatusCode::SERVICE_UNAVAILABLE => Err(DialError::NoLeader(address.to_owned())),
+        status => Err(DialError::Refused { address: address.to_owned(), status }),
+    }
+}
+
+fn request(address: &str, bulk: Option<&str>) -> Request<Empty<Bytes>> {
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = http::Uri::from_static("/link");
+    let headers = request.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
+    headers.insert("mezzo-link-version", HeaderValue::from_static(VERSION));
+    if let Ok(host) = HeaderValue::from_str(address) {
+        headers.insert(header::HOST, host);
+    }
+    if let Some(token) = bulk.and_then(|token| HeaderValue::from_str(token).ok()) {
+        headers.insert(BULK, token);
+    }
+    request
+}
+
+/// `//host:port/path`, with or without a scheme.
+fn leader(location: &HeaderValue) -> Option<String> {
+    let text = location.to_str().ok()?;
+    let (_, rest) = text.split_once("//")?;
+    let authority = rest.split(['/', '?']).next()?;
+    authority.contains(':').then(|| authority.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_where_the_leader_is() {
+        for (location, expected) in [
+            ("//m2:5050/link", Some("m2:5050")),
+            ("http://10.0.0.1:5050", Some("10.0.0.1:5050")),
+            ("//m2", None),
+            ("/link", None),
+        ] {
+            assert_eq!(leader(&HeaderValue::from_static(location)).as_deref(), expected, "{location}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Puts an agent together and runs it.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, anyhow};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use mezzo_agent_core::{Core, config::Config};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use crate::{
+    checkpoint::{Checkpoint, WorkDirLock},
+    containerizer::{self, Containerizer},
+    fetcher,
+    files::{self, Files},
+    flags::Flags,
+    gc,
+    http::Door,
+    identity::{Addresses, describe},
+    link,
+    shell::{Clock, End, Handle, Input, Shell},
+};
+
+/// What the core said last is given so long to leave: the link's connection does not tell when it is sent.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// Runs until a signal, the master or damage ends the agent.
+///
+/// # Errors
+/// When it cannot start, or cannot go on.
+pub(crate) fn run(flags: Flags) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_stack_size(512 * 1024)
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(agent(flags))
+}
+
+async fn agent(mut flags: Flags) -> Result<()> {
+    let started = Instant::now();
+    let start_time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    fs::create_dir_all(&flags.work_dir).with_context(|| format!("--work_dir={}", flags.work_dir.display()))?;
+    flags.work_dir =
+        flags.work_dir.canonicalize().with_context(|| format!("--work_dir={}", flags.work_dir.display()))?;
+    let meta = flags.work_dir.join("meta");
+    name_launcher_dir(&mut flags);
+    let _lock = WorkDirLock::take(&meta)?;
+    let boot_id = boot_id()?;
+    let (mut checkpoint, records) = Checkpoint::open(&meta, &boot_id)?;
+
+    let listener = listen(&flags).await?;
+    let addresses = Addresses::new(&flags, listener.local_addr().context("the listener has no address")?);
+    let config = config(&flags, addresses, boot_id)?;
+    let clock = Clock::new();
+    let mut first = Vec::new();
+    let recovered = Core::recover(config, crate::identity::seed(), clock.now(), records, &mut first)
+        .map_err(|error| anyhow!("{error}; {}", way_out(&meta)))?;
+    checkpoint.rewrite(&recovered.core.snapshot())?;
+
+    let (events, container_events) = mpsc::unbounded_channel();
+    let runtime_dir = flags.runtime_dir.clone().unwrap_or_else(|| default_runtime_dir(&flags.work_dir));
+    let containers = Containerizer::start(container_config(&flags, runtime_dir)?, events).await?;
+    containers.recover(recovered.containers).await;
+
+    let files = Files::default();
+    let figures = Arc::new(gc::Figures::default());
+    let gc_directory = meta.join("gc");
+    let journal = gc::Journal::new(gc_directory.clone(), flags.work_dir.clone(), figures.clone())
+        .with_context(|| format!("cannot use {}", gc_directory.display()))?;
+    let collector = gc::Collector {
+        directory: gc_directory,
+        work_dir: flags.work_dir.clone(),
+        policy: gc::Policy {
+            delay: flags.gc_delay,
+            headroom: flags.gc_disk_headroom,
+            interval: flags.disk_watch_interval,
+        },
+        files: files.clone(),
+        figures: figures.clone(),
+    };
+    let _collecting = collector.spawn().context("cannot start the thread that deletes old sandboxes")?;
+
+    let (handle, inputs) = Handle::new();
+    let (dialer, bulk) = link::dialer();
+    let door = Arc::new(Door {
+        handle: handle.clone(),
+        ip: addresses.published.ip(),
+        port: addresses.published.port(),
+        start_time,
+        recovery_time_secs: started.elapsed().as_secs_f64(),
+        garbage: figures,
+        files: files::router(files.clone()),
+        flags: flags.clone(),
+    });
+    let shell = Shell::new(recovered.core, clock, checkpoint, containers, files, journal, dialer);
+    let (ended, mut end) = mpsc::channel(1);
+    std::thread::Builder::new()
+        .name("core".into())
+        .spawn(move || {
+            let _ = ended.blocking_send(shell.run(first, inputs, container_events));
+        })
+        .context("cannot start the core's thread")?;
+    tracing::info!(address = %addresses.local, work_dir = %flags.work_dir.display(), "the agent runs");
+
+    tokio::spawn(accept(listener, door.clone()));
+    let keep = link::keep(flags.master.0.clone(), flags.registration_backoff_factor, door, handle.clone(), bulk);
+    tokio::spawn(keep);
+    let signals = tokio::spawn(signals(handle));
+    let end = end.recv().await;
+    signals.abort();
+    match end {
+        Some(End::Asked) => Ok(()),
+        Some(End::Core(reason)) => {
+            tracing::info!("the agent ends: {reason}");
+            tokio::time::sleep(LAST_WORDS).await;
+            Ok(())
+        }
+        Some(End::Checkpoint(error)) => Err(error.into()),
+        None => Err(anyhow!("the core's thread broke down; containers go on")),
+    }
+}
+
+/// `/flags` tells where `mezzo-executor` is looked for.
+fn name_launcher_dir(flags: &mut Flags) {
+    let beside = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_path_buf));
+    if let Some(directory) = flags.launcher_dir.clone().or(beside) {
+        flags.listed.insert("launcher_dir".into(), directory.display().to_string());
+    }
+}
+
+fn way_out(meta: &Path) -> String {
+    format!(
+        "undo the change, or move {} away to start as a new agent, which ends the containers that it finds",
+        meta.join("checkpoint").display()
+    )
+}
+
+fn boot_id() -> Result<String> {
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    let text = fs::read_to_string(PATH).with_context(|| format!("cannot read {PATH}"))?;
+    Ok(text.trim().to_owned())
+}
+
+async fn listen(flags: &Flags) -> Result<TcpListener> {
+    let address = SocketAddr::new(flags.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), flags.port);
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: choose another --port or --ip"))
+}
+
+fn config(flags: &Flags, addresses: Addresses, boot_id: String) -> Result<Config> {
+    Ok(Config {
+        info: describe(flags, addresses)?,
+        work_dir: flags.work_dir.clone(),
+        ip: addresses.local.ip(),
+        port: addresses.local.port(),
+        advertise_ip: flags.advertise_ip,
+        libprocess_ip: flags.ip.filter(|ip| !ip.is_unspecified()),
+        boot_id,
+        switch_user: flags.switch_user,
+        executor_environment: flags
+            .executor_environment_variables
+            .iter()
+            .flat_map(|variables| variables.0.clone())
+            .collect(),
+        executor_registration_timeout: flags.executor_registration_timeout,
+        executor_reregistration_timeout: flags.executor_reregistration_timeout,
+        executor_shutdown_grace_period: flags.executor_shutdown_grace_period,
+        recovery_timeout: flags.recovery_timeout,
+        max_completed_executors_per_framework: flags.max_completed_executors_per_framework,
+        max_completed_frameworks: 50,
+    })
+}
+
+/// `/var/run/mesos` if it can be written (src/slave/constants.cpp), for one agent of its own; else below the work directory.
+fn default_runtime_dir(work_dir: &Path) -> PathBuf {
+    work_dir.join("run")
+}
+
+fn container_config(flags: &Flags, runtime_dir: PathBuf) -> Result<containerizer::Config> {
+    Ok(containerizer::Config {
+        runtime_dir,
+        executor: containerizer::find_executor(flags.launcher_dir.as_deref())?,
+        switch_user: flags.switch_user,
+        fetcher: fetcher::Config {
+            frameworks_home: Some(PathBuf::from(&flags.frameworks_home)).filter(|home| !home.as_os_str().is_empty()),
+            stall_timeout: flags.fetcher_stall_timeout,
+        },
+    })
+}
+
+/// Serves those who dial the agent: executors and tools of this machine.
+async fn accept(listener: TcpListener, door: Arc<Door>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!("cannot take a connection: {error}");
+                if is_lack_of_files(&error) {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let door = door.clone();
+        tokio::spawn(async move {
+            let service = hyper::service::service_fn(move |request| {
+                let door = door.clone();
+                async move { Ok::<_, std::convert::Infallible>(door.serve(request, None).await) }
+            });
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder.http1().title_case_headers(true);
+            if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+                tracing::debug!("a connection broke: {error}");
+            }
+        });
+    }
+}
+
+fn is_lack_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24)) // ENFILE, EMFILE
+}
+
+/// SIGTERM and SIGINT end the agent and leave its containers; SIGUSR1 takes the agent out of the cluster.
+async fn signals(handle: Handle) {
+    let listen = |kind| signal(kind).ok();
+    let (Some(mut terminate), Some(mut interrupt), Some(mut unregister)) =
+        (listen(SignalKind::terminate()), listen(SignalKind::interrupt()), listen(SignalKind::user_defined1()))
+    else {
+        tracing::error!("cannot listen to signals");
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => handle.tell(Input::Exit),
+            _ = interrupt.recv() => handle.tell(Input::Exit),
+            _ = unregister.recv() => handle.tell(Input::Unregister),
+        }
+    }
+}
