@@ -1,0 +1,166 @@
+//! How a driver is made.
+
+use base64::Engine;
+use mezzo_api::{codec::Encoding, v1};
+use mezzo_sdk_core::{
+    address::{Address, AddressError},
+    backoff::BackoffPolicy,
+    scheduler::{Config, Masters, ReconcilePolicy, WhenRemoved},
+};
+use tokio::sync::mpsc;
+
+use super::{Events, Scheduler, run};
+
+/// Makes schedulers' drivers.
+#[derive(Debug)]
+pub struct SchedulerDriver(());
+
+impl SchedulerDriver {
+    /// Begins a driver for this framework. An id in it means failover: the framework had it before.
+    pub fn builder(framework: v1::FrameworkInfo) -> Builder {
+        Builder {
+            config: Config::new(framework, Masters::Listed(Vec::new())),
+            master: String::new(),
+            encoding: Encoding::Protobuf,
+            acknowledge: true,
+            authorization: None,
+            pipelining: DEFAULT_PIPELINING,
+            max_event_bytes: DEFAULT_MAX_EVENT_BYTES,
+        }
+    }
+}
+
+const DEFAULT_PIPELINING: usize = 128;
+/// Offers of a large cluster come in one event.
+const DEFAULT_MAX_EVENT_BYTES: usize = 256 * 1024 * 1024;
+
+/// A driver to be.
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens until `build`"]
+pub struct Builder {
+    config: Config,
+    master: String,
+    encoding: Encoding,
+    acknowledge: bool,
+    authorization: Option<String>,
+    pipelining: usize,
+    max_event_bytes: usize,
+}
+
+/// Why a driver cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The masters cannot be read.
+    #[error("master: {0}")]
+    Master(#[from] AddressError),
+}
+
+/// The driver's own settings, beside those of its core.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) encoding: Encoding,
+    pub(super) authorization: Option<String>,
+    pub(super) pipelining: usize,
+    pub(super) max_event_bytes: usize,
+}
+
+impl Builder {
+    /// Where masters are: `host:port`, `http://host:port`, or several of them with commas between; whoever does not
+    /// lead redirects to the leader.
+    pub fn master(mut self, master: impl Into<String>) -> Self {
+        self.master = master.into();
+        self
+    }
+
+    /// Protobuf unless said otherwise.
+    pub fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
+    /// The framework's id from before: take over (fail over) with it.
+    pub fn framework_id(mut self, id: impl Into<String>) -> Self {
+        self.config.framework.id = Some(v1::FrameworkId { value: id.into() });
+        self
+    }
+
+    /// HTTP basic authentication.
+    pub fn credentials(mut self, principal: &str, secret: &str) -> Self {
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{principal}:{secret}"));
+        self.authorization = Some(format!("Basic {pair}"));
+        self
+    }
+
+    /// No offers for these roles until they are revived.
+    pub fn suppressed_roles(mut self, roles: Vec<String>) -> Self {
+        self.config.suppressed_roles = roles;
+        self
+    }
+
+    /// Which agents may be offered at all.
+    pub fn offer_constraints(mut self, constraints: v1::scheduler::OfferConstraints) -> Self {
+        self.config.offer_constraints = Some(constraints);
+        self
+    }
+
+    /// Statuses are acknowledged by [`Scheduler::acknowledge`] only: for frameworks that store them first.
+    pub fn acknowledge_by_hand(mut self) -> Self {
+        self.acknowledge = false;
+        self
+    }
+
+    /// When and how to ask what became of tasks.
+    pub fn reconcile(mut self, policy: ReconcilePolicy) -> Self {
+        self.config.reconcile = policy;
+        self
+    }
+
+    /// Waits between attempts to subscribe.
+    pub fn backoff(mut self, policy: BackoffPolicy) -> Self {
+        self.config.backoff = policy;
+        self
+    }
+
+    /// What to do when the master has removed the framework.
+    pub fn when_removed(mut self, policy: WhenRemoved) -> Self {
+        self.config.when_removed = policy;
+        self
+    }
+
+    /// So many calls may wait for their answers at a time (128 unless said otherwise); 1 for servers that cannot take
+    /// several requests at once on a connection.
+    pub fn pipelining(mut self, depth: usize) -> Self {
+        self.pipelining = depth;
+        self
+    }
+
+    /// A longer event breaks the connection (256 MiB unless said otherwise).
+    pub fn max_event_bytes(mut self, limit: usize) -> Self {
+        self.max_event_bytes = limit;
+        self
+    }
+
+    /// Starts the driver; it dials at once. It ends when it is torn down, when the master ends the subscription for
+    /// good, or when handle and events are dropped (the framework then stays registered for its failover timeout).
+    ///
+    /// # Errors
+    /// If the masters cannot be read.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn build(mut self) -> Result<(Scheduler, Events), BuildError> {
+        self.config.masters = Masters::Listed(Address::parse_list(&self.master)?);
+        let settings = Settings {
+            encoding: self.encoding,
+            authorization: self.authorization,
+            pipelining: self.pipelining,
+            max_event_bytes: self.max_event_bytes,
+        };
+        let (commands, from_framework) = mpsc::unbounded_channel();
+        let (to_framework, events) = mpsc::channel(1);
+        tokio::spawn(run::Driver::new(self.config, settings, from_framework, to_framework).run());
+        let scheduler = Scheduler::new(commands.clone());
+        Ok((scheduler, Events::new(events, commands, self.acknowledge)))
+    }
+}

@@ -1,0 +1,6 @@
+//! The drivers against a small HTTP server in the same process that does what masters and agents do, at their worst:
+//! streams cut anywhere, redirects, refusals, connections that break.
+
+mod executor;
+mod scheduler;
+mod server;
