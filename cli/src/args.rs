@@ -1,0 +1,210 @@
+//! The command line.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Run and use a Mezzo cluster.
+#[derive(Debug, Parser)]
+#[command(name = "mezzo", version, about, max_term_width = 100, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Mezzo {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mezzo local                                  a whole cluster on this machine, until Ctrl-C
+  mezzo local --agents=3 --demo                … with three agents, and a first task on it
+  mezzo run -- echo hello                      run a command on the cluster, see its output
+  mezzo run --resources='cpus:2;mem:512' --shell -- 'make test | tail -3'
+  mezzo master --work_dir=/var/lib/mezzo       one part of a real cluster
+  mezzo agent --master=10.0.0.1:5050 --work_dir=/var/lib/mezzo-agent";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a cluster on this machine and keep it until Ctrl-C
+    Local(Local),
+    /// Run one command on a cluster, with its output and its exit code
+    Run(Run),
+    /// Start a master (`mezzo master --help` tells its flags)
+    #[command(disable_help_flag = true)]
+    Master {
+        /// The master's flags
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<OsString>,
+    },
+    /// Start an agent (`mezzo agent --help` tells its flags)
+    #[command(disable_help_flag = true)]
+    Agent {
+        /// The agent's flags
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<OsString>,
+    },
+    /// Started by agents, not by people
+    #[command(hide = true, disable_help_flag = true)]
+    Executor {
+        /// The executor's arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<OsString>,
+    },
+}
+
+/// `mezzo local`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Everything listens on 127.0.0.1 only. No root is needed: tasks run as you. When it ends, its tasks end, and so does
+every process and file of it.
+
+Exit status: 0 after Ctrl-C or SIGTERM; 1 when a part of the cluster failed.")]
+pub(crate) struct Local {
+    /// How many agents
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=200))]
+    pub(crate) agents: u16,
+    /// The master's port; a free one if this default is taken [default: 5050]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// What each agent has, e.g. 'cpus:4;mem:2048' [default: what this machine has]
+    #[arg(long, value_name = "RESOURCES")]
+    pub(crate) resources: Option<String>,
+    /// Where everything is kept, also after the end [default: a directory that is removed at the end]
+    #[arg(long = "work_dir", alias = "work-dir", value_name = "DIR")]
+    pub(crate) work_dir: Option<PathBuf>,
+    /// Run a first task on it and show its output
+    #[arg(long)]
+    pub(crate) demo: bool,
+}
+
+/// `mezzo run`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+The command's words are passed as they are; with --shell they are one line for `sh -c`. States go to standard error,
+the task's output to standard output and standard error. Ctrl-C kills the task; a second one leaves at once.
+
+Exit status:
+  that of the command; 128+N if a signal N ended it
+  1    the task was lost, refused, or failed without an exit status
+  2    the arguments are wrong
+  124  nothing was offered in time (--timeout) that suffices
+  125  the master cannot be reached, or refuses
+  130  interrupted by Ctrl-C
+
+Examples:
+  mezzo run -- echo hello
+  mezzo run --resources='cpus:2;mem:1024' --env MODE=fast -- ./simulate --steps 10
+  mezzo run --master=10.0.0.1:5050 --shell -- 'cd /data && du -s * | sort -n'")]
+pub(crate) struct Run {
+    /// The master, host:port; several with commas between
+    #[arg(long, help_heading = "Cluster", value_name = "MASTER", env = "MEZZO_MASTER")]
+    pub(crate) master: Option<String>,
+    /// The role whose share of the cluster is used
+    #[arg(long, help_heading = "Cluster", default_value = "*", value_name = "ROLE")]
+    pub(crate) role: String,
+    /// Give up when nothing suitable is offered for so many seconds; 0 waits for ever
+    #[arg(long, help_heading = "Cluster", default_value_t = 60.0, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: f64,
+    /// What the task needs
+    #[arg(long, help_heading = "Task", default_value = "cpus:0.1;mem:64", value_name = "RESOURCES")]
+    pub(crate) resources: String,
+    /// The task's name [default: the command's]
+    #[arg(long, help_heading = "Task", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// A variable of the task's environment; may be repeated
+    #[arg(long, help_heading = "Task", value_name = "NAME=VALUE", value_parser = variable)]
+    pub(crate) env: Vec<(String, String)>,
+    /// Run the task as this user [default: you]
+    #[arg(long, help_heading = "Task", value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// The words are a line for `sh -c`
+    #[arg(long, help_heading = "Task")]
+    pub(crate) shell: bool,
+    /// Say nothing about states
+    #[arg(long, short, help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+pub(crate) const DEFAULT_MASTER: &str = "127.0.0.1:5050";
+
+impl Run {
+    /// The master: of the flag or MEZZO_MASTER, else of MESOS_MASTER, else on this machine.
+    pub(crate) fn master(&self) -> String {
+        let given = self.master.clone().or_else(|| std::env::var("MESOS_MASTER").ok());
+        given.filter(|master| !master.is_empty()).unwrap_or_else(|| DEFAULT_MASTER.to_owned())
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=1e9).contains(&seconds) => Ok(seconds),
+        _ => Err("expected a number of seconds, 0 or more".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Run {
+        let all = ["mezzo", "run"].iter().chain(arguments);
+        match Mezzo::try_parse_from(all).unwrap().command {
+            Command::Run(run) => run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn error(arguments: &[&str]) -> String {
+        Mezzo::try_parse_from(["mezzo"].iter().chain(arguments)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Mezzo::command().debug_assert();
+    }
+
+    #[test]
+    fn the_commands_own_flags_are_not_ours() {
+        let options = run(&["--resources=cpus:1", "-q", "--env", "A=b=c", "--", "ls", "-l", "--master=x"]);
+        assert_eq!(options.command, ["ls", "-l", "--master=x"]);
+        assert_eq!(options.env, [("A".to_owned(), "b=c".to_owned())]);
+        assert!(options.quiet && options.master.is_none());
+        assert_eq!(run(&["true"]).command, ["true"]);
+        assert_eq!(run(&["echo", "-n", "x"]).command, ["echo", "-n", "x"]);
+    }
+
+    #[test]
+    fn local_has_defaults_that_need_nothing() {
+        let Command::Local(local) = Mezzo::try_parse_from(["mezzo", "local"]).unwrap().command else { panic!() };
+        assert_eq!((local.agents, local.port, local.demo), (1, None, false));
+        assert!(local.resources.is_none() && local.work_dir.is_none());
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        assert!(error(&["run"]).contains("COMMAND"));
+        assert!(error(&["run", "--env", "novalue", "--", "x"]).contains("NAME=VALUE"));
+        assert!(error(&["run", "--timeout=-1", "--", "x"]).contains("0 or more"));
+        assert!(error(&["local", "--agents=many"]).contains("--agents"));
+        assert!(error(&["locale"]).contains("local"));
+    }
+
+    #[test]
+    fn help_names_the_exit_codes_and_gives_examples() {
+        let help = error(&["run", "--help"]);
+        for text in ["124", "125", "130", "128+N", "Examples:", "MEZZO_MASTER", "Task:", "Cluster:"] {
+            assert!(help.contains(text), "{text} is not in:\n{help}");
+        }
+    }
+}
