@@ -1,0 +1,204 @@
+//! What goes wrong: a schedule drawn from the seed before the run, so that any part of it can be left out.
+
+use std::{fmt, time::Duration};
+
+use crate::{ids::Host, random::Random, time::Moment};
+
+/// One thing that goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The master's process is killed; another one starts on its machine after a while.
+    MasterCrash(Duration),
+    /// Another master takes over while the old one is alive and does not know; it lives so long at most.
+    MasterTakeover(Duration),
+    /// The agent's process is killed; what it started lives on.
+    AgentCrash(u16, Duration),
+    /// The agent's machine loses its power: everything on it is gone, and what was not synced.
+    AgentReboot(u16, Duration),
+    /// The framework's process is killed; it comes back with its id, if it had learned it.
+    SchedulerCrash(u16, Duration),
+    /// Nothing gets from the one to the other.
+    Cut(Host, Host, Duration),
+    /// Nothing gets to or from.
+    Partition(Host, Host, Duration),
+    /// The connections between two hosts are reset; each end is told when the reset gets there.
+    Reset(Host, Host),
+    /// The connections between two hosts vanish without a word.
+    Vanish(Host, Host),
+    /// Everything to and from the host takes up to this much longer.
+    Lag(Host, Duration, Duration),
+    /// The host's processes read one packet in this time.
+    SlowReader(Host, Duration, Duration),
+    /// The host's processes stand still: their clocks go on.
+    Freeze(Host, Duration),
+    /// Writes of the registry take up to this long.
+    SlowRegistry(Duration, Duration),
+    /// So many of a thousand writes of the registry end without the master learning how.
+    UnknownOutcomes(u32, Duration),
+    /// The agent's shell dials again although its link stands.
+    SecondLink(u16),
+    /// The agent replaces its log by a snapshot.
+    Compaction(u16),
+    /// A process of the agent's machine dies of itself.
+    ContainerDies(u16),
+    /// The operator takes the agent out of the cluster (SIGUSR1); its machine brings it back.
+    Unregister(u16),
+    /// Agent or framework is told of a master that does not lead (any more).
+    StaleDetection(Host, Duration),
+}
+
+/// Which kinds of faults a run has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// Processes die.
+    pub crashes: bool,
+    /// Paths are cut, connections break, readers are slow.
+    pub network: bool,
+    /// The registry is slow or its outcomes are not known.
+    pub registry: bool,
+    /// Masters take over from each other.
+    pub takeovers: bool,
+}
+
+impl Mix {
+    /// Everything.
+    pub const ALL: Self = Self { crashes: true, network: true, registry: true, takeovers: true };
+    /// Nothing.
+    pub const NONE: Self = Self { crashes: false, network: false, registry: false, takeovers: false };
+
+    /// Reads a list of kinds: `all`, `none`, or some of `crashes,network,registry,takeovers`.
+    ///
+    /// # Errors
+    /// If a word is none of these.
+    pub fn parse(text: &str) -> Result<Self, UnknownKind> {
+        let mut mix = Self::NONE;
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            match word {
+                "all" => mix = Self::ALL,
+                "none" => mix = Self::NONE,
+                "crashes" => mix.crashes = true,
+                "network" => mix.network = true,
+                "registry" => mix.registry = true,
+                "takeovers" => mix.takeovers = true,
+                _ => return Err(UnknownKind(word.to_owned())),
+            }
+        }
+        Ok(mix)
+    }
+}
+
+/// The word names no kind of fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no kind of fault: give all, none, or some of crashes,network,registry,takeovers")]
+pub struct UnknownKind(String);
+
+/// A fault and its moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// When.
+    pub at: Moment,
+    /// What.
+    pub fault: Fault,
+}
+
+/// Draws a schedule.
+pub fn schedule(seed: u64, mix: Mix, agents: u16, frameworks: u16, from: Duration, until: Duration) -> Vec<Planned> {
+    let mut random = Random::new(seed, "faults");
+    if mix == Mix::NONE {
+        return Vec::new();
+    }
+    let count = random.within(1..=30);
+    let mut planned = Vec::new();
+    while planned.len() < usize::try_from(count).unwrap_or(usize::MAX) {
+        let at = Moment::after(random.duration(from, until));
+        if let Some(fault) = draw(&mut random, mix, agents, frameworks) {
+            planned.push(Planned { at, fault });
+        }
+    }
+    planned.sort_by_key(|planned| planned.at);
+    planned
+}
+
+fn draw(random: &mut Random, mix: Mix, agents: u16, frameworks: u16) -> Option<Fault> {
+    let secs = Duration::from_secs;
+    let millis = Duration::from_millis;
+    let agent = u16::try_from(random.within(0..=u64::from(agents) - 1)).unwrap_or_default();
+    let framework = u16::try_from(random.within(0..=u64::from(frameworks) - 1)).unwrap_or_default();
+    let master = Host::Master(u8::try_from(random.within(0..=1)).unwrap_or_default());
+    let client = if random.chance(600) { Host::Agent(agent) } else { Host::Framework(framework) };
+    let (from, to) = if random.chance(500) { (master, client) } else { (client, master) };
+    let any = if random.chance(300) { master } else { client };
+    let kind = random.within(0..=24);
+    let fault = match kind {
+        0 | 1 => Fault::MasterCrash(random.spread(millis(100), secs(90))),
+        2 => Fault::MasterTakeover(random.spread(secs(1), secs(120))),
+        3 | 4 => Fault::AgentCrash(agent, random.spread(millis(50), secs(200))),
+        5 => Fault::AgentReboot(agent, random.spread(secs(5), secs(300))),
+        6 => Fault::SchedulerCrash(framework, random.spread(millis(100), secs(60))),
+        7 | 8 => Fault::Cut(from, to, random.spread(millis(500), secs(200))),
+        9 | 10 => Fault::Partition(from, to, random.spread(millis(500), secs(300))),
+        11 | 12 => Fault::Reset(from, to),
+        13 | 14 => Fault::Vanish(from, to),
+        15 => Fault::Lag(any, random.spread(millis(10), secs(8)), random.spread(secs(1), secs(120))),
+        16 => Fault::SlowReader(client, random.spread(millis(50), secs(5)), random.spread(secs(5), secs(120))),
+        17 => Fault::Freeze(any, random.spread(millis(100), secs(120))),
+        18 => Fault::SlowRegistry(random.spread(millis(50), secs(5)), random.spread(secs(5), secs(120))),
+        19 => Fault::UnknownOutcomes(
+            u32::try_from(random.within(50..=900)).unwrap_or(500),
+            random.spread(secs(5), secs(120)),
+        ),
+        20 => Fault::SecondLink(agent),
+        21 => Fault::Compaction(agent),
+        22 => Fault::ContainerDies(agent),
+        23 => Fault::Unregister(agent),
+        _ => Fault::StaleDetection(client, random.spread(secs(1), secs(30))),
+    };
+    let wanted = match &fault {
+        Fault::MasterCrash(_)
+        | Fault::AgentCrash(..)
+        | Fault::AgentReboot(..)
+        | Fault::SchedulerCrash(..)
+        | Fault::Compaction(_)
+        | Fault::ContainerDies(_)
+        | Fault::Unregister(_) => mix.crashes,
+        Fault::MasterTakeover(_) | Fault::StaleDetection(..) => mix.takeovers,
+        Fault::SlowRegistry(..) | Fault::UnknownOutcomes(..) => mix.registry,
+        Fault::Cut(..)
+        | Fault::Partition(..)
+        | Fault::Reset(..)
+        | Fault::Vanish(..)
+        | Fault::Lag(..)
+        | Fault::SlowReader(..)
+        | Fault::Freeze(..)
+        | Fault::SecondLink(_) => mix.network,
+    };
+    wanted.then_some(fault)
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MasterCrash(down) => write!(f, "the master is killed, back after {down:?}"),
+            Self::MasterTakeover(life) => write!(f, "another master takes over, the old one lives on for {life:?}"),
+            Self::AgentCrash(agent, down) => write!(f, "agent{agent} is killed, back after {down:?}"),
+            Self::AgentReboot(agent, down) => write!(f, "agent{agent} loses its power, back after {down:?}"),
+            Self::SchedulerCrash(framework, down) => write!(f, "framework{framework} is killed, back after {down:?}"),
+            Self::Cut(from, to, time) => write!(f, "nothing gets from {from} to {to} for {time:?}"),
+            Self::Partition(one, other, time) => write!(f, "nothing gets between {one} and {other} for {time:?}"),
+            Self::Reset(one, other) => write!(f, "connections between {one} and {other} are reset"),
+            Self::Vanish(one, other) => write!(f, "connections between {one} and {other} vanish"),
+            Self::Lag(host, lag, time) => write!(f, "{host} is {lag:?} away for {time:?}"),
+            Self::SlowReader(host, pace, time) => write!(f, "{host} reads one packet in {pace:?} for {time:?}"),
+            Self::Freeze(host, time) => write!(f, "{host} stands still for {time:?}"),
+            Self::SlowRegistry(latency, time) => write!(f, "registry writes take {latency:?} for {time:?}"),
+            Self::UnknownOutcomes(per_mille, time) => {
+                write!(f, "{per_mille} of 1000 registry writes have unknown outcomes for {time:?}")
+            }
+            Self::SecondLink(agent) => write!(f, "agent{agent} dials although its link stands"),
+            Self::Compaction(agent) => write!(f, "agent{agent} compacts its log"),
+            Self::ContainerDies(agent) => write!(f, "a process of agent{agent} dies"),
+            Self::Unregister(agent) => write!(f, "agent{agent} is taken out of the cluster"),
+            Self::StaleDetection(host, time) => write!(f, "{host} is told of another master for {time:?}"),
+        }
+    }
+}

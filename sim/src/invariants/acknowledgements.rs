@@ -1,0 +1,132 @@
+//! An update whose acknowledgement the agent has recorded is never sent again, and updates of one task are sent in the
+//! order in which they were recorded, each only when the ones before it are acknowledged
+//! (docs/architecture.md, 2). The updates of a framework that is ended on the agent, or of an agent that is taken out
+//! of the cluster, are void, as in Mesos (src/slave/slave.cpp, shutdownFramework; src/slave/task_status_update_manager.cpp of apache/mesos).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mezzo_api::link::from_agent;
+
+use super::{Books, Invariant, records};
+use crate::{
+    fact::{self, End, Fact},
+    world::World,
+};
+
+type TaskKey = (String, String);
+
+#[derive(Clone, Debug)]
+enum Step {
+    Update(TaskKey, Bytes),
+    Acknowledged(TaskKey, Bytes),
+    /// A framework is ended: these updates are void.
+    Shutdown(Vec<(TaskKey, Vec<Bytes>)>),
+    Other,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    /// Updates that are not acknowledged, by task, in order.
+    pending: BTreeMap<TaskKey, Vec<Bytes>>,
+    acknowledged: BTreeMap<Bytes, TaskKey>,
+    /// What a power cut might undo, in order.
+    unsynced: Vec<Step>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Acknowledgements {
+    logs: BTreeMap<u16, Log>,
+}
+
+impl Invariant for Acknowledgements {
+    fn name(&self) -> &'static str {
+        "acknowledgements"
+    }
+
+    fn see(&mut self, fact: &Fact, _books: &Books, _world: &World) -> Result<(), String> {
+        match fact {
+            Fact::Recorded(agent, record, sync) => {
+                let log = self.logs.entry(*agent).or_default();
+                let step = log.take(records::read(record));
+                if *sync {
+                    log.unsynced.clear();
+                } else {
+                    log.unsynced.push(step);
+                }
+            }
+            Fact::Compacted(agent, _) => self.logs.entry(*agent).or_default().unsynced.clear(),
+            Fact::AgentEnded { agent, how: End::PowerCut, lost } => {
+                self.logs.entry(*agent).or_default().lose(*lost);
+            }
+            Fact::Said(agent, message) => {
+                if let from_agent::Message::StatusUpdate(update) = &**message {
+                    let task = (update.framework_id.value.clone(), update.status.task_id.value.clone());
+                    let uuid = update.status.uuid.clone().unwrap_or_default();
+                    return self.logs.entry(*agent).or_default().may_send(&task, &uuid);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    fn take(&mut self, record: records::Record) -> Step {
+        if let Some(framework) = record.framework_shutdown {
+            let (void, kept): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.pending).into_iter().partition(|((id, _), _)| *id == framework.value);
+            self.pending = kept.into_iter().collect();
+            return Step::Shutdown(void);
+        }
+        if let Some(update) = record.update {
+            let task = (update.framework_id.value, update.status.task_id.value);
+            let uuid = update.status.uuid.unwrap_or_default();
+            self.pending.entry(task.clone()).or_default().push(uuid.clone());
+            return Step::Update(task, uuid);
+        }
+        if let Some(acknowledged) = record.acknowledged {
+            let task = (acknowledged.framework_id.value, acknowledged.task_id.value);
+            if let Some(pending) = self.pending.get_mut(&task) {
+                pending.retain(|uuid| *uuid != acknowledged.uuid);
+            }
+            self.acknowledged.insert(acknowledged.uuid.clone(), task.clone());
+            return Step::Acknowledged(task, acknowledged.uuid);
+        }
+        Step::Other
+    }
+
+    /// The last records are gone.
+    fn lose(&mut self, count: usize) {
+        for _ in 0..count {
+            match self.unsynced.pop() {
+                Some(Step::Update(task, uuid)) => {
+                    if let Some(pending) = self.pending.get_mut(&task) {
+                        pending.retain(|held| *held != uuid);
+                    }
+                }
+                Some(Step::Acknowledged(task, uuid)) => {
+                    self.acknowledged.remove(&uuid);
+                    self.pending.entry(task).or_default().insert(0, uuid);
+                }
+                Some(Step::Shutdown(void)) => self.pending.extend(void),
+                Some(Step::Other) | None => {}
+            }
+        }
+        self.unsynced.clear();
+    }
+
+    fn may_send(&self, task: &TaskKey, uuid: &Bytes) -> Result<(), String> {
+        let short = fact::uuid(uuid);
+        if self.acknowledged.contains_key(uuid) {
+            return Err(format!("{} update {short} is sent although its acknowledgement is recorded", task.1));
+        }
+        match self.pending.get(task).and_then(|pending| pending.first()) {
+            Some(first) if first == uuid => Ok(()),
+            Some(first) => Err(format!("{} update {short} is sent before {}", task.1, fact::uuid(first))),
+            None => Err(format!("{} update {short} is sent and was never recorded", task.1)),
+        }
+    }
+}

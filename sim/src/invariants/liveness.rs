@@ -1,0 +1,144 @@
+//! Nobody waits for ever (docs/architecture.md, 8): when all faults are over and the bounded time to come to rest has
+//! passed, every agent is registered, every wanted task runs once and nothing else does, framework, master and machine
+//! agree on it, and no update waits for its acknowledgement.
+
+use std::collections::BTreeSet;
+
+use mezzo_agent_core::view::ExecutorState;
+use mezzo_api::v1::TaskState;
+
+use super::{Books, Invariant};
+use crate::{
+    fact::Fact,
+    plan::Character,
+    world::{AgentMachine, FrameworkMachine, World},
+};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Liveness;
+
+impl Invariant for Liveness {
+    fn name(&self) -> &'static str {
+        "liveness"
+    }
+
+    fn see(&mut self, _fact: &Fact, _books: &Books, _world: &World) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _books: &Books, world: &World) -> Result<(), String> {
+        if world.leader.is_none() || world.masters.len() != 1 {
+            return Err(format!("{} masters live, the leader is {:?}", world.masters.len(), world.leader));
+        }
+        for machine in &world.agents {
+            agent_is_at_rest(machine)?;
+        }
+        for machine in world.frameworks.iter().filter(|machine| machine.character == Character::Keeper) {
+            framework_is_at_rest(machine, world)?;
+        }
+        nothing_else_runs(world)
+    }
+}
+
+fn agent_is_at_rest(machine: &AgentMachine) -> Result<(), String> {
+    let number = machine.number;
+    let agent = machine.agent.as_ref().ok_or(format!("agent{number} does not run"))?;
+    let view = agent.core.view();
+    if !view.registered {
+        return Err(format!("agent{number} is not registered"));
+    }
+    for executor in view.frameworks.iter().flat_map(|framework| &framework.executors) {
+        if let Some(task) = executor.terminated.first() {
+            return Err(format!("the end of {} is not acknowledged on agent{number}", task.task_id.value));
+        }
+        if executor.state == ExecutorState::Terminated {
+            return Err(format!(
+                "executor {} of agent{number} has ended and is still there",
+                executor.info.executor_id.value
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn framework_is_at_rest(machine: &FrameworkMachine, world: &World) -> Result<(), String> {
+    let number = machine.number;
+    let scheduler = machine.scheduler.as_ref().ok_or(format!("framework{number} does not run"))?;
+    let id = scheduler.core.framework_id().map(|id| id.value.clone()).unwrap_or_default();
+    let believed: BTreeSet<String> = scheduler
+        .keeper
+        .tasks
+        .iter()
+        .filter(|(_, known)| known.state == TaskState::TaskRunning)
+        .map(|(id, _)| id.clone())
+        .collect();
+    if believed.len() != scheduler.keeper.tasks.len() || believed.len() != scheduler.keeper.wanted {
+        return Err(format!(
+            "framework{number} wants {} tasks and knows of {:?}",
+            scheduler.keeper.wanted, scheduler.keeper.tasks
+        ));
+    }
+    let actual = running(world, |framework| framework == id);
+    if actual != believed {
+        return Err(format!("framework{number} believes in {believed:?}, and {actual:?} run"));
+    }
+    Ok(())
+}
+
+/// The tasks that run on some machine, of frameworks that are wanted. One that runs twice shows as one too many.
+fn running(world: &World, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let mut tasks = BTreeSet::new();
+    for agent in world.agents.iter().filter_map(|machine| machine.agent.as_ref()) {
+        for framework in agent.core.view().frameworks {
+            let id = framework.info.id.as_ref().map_or("", |id| id.value.as_str());
+            if !wanted(id) {
+                continue;
+            }
+            for executor in framework.executors {
+                for task in executor.tasks {
+                    let id = task.task_id.value.clone();
+                    if !tasks.insert(id.clone()) {
+                        tasks.insert(format!("{id} (again)"));
+                    }
+                }
+                tasks.extend(executor.queued.iter().map(|task| format!("{} (queued)", task.task_id.value)));
+            }
+        }
+    }
+    tasks
+}
+
+/// Of frameworks that nobody drives nothing runs any more, and no process is left that no agent knows.
+fn nothing_else_runs(world: &World) -> Result<(), String> {
+    let driven: BTreeSet<String> = world
+        .frameworks
+        .iter()
+        .filter_map(|machine| machine.scheduler.as_ref())
+        .filter_map(|scheduler| scheduler.core.framework_id().map(|id| id.value.clone()))
+        .collect();
+    let patient: BTreeSet<&String> = world
+        .frameworks
+        .iter()
+        .filter(|machine| machine.failover_timeout().as_secs() > 1000)
+        .flat_map(|machine| &machine.ids)
+        .collect();
+    let orphans = running(world, |framework| !driven.contains(framework) && !patient.contains(&framework.to_owned()));
+    if let Some(orphan) = orphans.first() {
+        return Err(format!("{orphan} runs for a framework that is gone"));
+    }
+    for machine in &world.agents {
+        let Some(agent) = &machine.agent else { continue };
+        let view = agent.core.view();
+        let known: BTreeSet<_> = view
+            .frameworks
+            .iter()
+            .flat_map(|framework| &framework.executors)
+            .map(|executor| executor.container_id.clone())
+            .collect();
+        if let Some((id, _)) = machine.containers.iter().find(|(id, _)| !known.contains(*id)) {
+            return Err(format!("container {id} of agent{} belongs to nobody", machine.number));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! `mezzo-sim`: runs seeds, repeats one, shrinks what fails, shows that bugs are found.
+#![forbid(unsafe_code)]
+
+use std::{process::ExitCode, time::Instant};
+
+use clap::Parser;
+use mezzo_sim::{
+    batch::Batch,
+    fault::Mix,
+    mutants::{BUDGET, MUTANTS},
+    plan::{Plan, Wishes},
+    run::{self, Failure},
+    scale, shrink,
+};
+
+#[derive(Parser)]
+#[command(name = "mezzo-sim", about = "Simulates whole clusters from seeds")]
+struct Arguments {
+    /// How many seeds are run.
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Agents; drawn from the seed if not given.
+    #[arg(long)]
+    agents: Option<u16>,
+    /// Frameworks that keep tasks running; drawn from the seed, like hostile ones, if not given.
+    #[arg(long)]
+    frameworks: Option<u16>,
+    /// Kinds of faults: all, none, or some of crashes,network,registry,takeovers.
+    #[arg(long, default_value = "all")]
+    faults: String,
+    /// Threads.
+    #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
+    jobs: usize,
+    /// Run this seed alone and print its trace.
+    #[arg(long)]
+    reproduce: Option<u64>,
+    /// With --reproduce: leave all faults out but these (numbers from 0, separated by commas; empty for none).
+    #[arg(long, value_delimiter = ',', num_args = 0.., requires = "reproduce")]
+    only: Option<Vec<String>>,
+    /// Print how often each input came in each state.
+    #[arg(long)]
+    coverage: bool,
+    /// Put realistic bugs back, one at a time (all, or the named ones), and see that each is found.
+    #[arg(long, num_args = 0..)]
+    mutants: Option<Vec<String>>,
+    /// Measure large clusters (all cases, or the named ones): one JSON object a line.
+    #[arg(long, num_args = 0.., conflicts_with = "mutants")]
+    scale: Option<Vec<String>>,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let mix = Mix::parse(&arguments.faults)?;
+    let wishes = Wishes { agents: arguments.agents, frameworks: arguments.frameworks, mix };
+    if let Some(cases) = &arguments.scale {
+        scale::run(cases, &mut |line| println!("{line}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(names) = &arguments.mutants {
+        return mutants(&arguments, names, wishes);
+    }
+    match arguments.reproduce {
+        Some(seed) => reproduce(&arguments, seed, wishes),
+        None => Ok(seeds(&arguments, wishes)),
+    }
+}
+
+fn code(well: bool) -> ExitCode {
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn seeds(arguments: &Arguments, wishes: Wishes) -> ExitCode {
+    let begun = Instant::now();
+    let batch = Batch {
+        from: arguments.from,
+        seeds: arguments.seeds,
+        wishes,
+        jobs: arguments.jobs,
+        stop_at_first: false,
+        mutant: None,
+    };
+    let outcome = batch.run(&|seed, failure| eprintln!("seed {seed}: {failure}"));
+    for (seed, failure) in outcome.failures.iter().take(3) {
+        explain(arguments, *seed, failure, wishes);
+    }
+    if arguments.coverage {
+        outcome.coverage.table().iter().for_each(|line| println!("{line}"));
+    }
+    let took = begun.elapsed().as_secs_f64();
+    println!(
+        "{} of {} seeds failed; {} steps, {:.0} simulated seconds in {took:.1} s: {:.0} a second",
+        outcome.failures.len(),
+        outcome.runs,
+        outcome.steps,
+        outcome.simulated_s,
+        outcome.simulated_s / took
+    );
+    code(outcome.failures.is_empty())
+}
+
+/// What is needed for a failure, and how to see it again.
+fn explain(arguments: &Arguments, seed: u64, failure: &Failure, wishes: Wishes) {
+    let plan = Plan::new(seed, wishes);
+    let (kept, small) = shrink::shrink(&plan, failure);
+    println!("\nseed {seed}: {failure}");
+    println!("{} of its {} faults are enough: {small}", kept.len(), plan.faults.len());
+    for place in &kept {
+        let planned = &plan.faults[*place];
+        println!("  {place:3}  {} s  {}", planned.at, planned.fault);
+    }
+    let places: Vec<String> = kept.iter().map(ToString::to_string).collect();
+    println!("to see it: cargo xtask sim --reproduce {seed} --only {}{}\n", places.join(","), chosen(arguments));
+}
+
+/// The options that change what a seed means.
+fn chosen(arguments: &Arguments) -> String {
+    let mut text = String::new();
+    if let Some(agents) = arguments.agents {
+        text += &format!(" --agents {agents}");
+    }
+    if let Some(frameworks) = arguments.frameworks {
+        text += &format!(" --frameworks {frameworks}");
+    }
+    if arguments.faults != "all" {
+        text += &format!(" --faults {}", arguments.faults);
+    }
+    text
+}
+
+fn reproduce(arguments: &Arguments, seed: u64, wishes: Wishes) -> anyhow::Result<ExitCode> {
+    let mut plan = Plan::new(seed, wishes);
+    if let Some(only) = &arguments.only {
+        let places = only.iter().filter(|place| !place.is_empty()).map(|place| place.parse());
+        plan = shrink::only(&plan, &places.collect::<Result<Vec<usize>, _>>()?);
+    }
+    println!(
+        "seed {seed}: {} agents, {} keepers of {} tasks, {} hostile, {} faults in {:?}",
+        plan.agents,
+        plan.keepers,
+        plan.tasks,
+        plan.hostile,
+        plan.faults.len(),
+        plan.troubled
+    );
+    let report = run::run(&plan, Some(&mut |line| println!("{line}")));
+    match &report.result {
+        Ok(()) => println!("all was well for {} s, {} steps", report.simulated.to_string().trim(), report.steps),
+        Err(failure) => println!("{failure}"),
+    }
+    Ok(code(report.result.is_ok()))
+}
+
+fn mutants(arguments: &Arguments, names: &[String], wishes: Wishes) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(cfg!(feature = "mutants"), "this build has no mutants: run `cargo xtask sim --mutants`");
+    let unknown = names.iter().find(|name| !MUTANTS.iter().any(|mutant| mutant.name == **name));
+    anyhow::ensure!(unknown.is_none(), "there is no mutant {unknown:?}");
+    let chosen: Vec<_> =
+        MUTANTS.iter().filter(|mutant| names.is_empty() || names.iter().any(|name| name == mutant.name)).collect();
+    let mut found = 0;
+    for mutant in &chosen {
+        let begun = Instant::now();
+        let batch = Batch {
+            from: arguments.from,
+            seeds: BUDGET,
+            wishes,
+            jobs: arguments.jobs,
+            stop_at_first: true,
+            mutant: Some(mutant.name),
+        };
+        let outcome = batch.run(&|_, _| {});
+        let took = begun.elapsed();
+        match outcome.failures.first() {
+            Some((seed, failure)) => {
+                found += 1;
+                println!(
+                    "{} ({}): found by {} with seed {seed} in {took:.1?}",
+                    mutant.name, mutant.about, failure.invariant
+                );
+            }
+            None => println!("{} ({}): NOT FOUND with {} seeds in {took:.1?}", mutant.name, mutant.about, outcome.runs),
+        }
+    }
+    println!("found {found} of {} mutants", chosen.len());
+    Ok(code(found == chosen.len()))
+}

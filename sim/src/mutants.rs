@@ -1,0 +1,50 @@
+//! The proof that the simulator bites: realistic bugs, put back one at a time (`mezzo_api::mutants`), each to be found
+//! within its budget of seeds.
+
+/// A bug.
+#[derive(Clone, Copy, Debug)]
+pub struct Mutant {
+    /// As the cores name it.
+    pub name: &'static str,
+    /// What is wrong with it.
+    pub about: &'static str,
+}
+
+/// So many seeds are tried for each.
+pub const BUDGET: u64 = 400;
+
+const fn mutant(name: &'static str, about: &'static str) -> Mutant {
+    Mutant { name, about }
+}
+
+/// All of them.
+pub const MUTANTS: &[Mutant] = &[
+    mutant("stream-id-unchecked", "the master takes calls under the id of a stream that was replaced"),
+    mutant("offer-reused", "the master forgets to take an accepted offer out of its index"),
+    mutant("offer-of-another", "the master lets a framework accept another's offer"),
+    mutant("resources-freed-twice", "a task's end frees its resources twice in the allocator"),
+    mutant("registered-before-durable", "an agent is told its id before the registry knows it"),
+    mutant("unknown-outcome-taken-for-success", "a registry write that may have failed is taken for done"),
+    mutant("unknown-outcome-forgotten", "a registry write that may have failed is never asked again"),
+    mutant("fence-ignored", "a master that the registry has refused goes on"),
+    mutant("failover-timer-kept", "a framework's return does not stop its failover timer"),
+    mutant("ping-timer-inherited", "a new leader counts the silence of agents that it has never heard of"),
+    mutant("silence-forgiven", "missed pings are never counted up"),
+    mutant("missing-tasks-unasked", "the master does not ask a returning agent for tasks that it did not report"),
+    mutant("returning-tasks-ignored", "tasks of an agent that was unreachable are not taken back into the books"),
+    mutant("suppression-ignored", "the allocator offers to frameworks that want none"),
+    mutant("filter-ignored", "the allocator offers again what was just declined"),
+    mutant("filter-never-expires", "the allocator never offers again what was once declined"),
+    mutant("partition-awareness-assumed", "TASK_UNREACHABLE is sent to frameworks that do not know it"),
+    mutant("older-term-obeyed", "an agent obeys a master that was replaced"),
+    mutant("update-sent-before-recorded", "an agent sends an update before it has written it down"),
+    mutant("terminal-update-unsynced", "an agent sends a terminal update that a power cut takes back"),
+    mutant("acknowledgement-unrecorded", "an agent forgets acknowledgements when it restarts"),
+    mutant("update-dropped-on-resubscription", "an agent drops an update when the framework resubscribes"),
+    mutant("exit-code-misread", "an agent takes any exit for a success"),
+    mutant("lost-task-not-dropped", "an agent does not answer for a task that never came to it"),
+    mutant("running-tasks-unreported", "an agent leaves running tasks out of its report"),
+    mutant("silence-unnoticed", "a scheduler's driver does not notice that its stream is dead"),
+    mutant("never-reconciled", "a scheduler's driver never asks what became of its tasks"),
+    mutant("executor-forgets-updates", "an executor's driver does not repeat updates after its agent's restart"),
+];

@@ -1,0 +1,96 @@
+//! What a run is: everything follows from this.
+
+use std::time::Duration;
+
+use crate::fault::{self, Mix, Planned};
+
+/// A framework's character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Character {
+    /// Keeps a number of tasks running, by the SDK's driver.
+    Keeper,
+    /// Does what a broken or evil client might do.
+    Hostile,
+}
+
+/// How large a cluster, for how long, with which troubles.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Decides everything that is not said here.
+    pub seed: u64,
+    /// Agents.
+    pub agents: u16,
+    /// Frameworks that keep tasks running.
+    pub keepers: u16,
+    /// Hostile ones.
+    pub hostile: u16,
+    /// Tasks that each keeper wants running.
+    pub tasks: usize,
+    /// Until when there are faults.
+    pub troubled: Duration,
+    /// After the faults, the cluster has so long to come to rest.
+    pub settling: Duration,
+    /// What goes wrong.
+    pub faults: Vec<Planned>,
+    /// Clocks drift.
+    pub drift: bool,
+    /// Every task runs so long, alone in its container, and nobody kills it; drawn for each if not given.
+    pub task_time: Option<Duration>,
+}
+
+/// What a caller may choose; the rest is drawn from the seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Wishes {
+    /// Agents; drawn if not given.
+    pub agents: Option<u16>,
+    /// Frameworks; drawn if not given.
+    pub frameworks: Option<u16>,
+    /// Kinds of faults.
+    pub mix: Mix,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self { agents: None, frameworks: None, mix: Mix::ALL }
+    }
+}
+
+/// After the last fault: the longest of failover timeouts, agents that are waited for, connections that are dead
+/// without anybody knowing, and update retries that had backed off; with a margin.
+const SETTLING: Duration = Duration::from_secs(40 * 60);
+
+impl Plan {
+    /// The run of this seed.
+    pub fn new(seed: u64, wishes: Wishes) -> Self {
+        let mut random = crate::random::Random::new(seed, "plan");
+        let draw = |random: &mut crate::random::Random, most: u64| u16::try_from(random.within(1..=most)).unwrap_or(1);
+        let agents = wishes.agents.unwrap_or_else(|| draw(&mut random, 5));
+        let keepers = wishes.frameworks.unwrap_or_else(|| draw(&mut random, 3)).max(1);
+        let hostile = if wishes.frameworks.is_some() { 0 } else { u16::from(random.chance(400)) };
+        let tasks = usize::try_from(random.within(1..=8)).unwrap_or(1);
+        let troubled = random.duration(Duration::from_secs(60), Duration::from_secs(900));
+        let faults = fault::schedule(seed, wishes.mix, agents, keepers + hostile, Duration::from_secs(5), troubled);
+        Self {
+            seed,
+            agents,
+            keepers,
+            hostile,
+            tasks,
+            troubled,
+            settling: SETTLING,
+            faults,
+            drift: true,
+            task_time: None,
+        }
+    }
+
+    /// All frameworks.
+    pub fn frameworks(&self) -> u16 {
+        self.keepers + self.hostile
+    }
+
+    /// A framework's character: keepers come first.
+    pub fn character(&self, framework: u16) -> Character {
+        if framework < self.keepers { Character::Keeper } else { Character::Hostile }
+    }
+}

@@ -1,0 +1,3 @@
+//! The authors of frameworks: what they want, and how they go about it.
+
+pub mod keeper;

@@ -1,0 +1,634 @@
+//! Agents: the real core in a shell of the simulator's, on a machine with a disk and processes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
+
+use mezzo_agent_core::{
+    Core,
+    config::Config,
+    container::{ContainerEvent, Stop},
+    effect::{Effect, Effects, LinkId, RequestId, StreamId},
+    validate,
+};
+use mezzo_api::{
+    ids::ContainerId,
+    link::{self, to_agent},
+    resources::Resources,
+    time::Now,
+    v1,
+};
+
+use super::{Event, Owner, World};
+use crate::{
+    cluster::{
+        containers::{Containers, Phase},
+        disk::Disk,
+    },
+    fact::{End, Fact},
+    ids::{Host, ProcessId, Service},
+    network::{ConnId, Incoming, Opening, Packet, Side},
+    time::{Clock, Moment},
+    workload::Program,
+};
+
+/// A machine with an agent on it.
+#[derive(Debug)]
+pub struct AgentMachine {
+    /// Its number.
+    pub number: u16,
+    /// What the agent has written down.
+    pub disk: Disk,
+    /// What runs.
+    pub containers: Containers,
+    /// The agent, while it runs.
+    pub agent: Option<Box<Agent>>,
+    /// What the machine has.
+    pub resources: Resources,
+    boots: u32,
+    rebooted: bool,
+}
+
+/// One run of an agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its process.
+    pub process: ProcessId,
+    /// The real thing.
+    pub core: Core,
+    clock: Clock,
+    leader: Option<Host>,
+    link: Link,
+    /// A second link, that is being dialled although the first one stands.
+    second: Option<ConnId>,
+    dial_after: Duration,
+    next_link: u64,
+    next_stream: u64,
+    next_request: u64,
+    streams: BTreeMap<StreamId, ConnId>,
+    conns: BTreeMap<ConnId, Option<StreamId>>,
+    requests: BTreeMap<RequestId, ConnId>,
+    staged: VecDeque<Effect>,
+    /// So many of the staged effects are being committed.
+    committing: usize,
+    planned: Option<Moment>,
+    /// Containers that it has yet to hear of since it started.
+    finding: BTreeSet<ContainerId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Down,
+    Dialling(ConnId),
+    Up(ConnId, LinkId),
+}
+
+const DIAL_FIRST: Duration = Duration::from_millis(500);
+const DIAL_MAX: Duration = Duration::from_secs(15);
+/// What each simulated machine has.
+const RESOURCES: &str = "cpus:4;mem:4096;disk:10000;ports:[31000-31100]";
+
+impl AgentMachine {
+    /// A machine that is off.
+    pub fn new(seed: u64, number: u16) -> Self {
+        Self {
+            number,
+            disk: Disk::default(),
+            containers: Containers::new(seed, number),
+            agent: None,
+            resources: Resources::parse(RESOURCES, "*").unwrap_or_default(),
+            boots: 1,
+            rebooted: false,
+        }
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            info: v1::AgentInfo {
+                hostname: Host::Agent(self.number).to_string(),
+                port: Some(5051),
+                resources: self.resources.to_protos(),
+                ..Default::default()
+            },
+            work_dir: PathBuf::from("/work"),
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 5051,
+            advertise_ip: None,
+            libprocess_ip: None,
+            boot_id: format!("boot-{}-{}", self.number, self.boots),
+            switch_user: true,
+            executor_environment: Vec::new(),
+            executor_registration_timeout: Duration::from_secs(60),
+            executor_reregistration_timeout: Duration::from_secs(2),
+            executor_shutdown_grace_period: Duration::from_secs(5),
+            recovery_timeout: Duration::from_secs(900),
+            max_completed_executors_per_framework: 150,
+            max_completed_frameworks: 50,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn start_agent(&mut self, number: u16) {
+        let index = usize::from(number);
+        if self.agents[index].agent.is_some() {
+            return;
+        }
+        let process = self.new_process(Owner::Agent(number));
+        let clock = self.new_clock();
+        let seed = self.random.seed();
+        let machine = &mut self.agents[index];
+        let records = machine.disk.records();
+        let rebooted = std::mem::take(&mut machine.rebooted);
+        let (config, count) = (machine.config(), records.len());
+        self.note(Fact::AgentStarted { agent: number, process, rebooted, records: count });
+        self.network.host_up(&mut self.queue, self.now, Host::Agent(number));
+        let mut effects = Effects::new();
+        let recovered = Core::recover(config, seed, clock.read(self.now), records, &mut effects)
+            .unwrap_or_else(|error| panic!("agent{number} cannot read its own checkpoint: {error}"));
+        let agent = Agent {
+            process,
+            core: recovered.core,
+            clock,
+            leader: None,
+            link: Link::Down,
+            second: None,
+            dial_after: Duration::ZERO,
+            next_link: 1,
+            next_stream: 1,
+            next_request: 1,
+            streams: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            staged: effects.into(),
+            committing: 0,
+            planned: None,
+            finding: recovered.containers.iter().cloned().collect(),
+        };
+        self.agents[index].agent = Some(Box::new(agent));
+        self.network.listen(Host::Agent(number), Service::Agent, process);
+        self.find_containers(number, process, &recovered.containers);
+        self.agent_step(number, |_, _, _| {});
+        let delay = self.random.duration(Duration::from_millis(1), Duration::from_secs(2));
+        self.queue.push(self.now + delay, Event::Detect(process, None));
+    }
+
+    /// The containerizer looks for what an earlier life of the agent left; what nobody knows is killed.
+    fn find_containers(&mut self, number: u16, process: ProcessId, wanted: &[ContainerId]) {
+        for container in wanted {
+            let delay = self.random.duration(Duration::from_micros(100), Duration::from_millis(300));
+            self.queue.push(self.now + delay, Event::Found(process, container.clone()));
+        }
+        let machine = &mut self.agents[usize::from(number)];
+        let orphans: Vec<ContainerId> =
+            machine.containers.alive().map(|(id, _)| id.clone()).filter(|id| !wanted.contains(id)).collect();
+        let ended: Vec<ContainerId> =
+            machine.containers.iter().map(|(id, _)| id.clone()).filter(|id| !wanted.contains(id)).collect();
+        ended.iter().for_each(|id| machine.containers.forget(id));
+        for orphan in orphans {
+            if let Some(at) = machine.containers.stop(self.now, &orphan, Stop::Kill) {
+                self.queue.push(at, Event::Container(number, orphan));
+            }
+        }
+    }
+
+    pub(super) fn agent_finds(&mut self, process: ProcessId, container: &ContainerId) {
+        let Some(Owner::Agent(number)) = self.owners.get(&process).copied() else { return };
+        let machine = &mut self.agents[usize::from(number)];
+        let Some(agent) = machine.agent.as_mut() else { return };
+        agent.finding.remove(container);
+        let event = match machine.containers.get_mut(container) {
+            Some(found) => {
+                found.heard_by = Some(process);
+                match found.phase {
+                    Phase::Ended(status) => ContainerEvent::Exited { status: Some(status) },
+                    Phase::Running | Phase::Starting => ContainerEvent::Running { pid: found.pid },
+                }
+            }
+            None => ContainerEvent::Exited { status: None },
+        };
+        let container = container.clone();
+        self.agent_step(number, |core, now, out| core.container(now, container, event, out));
+    }
+
+    /// The agent's process is gone.
+    pub(super) fn end_agent(&mut self, number: u16, how: End) {
+        let machine = &mut self.agents[usize::from(number)];
+        let Some(agent) = machine.agent.take() else { return };
+        let (unwritten, _) = records(agent.staged.iter().take(agent.committing));
+        let kept = machine.disk.crash(unwritten.clone(), &mut self.random);
+        for record in unwritten.into_iter().take(kept) {
+            self.facts.push(Fact::Recorded(number, record, false));
+        }
+        let lost = match how {
+            End::PowerCut => machine.disk.power_cut(&mut self.random),
+            End::Killed | End::Exited(_) => 0,
+        };
+        let unstarted = machine.containers.agent_ended();
+        for container in unstarted {
+            self.facts.push(Fact::ContainerLost(number, container));
+        }
+        self.note(Fact::AgentEnded { agent: number, how, lost });
+        self.end_process(agent.process);
+    }
+
+    /// The machine goes down and with it everything on it.
+    pub(super) fn power_cut(&mut self, number: u16) {
+        let host = Host::Agent(number);
+        self.network.host_down(host);
+        self.end_agent(number, End::PowerCut);
+        let executors: Vec<ProcessId> =
+            self.owners.iter().filter(|(_, owner)| **owner == Owner::Executor(number)).map(|(id, _)| *id).collect();
+        for executor in executors {
+            self.end_executor(executor);
+        }
+        let machine = &mut self.agents[usize::from(number)];
+        machine.boots += 1;
+        machine.rebooted = true;
+        for container in machine.containers.reboot() {
+            self.facts.push(Fact::ContainerLost(number, container));
+        }
+    }
+
+    pub(super) fn wake_agent(&mut self, number: u16) {
+        let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
+        if agent.planned.is_none_or(|planned| planned > self.now) {
+            return;
+        }
+        agent.planned = None;
+        self.agent_step(number, |core, now, out| core.tick(now, out));
+    }
+
+    /// One input; gives how many effects changed anything.
+    pub(super) fn agent_step(&mut self, number: u16, input: impl FnOnce(&mut Core, Now, &mut Effects)) -> usize {
+        let Some(mut agent) = self.agents[usize::from(number)].agent.take() else { return 0 };
+        let now = agent.clock.read(self.now);
+        let mut effects = Effects::new();
+        input(&mut agent.core, now, &mut effects);
+        if agent.core.deadline().is_some_and(|deadline| deadline <= now.mono) {
+            agent.core.tick(now, &mut effects);
+        }
+        if std::env::var_os("NOCHECK").is_none() {
+            agent.core.check();
+        }
+        let weight = effects.iter().filter(|effect| !matches!(effect, Effect::CloseLink(_))).count();
+        agent.staged.extend(effects);
+        let process = agent.process;
+        let exit = self.agent_pump(number, &mut agent);
+        let (clock, deadline, mut planned) = (agent.clock, agent.core.deadline(), agent.planned);
+        self.wake_at(process, &clock, deadline, &mut planned);
+        agent.planned = planned;
+        self.agents[usize::from(number)].agent = Some(agent);
+        if let Some(reason) = exit {
+            self.end_agent(number, End::Exited(reason));
+            self.queue.push(self.now + Duration::from_secs(5), Event::StartAgent(number));
+        }
+        weight
+    }
+
+    /// Carries out what need not wait for a record; begins a commit if something does.
+    fn agent_pump(&mut self, number: u16, agent: &mut Agent) -> Option<String> {
+        if agent.committing > 0 {
+            return None;
+        }
+        while let Some(effect) = agent.staged.pop_front() {
+            if matches!(effect, Effect::Record { .. }) {
+                agent.staged.push_front(effect);
+                agent.committing = agent.staged.len();
+                let takes = self.random.spread(Duration::from_micros(50), Duration::from_millis(40));
+                self.queue.push(self.now + takes, Event::Committed(agent.process));
+                return None;
+            }
+            if let Some(reason) = self.agent_effect(number, agent, effect) {
+                return Some(reason);
+            }
+        }
+        None
+    }
+
+    pub(super) fn agent_committed(&mut self, process: ProcessId) {
+        let Some(Owner::Agent(number)) = self.owners.get(&process).copied() else { return };
+        let machine = &mut self.agents[usize::from(number)];
+        let Some(mut agent) = machine.agent.take() else { return };
+        let count = std::mem::take(&mut agent.committing);
+        let batch: Vec<Effect> = agent.staged.drain(..count).collect();
+        let (written, sync) = records(batch.iter());
+        machine.disk.write(written, sync);
+        let mut exit = None;
+        for effect in batch {
+            exit = exit.or_else(|| match effect {
+                // In the order of the core's decisions: what it said before it took an acknowledgement is no repetition.
+                Effect::Record { record, .. } => {
+                    self.facts.push(Fact::Recorded(number, record, sync));
+                    None
+                }
+                effect => self.agent_effect(number, &mut agent, effect),
+            });
+        }
+        let exit = exit.or_else(|| self.agent_pump(number, &mut agent));
+        self.agents[usize::from(number)].agent = Some(agent);
+        if let Some(reason) = exit {
+            self.end_agent(number, End::Exited(reason));
+            self.queue.push(self.now + Duration::from_secs(5), Event::StartAgent(number));
+        }
+    }
+
+    /// Carries out one effect; gives why the process ends, if it does.
+    fn agent_effect(&mut self, number: u16, agent: &mut Agent, effect: Effect) -> Option<String> {
+        let now = self.now;
+        match effect {
+            Effect::Record { .. } | Effect::OpenBulk(_) | Effect::Attach { .. } | Effect::Collect(_) => {}
+            Effect::ToMaster(message) => {
+                let message = Rc::new(*message);
+                self.note(Fact::Said(number, message.clone()));
+                if let Link::Up(conn, _) = agent.link {
+                    let packet = Packet::FromAgent(message);
+                    if self.network.send(&mut self.queue, now, conn, Side::Dialer, packet).is_err() {
+                        self.network.abort(&mut self.queue, now, conn, Side::Dialer);
+                        self.link_lost(agent);
+                    }
+                }
+            }
+            Effect::CloseLink(closed) => {
+                if let Link::Up(conn, link) = agent.link
+                    && link == closed
+                {
+                    self.network.close(&mut self.queue, now, conn, Side::Dialer);
+                    self.link_lost(agent);
+                }
+            }
+            Effect::Reply(request, answer) => {
+                if let Some(conn) = agent.requests.remove(&request) {
+                    let refused = answer.status != 202 && answer.status != 200;
+                    let packet = Packet::ExecutorAnswer(answer.status, answer.body);
+                    let _ = self.network.send(&mut self.queue, now, conn, Side::Listener, packet);
+                    if refused && agent.conns.get(&conn).is_some_and(Option::is_some) {
+                        self.network.close(&mut self.queue, now, conn, Side::Listener);
+                    }
+                }
+            }
+            Effect::ToExecutor(stream, event) => {
+                if let Some(conn) = agent.streams.get(&stream) {
+                    let packet = Packet::ExecutorEvent(Rc::new(*event));
+                    let _ = self.network.send(&mut self.queue, now, *conn, Side::Listener, packet);
+                }
+            }
+            Effect::CloseStream(stream) => {
+                if let Some(conn) = agent.streams.remove(&stream) {
+                    agent.conns.remove(&conn);
+                    self.network.close(&mut self.queue, now, conn, Side::Listener);
+                }
+            }
+            Effect::Launch(launch) => {
+                self.note(Fact::Launched(number, Rc::new((*launch).clone())));
+                let container = launch.container_id.clone();
+                let at = self.agents[usize::from(number)].containers.launch(now, *launch, agent.process);
+                self.queue.push(at, Event::Container(number, container));
+            }
+            Effect::Stop(container, stop) => {
+                if let Some(at) = self.agents[usize::from(number)].containers.stop(now, &container, stop) {
+                    self.queue.push(at, Event::Container(number, container));
+                }
+            }
+            Effect::Forget(container) => self.agents[usize::from(number)].containers.forget(&container),
+            Effect::Exit(reason) => return Some(reason),
+        }
+        None
+    }
+
+    /// The link is no more: the core hears it, the shell dials again.
+    fn link_lost(&mut self, agent: &mut Agent) {
+        if let Link::Up(_, link) = std::mem::replace(&mut agent.link, Link::Down) {
+            let mut effects = Effects::new();
+            agent.core.link_down(agent.clock.read(self.now), link, &mut effects);
+            agent.staged.extend(effects);
+        }
+        let delay = self.random.duration(Duration::ZERO, DIAL_FIRST);
+        agent.dial_after = DIAL_FIRST;
+        self.queue.push(self.now + delay, Event::Dial(agent.process));
+    }
+
+    pub(super) fn agent_detects(&mut self, number: u16, host: Host) {
+        let Some(mut agent) = self.agents[usize::from(number)].agent.take() else { return };
+        let same = agent.leader == Some(host);
+        agent.leader = Some(host);
+        if !same {
+            if let Link::Up(conn, _) | Link::Dialling(conn) = agent.link {
+                self.network.close(&mut self.queue, self.now, conn, Side::Dialer);
+                self.link_lost(&mut agent);
+            } else {
+                self.queue.push(self.now, Event::Dial(agent.process));
+            }
+        }
+        self.agents[usize::from(number)].agent = Some(agent);
+    }
+
+    pub(super) fn agent_dials(&mut self, process: ProcessId) {
+        let Some(Owner::Agent(number)) = self.owners.get(&process).copied() else { return };
+        let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
+        let (Some(leader), Link::Down) = (agent.leader, agent.link) else { return };
+        let from = (Host::Agent(number), process);
+        let conn = self.network.dial(&mut self.queue, self.now, from, (leader, Service::Master), Opening::Link);
+        agent.link = Link::Dialling(conn);
+    }
+
+    /// The shell dials although its link stands: a second link to the same master.
+    pub(super) fn agent_second_link(&mut self, number: u16) {
+        let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
+        let (Some(leader), Link::Up(..)) = (agent.leader, agent.link) else { return };
+        let from = (Host::Agent(number), agent.process);
+        let conn = self.network.dial(&mut self.queue, self.now, from, (leader, Service::Master), Opening::Link);
+        agent.second = Some(conn);
+    }
+
+    pub(super) fn agent_incoming(&mut self, number: u16, conn: ConnId, side: Side, what: Incoming) {
+        match (side, what) {
+            (Side::Dialer, what) => self.agent_link(number, conn, what),
+            (Side::Listener, Incoming::Opened(opening)) => self.agent_opened(number, conn, opening),
+            (Side::Listener, Incoming::Packet(Packet::ExecutorCall(call))) => self.agent_called(number, conn, &call),
+            (Side::Listener, Incoming::Packet(_)) => {}
+            (Side::Listener, Incoming::Closed { .. }) => {
+                let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
+                if let Some(Some(stream)) = agent.conns.remove(&conn) {
+                    agent.streams.remove(&stream);
+                    self.agent_step(number, |core, now, out| core.stream_closed(now, stream, out));
+                }
+            }
+        }
+    }
+
+    fn agent_link(&mut self, number: u16, conn: ConnId, what: Incoming) {
+        let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
+        match what {
+            Incoming::Packet(Packet::Accepted) if agent.link == Link::Dialling(conn) => {
+                let link = LinkId(agent.next_link);
+                agent.next_link += 1;
+                agent.link = Link::Up(conn, link);
+                agent.dial_after = DIAL_FIRST;
+                self.agent_step(number, |core, now, out| core.link_up(now, link, out));
+            }
+            Incoming::Packet(Packet::Accepted) if agent.second == Some(conn) => {
+                agent.second = None;
+                let link = LinkId(agent.next_link);
+                agent.next_link += 1;
+                if let Link::Up(old, _) | Link::Dialling(old) = std::mem::replace(&mut agent.link, Link::Up(conn, link))
+                {
+                    self.network.vanish(old);
+                }
+                self.agent_step(number, |core, now, out| core.link_up(now, link, out));
+            }
+            Incoming::Packet(Packet::ToAgent(term, message)) => {
+                let Link::Up(current, link) = agent.link else { return };
+                if current == conn {
+                    self.agent_heard(number, link, term, &message);
+                }
+            }
+            Incoming::Closed { .. } if agent.second == Some(conn) => agent.second = None,
+            Incoming::Closed { .. } if agent.link == Link::Dialling(conn) => {
+                agent.link = Link::Down;
+                let ceiling = agent.dial_after.max(DIAL_FIRST);
+                agent.dial_after = (ceiling * 2).min(DIAL_MAX);
+                let process = agent.process;
+                let delay = self.random.duration(ceiling / 2, ceiling);
+                self.queue.push(self.now + delay, Event::Dial(process));
+            }
+            Incoming::Closed { .. } => {
+                let Link::Up(current, _) = agent.link else { return };
+                if current == conn {
+                    let Some(mut agent) = self.agents[usize::from(number)].agent.take() else { return };
+                    self.link_lost(&mut agent);
+                    self.agents[usize::from(number)].agent = Some(agent);
+                    self.agent_step(number, |_, _, _| {});
+                }
+            }
+            Incoming::Opened(_) | Incoming::Packet(_) => {}
+        }
+    }
+
+    fn agent_heard(&mut self, number: u16, link: LinkId, term: u64, message: &Rc<to_agent::Message>) {
+        let input = link::ToAgent { term, message: Some((**message).clone()) };
+        let place = self.facts.len();
+        let effects = self.agent_step(number, |core, now, out| core.master(now, link, input, out));
+        // What was heard comes before what followed.
+        self.facts.insert(place, Fact::Heard { agent: number, term, message: message.clone(), effects });
+    }
+
+    fn agent_opened(&mut self, number: u16, conn: ConnId, opening: Opening) {
+        let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
+        match opening {
+            Opening::ExecutorSubscribe(call) => {
+                let stream = StreamId(agent.next_stream);
+                agent.next_stream += 1;
+                let request = RequestId(agent.next_request);
+                agent.next_request += 1;
+                agent.streams.insert(stream, conn);
+                agent.conns.insert(conn, Some(stream));
+                agent.requests.insert(request, conn);
+                let call = (*call).clone();
+                self.agent_step(number, |core, now, out| core.executor_subscribe(now, request, stream, call, out));
+            }
+            Opening::ExecutorCalls => {
+                agent.conns.insert(conn, None);
+            }
+            Opening::Link | Opening::Subscribe(_) | Opening::Calls => {}
+        }
+    }
+
+    fn agent_called(&mut self, number: u16, conn: ConnId, call: &Rc<v1::executor::Call>) {
+        let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
+        let refused = match validate::executor_call(call) {
+            Err(error) => Some((400, error)),
+            Ok(()) if call.r#type() == v1::executor::call::Type::Heartbeat => Some((202, String::new())),
+            Ok(()) => None,
+        };
+        if let Some((status, body)) = refused {
+            let packet = Packet::ExecutorAnswer(status, body);
+            let _ = self.network.send(&mut self.queue, self.now, conn, Side::Listener, packet);
+            return;
+        }
+        let request = RequestId(agent.next_request);
+        agent.next_request += 1;
+        agent.requests.insert(request, conn);
+        let call = (**call).clone();
+        self.agent_step(number, |core, now, out| core.executor_call(now, request, call, out));
+    }
+
+    /// The moment of a container has come.
+    pub(super) fn container_advances(&mut self, number: u16, id: &ContainerId) {
+        let machine = &mut self.agents[usize::from(number)];
+        let Some(phase) = machine.containers.advance(self.now, id) else { return };
+        match phase {
+            Phase::Starting => {}
+            Phase::Running => self.container_runs(number, id),
+            Phase::Ended(status) => self.container_ended(number, id, status),
+        }
+    }
+
+    fn container_runs(&mut self, number: u16, id: &ContainerId) {
+        let machine = &self.agents[usize::from(number)];
+        let Some(container) = machine.containers.get(id) else { return };
+        let (program, next, pid) = (container.program, container.next, container.pid);
+        let launch = container.launch.clone();
+        self.queue.push(next, Event::Container(number, id.clone()));
+        if program == Program::Executor {
+            self.start_executor(number, &launch);
+        }
+        self.tell_agent_of(number, id, ContainerEvent::Running { pid });
+    }
+
+    /// A process ended, by itself or by force.
+    pub(super) fn container_ended(&mut self, number: u16, id: &ContainerId, status: i32) {
+        let Some(container) = self.agents[usize::from(number)].containers.get(id) else { return };
+        let stopped = container.stopped;
+        self.note(Fact::ContainerEnded(number, id.clone(), status, stopped));
+        self.end_executor_in(id);
+        self.tell_agent_of(number, id, ContainerEvent::Exited { status: Some(status) });
+        let known = self.agents[usize::from(number)].containers.get(id).is_some_and(|ended| ended.heard_by.is_some());
+        let away = self.agents[usize::from(number)].agent.is_none();
+        if !known && !away && !self.agent_awaits(number, id) {
+            self.agents[usize::from(number)].containers.forget(id); // an orphan: nobody will ask
+        }
+    }
+
+    /// Whether the agent has yet to ask how a container is.
+    fn agent_awaits(&self, number: u16, id: &ContainerId) -> bool {
+        self.agents[usize::from(number)].agent.as_ref().is_some_and(|agent| agent.finding.contains(id))
+    }
+
+    fn tell_agent_of(&mut self, number: u16, id: &ContainerId, event: ContainerEvent) {
+        let machine = &self.agents[usize::from(number)];
+        let heard_by = machine.containers.get(id).and_then(|container| container.heard_by);
+        if heard_by.is_none() || heard_by != machine.agent.as_ref().map(|agent| agent.process) {
+            return;
+        }
+        let id = id.clone();
+        self.agent_step(number, |core, now, out| core.container(now, id, event, out));
+    }
+
+    /// The agent replaces its log by a snapshot of its core, if nothing is on its way to the disk.
+    pub(super) fn compact(&mut self, number: u16) {
+        let machine = &mut self.agents[usize::from(number)];
+        let Some(agent) = machine.agent.as_ref().filter(|agent| agent.staged.is_empty()) else { return };
+        let snapshot = agent.core.snapshot();
+        let records = snapshot.len();
+        machine.disk.compact(snapshot);
+        self.note(Fact::Compacted(number, records));
+    }
+}
+
+/// The records among these effects, and whether one of them is to be synced.
+fn records<'a>(effects: impl Iterator<Item = &'a Effect>) -> (Vec<bytes::Bytes>, bool) {
+    let mut found = Vec::new();
+    let mut synced = false;
+    for effect in effects {
+        if let Effect::Record { record, sync } = effect {
+            found.push(record.clone());
+            synced |= sync;
+        }
+    }
+    (found, synced)
+}
