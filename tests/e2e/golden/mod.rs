@@ -1,0 +1,8 @@
+//! Our answers and streams beside those of a real Mesos.
+
+mod endpoints;
+mod errors;
+mod executor;
+mod replay;
+mod stream;
+mod subscription;

@@ -1,0 +1,12 @@
+//! End-to-end tests: real binaries, real clients, the answers of a real Mesos.
+
+mod bad_input;
+mod clients;
+mod commands;
+mod faults;
+mod golden;
+mod gzip;
+mod lifecycle;
+mod local;
+mod page;
+mod smoke;

@@ -1,0 +1,17 @@
+//! End-to-end tests: real binaries, real clients.
+//!
+//! This library is the harness: [`cluster`] starts and ends the binaries, [`http`] and [`stream`] speak to them with
+//! full control over every byte, [`framework`] is a plain v1 framework in either encoding, and [`golden`] compares
+//! what they say with what a real Mesos said.
+
+pub mod cluster;
+pub mod environment;
+pub mod framework;
+pub mod golden;
+pub mod http;
+pub mod leftovers;
+pub mod part;
+pub mod ports;
+pub mod stream;
+pub mod tasks;
+pub mod wait;
