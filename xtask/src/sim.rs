@@ -1,0 +1,37 @@
+//! `cargo xtask sim`: whole clusters of the real cores, from seeds (docs/simulation.md).
+
+use anyhow::Result;
+
+use crate::process::{cargo, run as run_command};
+
+/// Optimised, with the checks of the arithmetic on.
+const PROFILE: &str = "sim";
+
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Arguments {
+    /// Everything is handed to `mezzo-sim`: `cargo xtask sim --help` lists its options.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    options: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let mut command = cargo();
+    // Figures are taken of what is shipped.
+    let measures = arguments.options.iter().any(|option| option == "--scale");
+    let profile = if measures { "release" } else { PROFILE };
+    command.args(["run", "--quiet", "--profile", profile, "--package", "mezzo-sim"]);
+    if arguments.options.iter().any(|option| option == "--mutants") {
+        command.args(["--features", "mutants"]);
+    }
+    command.arg("--").args(&arguments.options);
+    run_command(&mut command)
+}
+
+/// What CI runs: a fixed budget of seeds, and every bug of the list put back.
+pub(crate) fn budget() -> Result<()> {
+    for options in [vec!["--seeds", "400"], vec!["--mutants"]] {
+        run(&Arguments { options: options.into_iter().map(str::to_owned).collect() })?;
+    }
+    Ok(())
+}
