@@ -111,9 +111,19 @@ pub fn schedule(seed: u64, mix: Mix, agents: u16, frameworks: u16, from: Duratio
     let mut planned = Vec::new();
     while planned.len() < usize::try_from(count).unwrap_or(usize::MAX) {
         let at = Moment::after(random.duration(from, until));
-        if let Some(fault) = draw(&mut random, mix, agents, frameworks) {
-            planned.push(Planned { at, fault });
+        let Some(fault) = draw(&mut random, mix, agents, frameworks) else { continue };
+        if let Fault::MasterTakeover(life) = fault
+            && random.chance(500)
+        {
+            // Detectors lag: somebody still hears of the old master while it lives.
+            let agent = u16::try_from(random.within(0..=u64::from(agents) - 1)).unwrap_or_default();
+            let fault = Fault::StaleDetection(
+                Host::Agent(agent),
+                random.spread(Duration::from_secs(1), Duration::from_secs(30)),
+            );
+            planned.push(Planned { at: at + random.duration(Duration::ZERO, life), fault });
         }
+        planned.push(Planned { at, fault });
     }
     planned.sort_by_key(|planned| planned.at);
     planned

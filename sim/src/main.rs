@@ -1,7 +1,10 @@
 //! `mezzo-sim`: runs seeds, repeats one, shrinks what fails, shows that bugs are found.
 #![forbid(unsafe_code)]
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clap::Parser;
 use mezzo_sim::{
@@ -22,6 +25,9 @@ struct Arguments {
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     from: u64,
+    /// Go on with further seeds, `--seeds` at a time, for so long or until one fails.
+    #[arg(long, conflicts_with_all = ["reproduce", "mutants", "scale"])]
+    minutes: Option<u64>,
     /// Agents; drawn from the seed if not given.
     #[arg(long)]
     agents: Option<u16>,
@@ -64,7 +70,19 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     match arguments.reproduce {
         Some(seed) => reproduce(&arguments, seed, wishes),
-        None => Ok(seeds(&arguments, wishes)),
+        None => Ok(soak(arguments, wishes)),
+    }
+}
+
+/// One batch of seeds; with `--minutes` as many as fit.
+fn soak(mut arguments: Arguments, wishes: Wishes) -> ExitCode {
+    let end = arguments.minutes.map(|minutes| Instant::now() + Duration::from_secs(minutes.saturating_mul(60)));
+    loop {
+        let well = seeds(&arguments, wishes);
+        if !well || end.is_none_or(|end| Instant::now() >= end) {
+            return code(well);
+        }
+        arguments.from = arguments.from.saturating_add(arguments.seeds);
     }
 }
 
@@ -72,7 +90,7 @@ fn code(well: bool) -> ExitCode {
     if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn seeds(arguments: &Arguments, wishes: Wishes) -> ExitCode {
+fn seeds(arguments: &Arguments, wishes: Wishes) -> bool {
     let begun = Instant::now();
     let batch = Batch {
         from: arguments.from,
@@ -91,14 +109,15 @@ fn seeds(arguments: &Arguments, wishes: Wishes) -> ExitCode {
     }
     let took = begun.elapsed().as_secs_f64();
     println!(
-        "{} of {} seeds failed; {} steps, {:.0} simulated seconds in {took:.1} s: {:.0} a second",
+        "{} of {} seeds from {} failed; {} steps, {:.0} simulated seconds in {took:.1} s: {:.0} a second",
         outcome.failures.len(),
         outcome.runs,
+        arguments.from,
         outcome.steps,
         outcome.simulated_s,
         outcome.simulated_s / took
     );
-    code(outcome.failures.is_empty())
+    outcome.failures.is_empty()
 }
 
 /// What is needed for a failure, and how to see it again.

@@ -28,6 +28,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     run_command(&mut command)
 }
 
+/// Seed after seed from this one, for so long.
+pub(crate) fn soak(minutes: u64, from: u64) -> Result<()> {
+    let options =
+        ["--seeds", "1000", "--from", &from.to_string(), "--minutes", &minutes.to_string()].map(str::to_owned);
+    run(&Arguments { options: options.to_vec() })
+}
+
 /// What CI runs: a fixed budget of seeds, and every bug of the list put back.
 pub(crate) fn budget() -> Result<()> {
     for options in [vec!["--seeds", "400"], vec!["--mutants"]] {

@@ -1,8 +1,10 @@
-//! `cargo xtask soak`: masters and agents die under load, again and again, and a checker looks on.
+//! `cargo xtask soak`: for hours what CI does for minutes. Real masters and agents die under load while a checker looks on;
+//! simulated clusters run from seed after seed.
 
 use anyhow::Result;
 
 use crate::process::{PROFILE, cargo, run as run_command};
+use crate::sim;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -12,9 +14,25 @@ pub(crate) struct Arguments {
     /// The seed of the first run; run n has seed + n. A failing run prints its own.
     #[arg(long)]
     seed: Option<u64>,
+    /// Simulate for so long, instead of killing real processes.
+    #[arg(long)]
+    simulate_minutes: Option<u64>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match arguments.simulate_minutes {
+        Some(minutes) => sim::soak(minutes, arguments.seed.unwrap_or_else(a_seed)),
+        None => kill(arguments),
+    }
+}
+
+/// Other seeds each day, so that soaks do not repeat each other.
+fn a_seed() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() / 86_400 * 1_000_000
+}
+
+fn kill(arguments: &Arguments) -> Result<()> {
     run_command(cargo().args(["build", "--profile", PROFILE, "--workspace", "--bins"]))?;
     let mut test = cargo();
     test.args([

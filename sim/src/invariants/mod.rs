@@ -12,6 +12,7 @@ mod liveness;
 mod records;
 mod registry_first;
 mod resources;
+mod returns;
 mod silence;
 mod terms;
 mod wishes;
@@ -58,6 +59,7 @@ impl Watchers {
             Box::new(lifecycle::Lifecycle::default()),
             Box::new(registry_first::RegistryFirst),
             Box::new(resources::Never),
+            Box::new(returns::Returns::default()),
             Box::new(silence::Silence::new(plan)),
             Box::new(terms::Terms::default()),
             Box::new(wishes::Wishes::default()),

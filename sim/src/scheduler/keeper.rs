@@ -224,6 +224,8 @@ impl Keeper {
         let for_ms = match self.style.task_time {
             _ if settled => 1_000_000_000,
             Some(time) => u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+            // Some outlast the timeout after which a silent agent is unreachable, and come back with it.
+            None if self.random.chance(150) => self.random.within(60_000..=400_000),
             None => self.random.within(200..=60_000),
         };
         let code = if settled || self.style.task_time.is_some() || self.random.chance(900) { 0 } else { 3 };
