@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod dependencies;
 mod fuzz;
 mod local;
 mod process;

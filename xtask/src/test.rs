@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::process::{PROFILE, cargo, run as run_command, step, succeeds};
-use crate::{fuzz, setup, sim, tidy};
+use crate::{dependencies, fuzz, setup, sim, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ("format", &|| run_command(cargo().args(["fmt", "--all", "--check"]))),
         ("tidy", &tidy::run),
         ("clippy", &clippy),
-        ("dependencies", &dependencies),
+        ("dependencies", &dependencies::check),
         ("build", &build),
         ("unit tests", &unit_tests),
         ("simulation", &sim::budget),
@@ -46,14 +46,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// With the profile of the tests: what clippy checks of the dependencies is not checked again for another profile.
 fn clippy() -> Result<()> {
     run_command(cargo().args(["clippy", "--workspace", "--all-targets", "--profile", PROFILE, "--", "-D", "warnings"]))
-}
-
-fn dependencies() -> Result<()> {
-    if !succeeds(cargo().args(["deny", "--version"])) {
-        println!("cargo-deny is not installed: licences, bans and sources are not checked (cargo install cargo-deny)");
-        return Ok(());
-    }
-    run_command(cargo().args(["deny", "check", "bans", "licenses", "sources"]))
 }
 
 /// Everything at once, with the features of the whole workspace: the steps after this one have nothing left to build.
