@@ -13,6 +13,7 @@ use mezzo_api::{
     time::Now,
     v1::{FrameworkInfo, Task, TaskState, task_status::Reason},
 };
+use prost::Message;
 
 use super::{
     address,
@@ -226,22 +227,41 @@ impl Core {
         }
     }
 
-    /// History of frameworks that this master has none of yet.
-    fn adopt_history(&mut self, tasks: &[Task], out: &mut Effects) {
-        for task in tasks {
-            let Some(key) = self.frameworks.find(&task.framework_id.value) else { continue };
-            let Some(framework) = self.frameworks.get(key) else { continue };
-            let id = TaskId::from(&task.task_id);
-            let known = framework.tasks.contains_key(&id)
-                || framework.unreachable.contains_key(&id)
-                || framework.history.contains(&id);
-            if known {
-                continue;
+    /// History that this master does not have; what does not fit into its bounds is not even read.
+    fn adopt_history(&mut self, histories: &[link::History], out: &mut Effects) {
+        for history in histories {
+            let Some(key) = self.frameworks.find(&history.framework_id.value) else { continue };
+            let mut tasks = history.tasks.clone();
+            while !tasks.is_empty() && self.has_room_for_history(key) {
+                match Task::decode_length_delimited(&mut tasks) {
+                    Ok(task) => self.adopt_ended_task(key, task, out),
+                    Err(error) => {
+                        let framework = history.framework_id.value.as_str();
+                        tracing::warn!(framework, %error, "an agent reports a history that cannot be read");
+                        break;
+                    }
+                }
             }
-            let view = crate::tasks::view_of(task.clone(), TaskList::Completed);
-            out.push(Effect::Publish(Change::Task(Arc::new(view))));
-            self.add_history(key, id, out);
         }
+    }
+
+    fn has_room_for_history(&self, key: FrameworkKey) -> bool {
+        let limit = self.config.max_completed_tasks_per_framework;
+        self.frameworks.get(key).is_some_and(|framework| framework.history.len() < limit)
+    }
+
+    fn adopt_ended_task(&mut self, key: FrameworkKey, task: Task, out: &mut Effects) {
+        let Some(framework) = self.frameworks.get(key) else { return };
+        let id = TaskId::from(&task.task_id);
+        let known = framework.tasks.contains_key(&id)
+            || framework.unreachable.contains_key(&id)
+            || framework.history.contains(&id);
+        if known {
+            return;
+        }
+        let view = crate::tasks::view_of(task, TaskList::Completed);
+        out.push(Effect::Publish(Change::Task(Arc::new(view))));
+        self.add_history(key, id, out);
     }
 
     fn missing_tasks(&self, key: AgentKey, reported: &BTreeSet<(FrameworkKey, TaskId)>) -> Vec<link::ReconcileTask> {

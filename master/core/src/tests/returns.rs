@@ -6,6 +6,7 @@ use mezzo_api::{
     link::to_agent,
     v1::{self, Task, TaskState, task_status::Reason},
 };
+use prost::Message;
 
 use super::{calls::running, *};
 use crate::model::{FrameworkState, TaskList};
@@ -243,7 +244,9 @@ fn a_new_leader_learns_everything_from_agents() {
     let uuid = uuid::Uuid::from_u128(0x4000 << 64).into_bytes().to_vec();
     report.tasks[1].status_update_uuid = Some(uuid.clone().into());
     report.executors = vec![v1::ExecutorInfo { framework_id: Some(scheduler_id(&scheduler)), ..custom_executor("e") }];
-    report.completed_tasks = vec![reported(&agent, &scheduler.id, "history", TaskState::TaskFailed)];
+    let ended = reported(&agent, &scheduler.id, "history", TaskState::TaskFailed);
+    let tasks = ended.encode_length_delimited_to_vec().into();
+    report.completed_tasks = vec![link::History { framework_id: scheduler_id(&scheduler), tasks }];
     let link = world.link_up();
     world.say(link, from_agent::Message::Reregister(report));
     let messages = world.messages(link);
