@@ -9,7 +9,6 @@ use mezzo_api::{
     time::Now,
     v1::scheduler::Event,
 };
-use slotmap::SlotMap;
 
 use crate::{
     agents::Agents,
@@ -21,6 +20,7 @@ use crate::{
     keys::{AgentKey, FrameworkKey, TaskKey},
     offers::Offers,
     registry::{Recovered, RegistryError},
+    slots::Slots,
     tasks::Task,
     timers::{Timer, Timers},
     writes::Writes,
@@ -32,7 +32,7 @@ pub struct Core {
     pub(crate) config: Config,
     pub(crate) frameworks: Frameworks,
     pub(crate) agents: Agents,
-    pub(crate) tasks: SlotMap<TaskKey, Task>,
+    pub(crate) tasks: Slots<TaskKey, Task>,
     pub(crate) offers: Offers,
     pub(crate) allocator: Allocator,
     pub(crate) writes: Writes,
@@ -58,7 +58,7 @@ impl Core {
             allocator: Allocator::new(&config, seed),
             frameworks: Frameworks::default(),
             agents: Agents::default(),
-            tasks: SlotMap::default(),
+            tasks: Slots::default(),
             offers: Offers::default(),
             writes: Writes::default(),
             timers: Timers::default(),
@@ -235,6 +235,14 @@ impl Core {
     /// If one is broken; only tests and the simulator call it.
     pub fn check(&self) {
         crate::check::check(self);
+    }
+
+    /// The invariants of what was touched since the last check: after each step as good as [`Core::check`], and cheaper.
+    ///
+    /// # Panics
+    /// If one is broken; only tests and the simulator call it.
+    pub fn check_touched(&mut self) {
+        crate::check::check_touched(self);
     }
 
     /// A framework that is neither completed nor on its way there.

@@ -19,7 +19,6 @@ use mezzo_api::{
     resources::Resources,
     v1::{AgentInfo, TaskInfo, agent_info::capability},
 };
-use slotmap::SlotMap;
 
 pub(crate) use register::Admission;
 pub(crate) use remove::Removal;
@@ -29,6 +28,7 @@ use crate::{
     input::LinkId,
     keys::{AgentKey, FrameworkKey, OfferNumber, TaskKey},
     model,
+    slots::Slots,
     timers::TimerId,
 };
 
@@ -112,7 +112,7 @@ pub(crate) struct Link {
 /// All agents.
 #[derive(Debug, Default)]
 pub(crate) struct Agents {
-    pub(crate) slots: SlotMap<AgentKey, Agent>,
+    pub(crate) slots: Slots<AgentKey, Agent>,
     by_id: HashMap<AgentId, AgentKey>,
     by_address: HashMap<Address, AgentKey>,
     pub(crate) links: HashMap<LinkId, Link>,
