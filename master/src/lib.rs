@@ -9,7 +9,7 @@ mod http;
 mod identity;
 mod link;
 mod outbox;
-mod registry;
+pub mod registry;
 mod run;
 mod server;
 mod timer;

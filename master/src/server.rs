@@ -162,7 +162,7 @@ pub(crate) fn start(
 ) -> io::Result<Running> {
     let (inputs, waiting) = mpsc::channel(WAITING_INPUTS);
     let core = CoreHandle { inputs: inputs.clone() };
-    let Opened { registry, recovered, term: _, took } = opened;
+    let Opened { registry, recovered, term: _, took, damaged } = opened;
     let mut registry_fetch = Timer::latest("registrar/state_fetch_ms");
     registry_fetch.record(took);
     let writer = Writer::start(registry, move |ticket, result| {
@@ -189,6 +189,7 @@ pub(crate) fn start(
             allocation_latency: Timer::with_statistics("allocator/mesos/allocation_run_latency_ms"),
             registry_store: Timer::with_statistics("registrar/state_store_ms"),
             registry_fetch,
+            damaged_records: damaged.len(),
             writing: HashMap::new(),
             ended_streams: Vec::new(),
         };
@@ -217,6 +218,8 @@ struct Shell {
     allocation_latency: Timer,
     registry_store: Timer,
     registry_fetch: Timer,
+    /// Records that could not be read.
+    damaged_records: usize,
     /// When the writes that are under way were asked for.
     writing: HashMap<Ticket, Instant>,
     /// Streams that were found to be closed (`false`) or were cut (`true`) while effects were carried out.
@@ -313,7 +316,10 @@ impl Shell {
                 }
                 self.core.registry(now, ticket, Ok(()), out);
             }
-            Input::Registry(_, Err(failure)) => return Err(failure.into()),
+            Input::Registry(ticket, Err(failure)) => match failure.for_core() {
+                Some(error) => self.core.registry(now, ticket, Err(error), out),
+                None => return Err(failure.into()),
+            },
             Input::Metrics(reply) => {
                 let _ = reply.send(self.metrics());
             }
@@ -325,7 +331,9 @@ impl Shell {
     fn metrics(&self) -> Vec<(String, f64)> {
         #[allow(clippy::cast_precision_loss)] // counters are told as doubles
         let counters = self.core.counters().iter().map(|(name, value)| (name.to_owned(), value as f64));
-        let mut metrics = counters.collect();
+        let mut metrics: Vec<(String, f64)> = counters.collect();
+        #[allow(clippy::cast_precision_loss)] // few
+        metrics.push(("registrar/damaged_records".to_owned(), self.damaged_records as f64));
         for timer in [&self.allocation_run, &self.allocation_latency, &self.registry_store, &self.registry_fetch] {
             timer.metrics(&mut metrics);
         }
