@@ -44,8 +44,7 @@ async fn run(command: &Registry) -> anyhow::Result<ExitCode> {
         }
         Registry::Restore { place, input } => {
             let text = read(input)?;
-            let document =
-                serde_json::from_str(&text).with_context(|| format!("{} is no JSON", input.display()))?;
+            let document = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", input.display()))?;
             let entries = registry::restore(&source(place)?, &document).await?;
             eprintln!("{entries} entries are restored");
             Ok(ExitCode::SUCCESS)

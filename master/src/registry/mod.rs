@@ -17,34 +17,37 @@ pub use copy::{CopyError, Source, dump, restore};
 pub use document::DocumentError;
 pub(crate) use embedded::Embedded;
 pub(crate) use memory::Memory;
-pub(crate) use zookeeper::ZooKeeper;
+pub use zookeeper::ZooKeeper;
 
 /// As many torn-down frameworks are remembered, so that their ids are refused.
 const MAX_COMPLETED: usize = 10_000;
 
 /// A store of registry operations.
-pub(crate) trait Registry: Send {
+pub trait Registry: Send {
     /// Makes the operations of all batches durable before it returns: each batch whole, in order.
+    ///
+    /// # Errors
+    /// When they are not made, or when that is not known.
     fn apply(&mut self, batches: &[Vec<RegistryOp>]) -> Result<(), RegistryFailure>;
 }
 
 /// What a leader starts from.
-pub(crate) struct Opened {
+pub struct Opened {
     /// Where to write.
-    pub(crate) registry: Box<dyn Registry>,
+    pub registry: Box<dyn Registry>,
     /// What was written before.
-    pub(crate) recovered: Recovered,
+    pub recovered: Recovered,
     /// The leadership term: greater than any before it.
-    pub(crate) term: u64,
+    pub term: u64,
     /// How long reading took.
-    pub(crate) took: Duration,
+    pub took: Duration,
     /// Records that could not be read and were left out.
-    pub(crate) damaged: Vec<String>,
+    pub damaged: Vec<String>,
 }
 
 /// Why the registry is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RegistryFailure {
+pub enum RegistryFailure {
     /// Another process has the file.
     #[error("{path} is in use by another master: give each master a --work_dir of its own")]
     InUse {
@@ -95,7 +98,9 @@ pub(crate) enum RegistryFailure {
         detail: String,
     },
     /// Something else stands where the registry should be.
-    #[error("ZooKeeper's {znode} is no registry of Mezzo: give --zk another path, or remove that znode if nobody needs it")]
+    #[error(
+        "ZooKeeper's {znode} is no registry of Mezzo: give --zk another path, or remove that znode if nobody needs it"
+    )]
     ForeignZnode {
         /// The path.
         znode: String,

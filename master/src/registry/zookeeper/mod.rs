@@ -34,7 +34,7 @@ pub(super) struct Fence {
 }
 
 /// A registry in ZooKeeper.
-pub(crate) struct ZooKeeper {
+pub struct ZooKeeper {
     client: Client,
     /// The path of its root.
     root: String,
@@ -48,12 +48,21 @@ pub(crate) struct ZooKeeper {
     torn_down: TornDown,
 }
 
+impl std::fmt::Debug for ZooKeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ZooKeeper")
+            .field("root", &self.root)
+            .field("records", &self.present.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl ZooKeeper {
     /// The registry of the masters at `url`, for the one that leads. To be called on a runtime that outlives it.
     ///
     /// # Errors
     /// As [`ZooKeeper::open`].
-    pub(crate) async fn lead(leadership: &Leadership, url: &ZkUrl) -> Result<Opened, RegistryFailure> {
+    pub async fn lead(leadership: &Leadership, url: &ZkUrl) -> Result<Opened, RegistryFailure> {
         let fence = Fence { znode: Some(leadership.znode.clone()), term: leadership.term };
         Self::open(leadership.client.clone(), url.path(), fence, Acl::of(url).acls()).await
     }
@@ -85,10 +94,7 @@ impl ZooKeeper {
     ///
     /// # Errors
     /// As [`ZooKeeper::lead`].
-    pub(super) async fn look(
-        client: &Client,
-        path: &str,
-    ) -> Result<Option<(Recovered, Vec<String>)>, RegistryFailure> {
+    pub(super) async fn look(client: &Client, path: &str) -> Result<Option<(Recovered, Vec<String>)>, RegistryFailure> {
         let root = root_of(path);
         match client.get_data(&root).await {
             Ok((data, _)) => check_format(&root, &data)?,
@@ -177,7 +183,7 @@ impl ZooKeeper {
     }
 
     fn persistent(&self) -> CreateOptions<'static> {
-        CreateMode::Persistent.with_acls(self.acls.clone())
+        CreateMode::Persistent.with_acls(self.acls)
     }
 }
 

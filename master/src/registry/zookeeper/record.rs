@@ -119,7 +119,9 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
-        for entry in [Entry::Unreachable(Unreachable { since_ns: 5 }), torn_down(7), Entry::Admitted(Admitted::default())] {
+        for entry in
+            [Entry::Unreachable(Unreachable { since_ns: 5 }), torn_down(7), Entry::Admitted(Admitted::default())]
+        {
             assert_eq!(decode(&encode(entry.clone())), Ok(entry));
         }
     }

@@ -146,7 +146,9 @@ async fn a_damaged_record_is_named_and_costs_no_other() {
     let client = server.client().await;
     let fence = elected(&client).await;
     let mut opened = open(&client, &fence).await.unwrap();
-    apply(&mut opened, vec![vec![put("a", "h"), put("b", "h"), RegistryOp::CompleteFramework("f".into())]]).await.unwrap();
+    apply(&mut opened, vec![vec![put("a", "h"), put("b", "h"), RegistryOp::CompleteFramework("f".into())]])
+        .await
+        .unwrap();
     let damaged = format!("{PATH}_registry/{}", Place::of(Kind::Agent, "a").as_str());
     client.set_data(&damaged, b"\xff\xffnothing", None).await.unwrap();
     let mut opened = open(&client, &fence).await.unwrap();
