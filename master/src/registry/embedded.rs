@@ -168,6 +168,10 @@ impl Tables<'_> {
                 self.unreachable.remove(id.as_str())?;
                 self.gone.insert(id.as_str(), since)?;
             }
+            RegistryOp::PruneAgent(id) => {
+                self.unreachable.remove(id.as_str())?;
+                self.gone.remove(id.as_str())?;
+            }
             RegistryOp::CompleteFramework(id) => self.complete(id.as_str())?,
         }
         Ok(())

@@ -31,7 +31,7 @@ pub(super) fn change(operation: &RegistryOp) -> Change {
             let id = info.id.as_ref().map_or("", |id| id.value.as_str());
             Change::Put(Place::of(Kind::Agent, id), Entry::Admitted(Admitted { agent: (**info).clone() }))
         }
-        RegistryOp::RemoveAgent(id) => Change::Delete(agent(id)),
+        RegistryOp::RemoveAgent(id) | RegistryOp::PruneAgent(id) => Change::Delete(agent(id)),
         RegistryOp::MarkUnreachable(id, since) => {
             Change::Put(agent(id), Entry::Unreachable(Unreachable { since_ns: *since }))
         }

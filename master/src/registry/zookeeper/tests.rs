@@ -152,7 +152,7 @@ async fn a_damaged_record_is_named_and_costs_no_other() {
     let damaged = format!("{PATH}_registry/{}", Place::of(Kind::Agent, "a").as_str());
     client.set_data(&damaged, b"\xff\xffnothing", None).await.unwrap();
     let mut opened = open(&client, &fence).await.unwrap();
-    assert_eq!(opened.damaged, [damaged.clone()]);
+    assert_eq!(opened.damaged, std::slice::from_ref(&damaged));
     assert_eq!(opened.recovered.agents, [agent("b", "h")]);
     assert_eq!(opened.recovered.completed_frameworks.len(), 1);
     // It is healed by what is written in its place.
