@@ -9,6 +9,7 @@ mod http;
 mod identity;
 mod link;
 mod outbox;
+mod prober;
 pub mod registry;
 mod run;
 mod server;

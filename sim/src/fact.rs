@@ -411,6 +411,7 @@ fn ops(operations: &[RegistryOp]) -> String {
         RegistryOp::RemoveAgent(id) => format!("remove {}", tail(id.as_str())),
         RegistryOp::MarkUnreachable(id, _) => format!("mark {} unreachable", tail(id.as_str())),
         RegistryOp::MarkGone(id, _) => format!("mark {} gone", tail(id.as_str())),
+        RegistryOp::PruneAgent(id) => format!("forget {}", tail(id.as_str())),
         RegistryOp::CompleteFramework(id) => format!("complete {}", tail(id.as_str())),
     };
     operations.iter().map(one).collect::<Vec<_>>().join(", ")

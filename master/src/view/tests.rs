@@ -40,6 +40,7 @@ pub(crate) fn agent() -> Agent {
         total: Arc::new(resources("cpus:2;mem:23081;disk:252899;ports:[31000-32000]")),
         used: allocated("cpus:0.1;mem:64"),
         offered: Resources::new(),
+        warning: None,
     }
 }
 

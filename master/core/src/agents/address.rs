@@ -46,7 +46,9 @@ impl Core {
                 tracing::warn!(agent = %id, hostname, "{warning}");
                 self.tell(key, to_agent::Message::Notice(link::Notice { text: warning.to_string() }), out);
             }
-            None => tracing::info!(agent = %id, hostname, %address, "the agent's advertised address is reachable again"),
+            None => {
+                tracing::info!(agent = %id, hostname, %address, "the agent's advertised address is reachable again")
+            }
         }
     }
 

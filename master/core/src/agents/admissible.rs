@@ -15,10 +15,14 @@ pub(crate) enum Inadmissible {
     #[error("its resources are invalid: {0}")]
     Resources(String),
     /// Its description does not fit.
-    #[error("its description has {0} bytes, and at most {MAX_INFO_BYTES} are taken: it has too many resources or attributes")]
+    #[error(
+        "its description has {0} bytes, and at most {MAX_INFO_BYTES} are taken: it has too many resources or attributes"
+    )]
     TooLarge(usize),
     /// A region of its own, and none to compare with (src/master/master.cpp, registerSlave).
-    #[error("it has a domain (--domain or --region and --zone), and this master has none: give the masters theirs first")]
+    #[error(
+        "it has a domain (--domain or --region and --zone), and this master has none: give the masters theirs first"
+    )]
     UnexpectedDomain,
     /// `--require_agent_domain`.
     #[error("it has no domain, and this master requires one (--require_agent_domain): give it --region and --zone")]

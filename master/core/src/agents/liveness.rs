@@ -8,9 +8,7 @@ use mezzo_api::{
 };
 
 use super::removals::{BATCH, Candidate};
-use crate::{
-    core::Core, counters::Counter, effect::Effects, events, input::LinkId, keys::AgentKey, timers::Timer,
-};
+use crate::{core::Core, counters::Counter, effect::Effects, events, input::LinkId, keys::AgentKey, timers::Timer};
 
 impl Core {
     pub(crate) fn on_link_down(&mut self, now: Now, id: LinkId, out: &mut Effects) {

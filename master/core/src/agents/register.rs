@@ -207,14 +207,7 @@ impl Core {
     }
 
     /// The agent is not taken: it hears why, and may come again.
-    pub(super) fn refuse(
-        &mut self,
-        now: Now,
-        link: LinkId,
-        hostname: &str,
-        reason: &Inadmissible,
-        out: &mut Effects,
-    ) {
+    pub(super) fn refuse(&mut self, now: Now, link: LinkId, hostname: &str, reason: &Inadmissible, out: &mut Effects) {
         tracing::warn!(link = link.0, hostname, "refusing an agent: {reason}");
         let text = format!("the master does not take this agent: {reason}");
         self.tell_link(link, to_agent::Message::Notice(link::Notice { text }), out);

@@ -125,10 +125,8 @@ fn nobody_is_given_up_when_too_many_are_missing() {
     let lifecycle = Lifecycle { recovery_removal_limit: 0.5, ..Lifecycle::default() };
     let mut world = World::with(Config { lifecycle, ..config() }, recovered(3));
     let back = |world: &mut World, number: usize| {
-        let info = AgentInfo {
-            id: Some(v1::AgentId { value: format!("old-S{number}") }),
-            ..agent_info(AGENT_RESOURCES)
-        };
+        let info =
+            AgentInfo { id: Some(v1::AgentId { value: format!("old-S{number}") }), ..agent_info(AGENT_RESOURCES) };
         let link = world.link_up();
         world.say(link, report(&info));
         world.messages(link);
@@ -280,7 +278,8 @@ fn domains_must_fit() {
     let text = refused(&mut world, agent_info(AGENT_RESOURCES));
     assert!(text.contains("--require_agent_domain"), "{text}");
     world.agent_with(AgentInfo { domain: domain("elsewhere"), ..agent_info(AGENT_RESOURCES) });
-    let text = refused(&mut world, AgentInfo { hostname: "h".repeat(300_000), domain: domain("r"), ..Default::default() });
+    let text =
+        refused(&mut world, AgentInfo { hostname: "h".repeat(300_000), domain: domain("r"), ..Default::default() });
     assert!(text.contains("at most 262144"), "{text}");
     world.quiet();
 }
