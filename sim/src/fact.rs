@@ -247,6 +247,7 @@ pub fn to_agent(message: &to_agent::Message) -> String {
         }
         Message::Shutdown(message) => format!("SHUTDOWN: {}", message.reason),
         Message::OpenBulk(_) => "OPEN BULK".to_owned(),
+        Message::Notice(message) => format!("NOTICE: {}", message.text),
     }
 }
 

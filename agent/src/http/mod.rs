@@ -82,7 +82,7 @@ impl Door {
     async fn health(&self) -> Response<Body> {
         let mut response = answer::empty(StatusCode::OK);
         let view = self.handle.view().await;
-        let id = view.and_then(|view| Some(view.agent_id.as_ref()?.as_str().parse().ok()?));
+        let id = view.and_then(|view| view.agent_id.as_ref()?.as_str().parse().ok());
         if let Some(id) = id {
             response.headers_mut().insert(ID_HEADER, id);
         }

@@ -100,7 +100,8 @@ impl World {
         let uuid = self.random.uuid().to_string();
         let clock = self.new_clock();
         let now = clock.read(self.now);
-        let core = Core::new(master_config(&uuid, term, host), self.random.seed(), now, recovered.clone());
+        let config = Config { lifecycle: self.plan.lifecycle.clone(), ..master_config(&uuid, term, host) };
+        let core = Core::new(config, self.random.seed(), now, recovered.clone());
         self.note(Fact::MasterStarted { master: process, host, term, recovered: Rc::new(recovered) });
         let master = Master {
             host,

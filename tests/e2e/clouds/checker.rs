@@ -8,7 +8,7 @@ use std::time::Duration;
 use mezzo_tests::{http, leftovers, tasks};
 use serde_json::Value;
 
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Task};
 
 /// How the command of a keeper's task begins.
 const COMMAND: &str = "sleep 90000.";
@@ -35,11 +35,14 @@ pub(super) fn processes(dir: &Path) -> Vec<Running> {
 
 /// What must hold at every moment: nothing runs twice, nothing runs that nobody launched, no port is held by two.
 pub(super) fn at_any_moment(keeper: &Keeper, dir: &Path) -> Result<(), String> {
-    let running = processes(dir);
+    sound(&keeper.tasks, &processes(dir))
+}
+
+fn sound(known: &BTreeMap<String, Task>, running: &[Running]) -> Result<(), String> {
     let mut tasks = BTreeSet::new();
     let mut ports = BTreeMap::new();
-    for process in &running {
-        let Some(task) = keeper.tasks.get(&process.task) else {
+    for process in running {
+        let Some(task) = known.get(&process.task) else {
             return Err(format!("nobody launched {process:?}"));
         };
         if task.agent != process.agent {
@@ -140,6 +143,25 @@ pub(super) fn settle(keeper: &mut Keeper, master: SocketAddr, dir: &Path, patien
 
 /// A checker that cannot fail is worth nothing.
 mod tests {
+    use super::*;
+
+    #[test]
+    fn every_violation_is_found() {
+        let known: BTreeMap<String, Task> =
+            [("1", 7), ("2", 7), ("3", 8)].map(|(id, port)| (id.to_owned(), Task::on("S0", port))).into();
+        let running = |task: &str, agent: &str, pid| Running { task: task.into(), agent: agent.into(), pid };
+        assert_eq!(sound(&known, &[running("1", "S0", 1), running("3", "S0", 2)]), Ok(()));
+        for (violation, running) in [
+            ("nobody launched", vec![running("9", "S0", 1)]),
+            ("was launched on S0", vec![running("1", "S1", 1)]),
+            ("1 runs twice", vec![running("1", "S0", 1), running("1", "S0", 2)]),
+            ("port 7 of S0 is held by 1 and 2", vec![running("1", "S0", 1), running("2", "S0", 2)]),
+        ] {
+            let said = sound(&known, &running).unwrap_err();
+            assert!(said.contains(violation), "{violation}: {said}");
+        }
+    }
+
     #[test]
     fn the_ports_of_an_agent_are_read() {
         assert_eq!(super::ports("[31000-31001, 31005-31005]").into_iter().collect::<Vec<_>>(), [31000, 31001, 31005]);

@@ -21,6 +21,11 @@ pub(super) struct Task {
 }
 
 impl Task {
+    /// One that was just launched.
+    pub(super) fn on(agent: &str, port: u64) -> Self {
+        Self { agent: agent.to_owned(), port, state: "launched".to_owned(), killed: false }
+    }
+
     /// Whether it counts as one of those that are wanted.
     fn counts(&self) -> bool {
         !self.killed && matches!(self.state.as_str(), "launched" | "TASK_STAGING" | "TASK_STARTING" | "TASK_RUNNING")
@@ -141,8 +146,7 @@ impl Keeper {
         let id = format!("{:05}", self.count);
         let mut task = tasks::command(&id, agent, &self.command(self.count));
         task["resources"].as_array_mut().expect("resources are a list").push(tasks::port(port));
-        let known = Task { agent: agent.to_owned(), port, state: "launched".to_owned(), killed: false };
-        self.tasks.insert(id, known);
+        self.tasks.insert(id, Task::on(agent, port));
         task
     }
 

@@ -87,7 +87,7 @@ impl Core {
         if lost.is_empty() {
             return;
         }
-        if self.is_too_much(lost.len()) && !mezzo_api::mutant!("removal-limit-ignored") {
+        if self.is_too_much(lost.len()) {
             self.timers.set(now.mono + self.config.agent_reregister_timeout, Timer::RecoveredAgents);
             return;
         }
