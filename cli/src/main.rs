@@ -6,6 +6,7 @@ mod args;
 mod http;
 mod local;
 mod programs;
+mod registry;
 mod run;
 
 use std::{io::IsTerminal, process::ExitCode};
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             log_to_stderr();
             runtime.block_on(run::main(&options))
         }
+        Command::Registry(command) => runtime.block_on(registry::main(&command)),
         // these names are dispatched before anything is parsed
         Command::Master { .. } | Command::Agent { .. } | Command::Executor { .. } => ExitCode::from(run::OWN_FAILURE),
     }

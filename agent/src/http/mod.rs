@@ -9,7 +9,7 @@ mod state;
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_ENCODING, header::CONTENT_LENGTH};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header::CONTENT_ENCODING, header::CONTENT_LENGTH};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -35,6 +35,8 @@ use crate::{
 /// A response's body.
 pub(crate) type Body = axum::body::Body;
 
+/// The agent's id in the answer of `/health`.
+const ID_HEADER: HeaderName = HeaderName::from_static("mezzo-agent-id");
 /// Longer bodies are streamed, and not packed.
 const MAX_GZIP_BYTES: u64 = 1 << 20;
 
@@ -71,9 +73,20 @@ impl Door {
                 answer::method_not_allowed("POST", request.method())
             }
             (Route::Operator, _) => answer::bare(StatusCode::NOT_IMPLEMENTED),
-            (Route::Health, _) => answer::empty(StatusCode::OK),
+            (Route::Health, _) => self.health().await,
             (route, _) => self.read(&route, &request).await,
         }
+    }
+
+    /// Says who answers, too: the master looks whether it finds this agent where it says it is.
+    async fn health(&self) -> Response<Body> {
+        let mut response = answer::empty(StatusCode::OK);
+        let view = self.handle.view().await;
+        let id = view.and_then(|view| view.agent_id.as_ref()?.as_str().parse().ok());
+        if let Some(id) = id {
+            response.headers_mut().insert(ID_HEADER, id);
+        }
+        response
     }
 
     async fn read(&self, route: &Route<'_>, request: &Request<Incoming>) -> Response<Body> {

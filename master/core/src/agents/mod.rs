@@ -1,7 +1,12 @@
 //! Agents: what the core knows of each, their links, and those that the registry knows but that are not there.
 
+mod address;
+mod admissible;
+mod gone;
 mod liveness;
+mod prune;
 mod register;
+mod removals;
 mod remove;
 mod report;
 mod reregister;
@@ -10,6 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use indexmap::{IndexMap, IndexSet};
@@ -21,6 +27,7 @@ use mezzo_api::{
 };
 
 pub(crate) use register::Admission;
+pub(crate) use removals::Removals;
 pub(crate) use remove::Removal;
 pub(crate) use reregister::Return;
 
@@ -62,6 +69,12 @@ pub(crate) struct Agent {
     pub(crate) missed_pings: u32,
     pub(crate) pings: u64,
     pub(crate) ping_timer: Option<TimerId>,
+    /// It is to be given up when its turn has come, unless it speaks.
+    pub(crate) removal_waits: bool,
+    /// Since when it has no link, in the driver's monotonic time.
+    pub(crate) away_since: Option<Duration>,
+    /// What is wrong with its advertised address.
+    pub(crate) warning: Option<Arc<str>>,
 }
 
 impl Agent {
@@ -87,6 +100,7 @@ impl Agent {
             total: self.total.clone(),
             used: self.used.clone(),
             offered: self.offered.clone(),
+            warning: self.warning.clone(),
         })
     }
 }
@@ -118,6 +132,8 @@ pub(crate) struct Agents {
     pub(crate) links: HashMap<LinkId, Link>,
     /// Admitted by the registry, not back since this master leads.
     pub(crate) recovered: BTreeMap<AgentId, Arc<AgentInfo>>,
+    /// As many of them were there when this master began to lead.
+    pub(crate) recovered_count: usize,
     /// Since when, in nanoseconds since the epoch; the oldest first.
     pub(crate) unreachable: IndexMap<AgentId, i64>,
     pub(crate) gone: BTreeMap<AgentId, i64>,
