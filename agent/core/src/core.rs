@@ -15,6 +15,7 @@ use mezzo_api::{
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
+    checks::Kind,
     config::Config,
     counters::Counters,
     effect::{Effect, Effects, LinkId, StreamId},
@@ -45,11 +46,15 @@ pub struct Core {
     pub(crate) unheard: BTreeSet<ContainerId>,
     /// The agent ends when nothing is left.
     pub(crate) terminating: Option<String>,
+    /// The agent is being emptied.
+    pub(crate) draining: Option<v1::DrainConfig>,
     pub(crate) frameworks: BTreeMap<FrameworkId, Framework>,
     /// History, the oldest first.
     pub(crate) completed_frameworks: VecDeque<Framework>,
     pub(crate) containers: HashMap<ContainerId, (FrameworkId, ExecutorId)>,
     pub(crate) streams: HashMap<StreamId, ContainerId>,
+    /// Looks at tasks that go on: whose, and which of its checkers'.
+    pub(crate) probes: HashMap<ContainerId, (ContainerId, Kind)>,
     pub(crate) updates: Streams,
     pub(crate) counters: Counters,
 }
@@ -112,10 +117,12 @@ impl Core {
             recovering: None,
             unheard: BTreeSet::new(),
             terminating: None,
+            draining: None,
             frameworks: BTreeMap::new(),
             completed_frameworks: VecDeque::new(),
             containers: HashMap::new(),
             streams: HashMap::new(),
+            probes: HashMap::new(),
             updates: Streams::default(),
             counters: Counters::default(),
         }
@@ -143,6 +150,7 @@ impl Core {
             to_agent::Message::FrameworkMessage(message) => self.framework_message(message, out),
             to_agent::Message::Acknowledge(message) => self.acknowledge(now, &message, out),
             to_agent::Message::UpdateFramework(message) => self.update_framework(now, message, out),
+            to_agent::Message::DrainAgent(message) => self.drain(now, message, out),
             to_agent::Message::Shutdown(message) => self.shut_down(now, message.reason, out),
             to_agent::Message::OpenBulk(message) => out.push(Effect::OpenBulk(message.token)),
         }
@@ -172,6 +180,8 @@ impl Core {
                 Timer::Registration(container) => self.registration_timeout(now, &container, out),
                 Timer::ShutdownGrace(container) => self.shutdown_timeout(&container, out),
                 Timer::Completion(container) => self.completion_timeout(now, &container, out),
+                Timer::Check(container, kind) => self.check_due(now, &container, kind, out),
+                Timer::CheckTimeout(container, kind) => self.check_timeout(now, &container, kind, out),
                 Timer::Heartbeat(container) => self.heartbeat(now, &container, out),
                 Timer::RecoveryEnd => self.end_recovery(now, out),
                 Timer::Ping => self.ping_timeout(out),

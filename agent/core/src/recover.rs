@@ -13,8 +13,9 @@ use crate::{
     config::Config,
     core::{Core, RecoverError, Recovered},
     effect::Effects,
-    entity::{self, CommandKill, CommandTask, Container, Executor},
+    entity::{self, Container, Executor},
     record::{self, Entry, Termination},
+    run::{Health, Kill, Played, Run, Spec, Why},
     status,
     timers::Timer,
     view::{ExecutorState, ExecutorView},
@@ -80,16 +81,21 @@ impl Core {
             Entry::FrameworkDone(id) => self.complete_framework(&FrameworkId::from(id)),
             Entry::Executor(record) => self.replay_executor(record),
             Entry::Started(record) => self.replay_started(&record),
-            Entry::Kill(record) => {
-                let kill = CommandKill {
-                    since: now.mono,
-                    grace: std::time::Duration::from_nanos(record.grace_ns),
-                    completion: record.completion,
-                };
-                if let Some(task) = self.recorded(&record.container_id).and_then(|executor| executor.command.as_mut()) {
-                    task.kill = Some(kill);
+            Entry::Kill(record) => self.replay_kill(now, &record),
+            Entry::Nested(record) => self.replay_nested(record),
+            Entry::NestedExited(record) => {
+                let container = ContainerId::from(record.container_id);
+                self.forget_run(&container);
+            }
+            Entry::Health(record) => {
+                let task = TaskId::from(record.task_id);
+                let framework = self.frameworks.get_mut(record.framework_id.value.as_str());
+                let executor = framework.and_then(|framework| framework.executor_of(&task));
+                if let Some(run) = executor.and_then(|executor| executor.run_mut(&task)) {
+                    run.health = Health { failures: record.failures, succeeded: record.succeeded };
                 }
             }
+            Entry::Drain(record) => self.draining = record.config,
             Entry::Shutdown(record) => {
                 if let Some(executor) = self.recorded(&record.container_id) {
                     executor.state = ExecutorState::Terminating;
@@ -150,8 +156,17 @@ impl Core {
         let container = ContainerId::from(record.container_id);
         let id = ExecutorId::from(&record.info.executor_id);
         let directory = entity::sandbox(&self.config.work_dir, &agent, &framework_id, &id, &container);
-        let command = record.command.as_ref().map(CommandTask::recorded);
-        let mut executor = Executor::new(record.info, container.clone(), directory, command, Container::Recovered);
+        let pod = record.pod.unwrap_or(false);
+        let run = record.command.as_ref().map(|command| {
+            let task = TaskId::from(id.as_str());
+            Run::new(task, container.clone(), Spec::recorded(command), Container::Recovered)
+        });
+        let played =
+            (pod || run.is_some()).then(|| Played { pod, runs: run.into_iter().collect(), ..Played::default() });
+        let mut executor = Executor::new(record.info, container.clone(), directory, played, Container::Recovered);
+        if pod {
+            (executor.container, executor.state) = (Container::Started, ExecutorState::Running);
+        }
         executor.subscribed = record.subscribed;
         if let Some(framework) = self.frameworks.get_mut(&framework_id) {
             framework.executors.insert(id.clone(), executor);
@@ -160,15 +175,42 @@ impl Core {
     }
 
     fn replay_started(&mut self, record: &record::Started) {
+        let container = ContainerId::from(record.container_id.as_str());
+        if let Some(run) = self.run_in(&container) {
+            (run.container, run.started_at, run.pid) = (Container::Started, record.at, record.pid);
+        }
         let Some(executor) = self.recorded(&record.container_id) else { return };
         executor.container = Container::Started;
         executor.pid = record.pid;
-        if let Some(task) = executor.command.as_mut() {
-            task.started_at = record.at;
-            if executor.state == ExecutorState::Registering {
-                executor.state = ExecutorState::Running;
-            }
+        if executor.generated() && executor.state == ExecutorState::Registering {
+            executor.state = ExecutorState::Running;
         }
+    }
+
+    fn replay_kill(&mut self, now: Now, record: &record::Kill) {
+        let container = ContainerId::from(record.container_id.as_str());
+        let Some(run) = self.run_in(&container) else { return };
+        let kill = Kill::recorded(record, now.mono);
+        run.kill = Some(kill);
+        let unhealthy = kill.why == Why::Unhealthy;
+        let Some((framework, id, _)) = self.played_in(&container).filter(|_| unhealthy) else { return };
+        if let Some(played) = self.executor(&framework, &id).and_then(|executor| executor.played.as_mut()) {
+            played.unhealthy = true;
+        }
+    }
+
+    fn replay_nested(&mut self, record: record::Nested) {
+        let (framework, id) = (FrameworkId::from(record.framework_id), ExecutorId::from(record.executor_id));
+        let container = ContainerId::from(record.container_id);
+        let parent = ContainerId::from(record.parent_id);
+        let executor = self.executor(&framework, &id).filter(|executor| executor.container_id == parent);
+        let Some(played) = executor.and_then(|executor| executor.played.as_mut()) else { return };
+        let spec = Spec::recorded(&record.command);
+        let mut run = Run::new(TaskId::from(record.task_id), container.clone(), spec, Container::Recovered);
+        run.group = record.group;
+        played.groups = played.groups.max(record.group + 1);
+        played.runs.push(run);
+        self.containers.insert(container, (framework, id));
     }
 
     fn replay_task(&mut self, record: record::Task) {
@@ -214,15 +256,12 @@ impl Core {
         tracing::warn!(containers = live.len(), "the machine was started anew, containers are gone");
         for container in live {
             let Some((_, executor)) = self.executor_in(&container) else { continue };
-            if executor.container == Container::Recovered {
+            if executor.is_pod() {
+                self.lose_pod(now, &container, lost(), out);
+            } else if executor.container == Container::Recovered {
                 self.container_failed(now, &container, "", out);
             } else {
-                let termination = Termination {
-                    state: TaskState::TaskFailed as i32,
-                    reason: Reason::ExecutorTerminated as i32,
-                    message: "Abnormal executor termination: unknown container".into(),
-                };
-                self.container_gone(now, &container, None, Some(termination), out);
+                self.container_gone(now, &container, None, Some(lost()), out);
             }
         }
         self.tidy(now, out);
@@ -232,9 +271,10 @@ impl Core {
     /// What ran before may run still: the containerizer will tell, custom executors will subscribe.
     fn await_containers(&mut self, now: Now, out: &mut Effects) -> Vec<ContainerId> {
         self.tidy(now, out);
-        let live = self.live_containers();
+        let executors = self.live_containers();
+        let live = self.live_processes();
         self.unheard = live.iter().cloned().collect();
-        for container in &live {
+        for container in &executors {
             let Some((_, executor)) = self.executor_in(container) else { continue };
             if executor.state == ExecutorState::Terminating {
                 let at_once = executor.termination.is_some();
@@ -260,8 +300,11 @@ impl Core {
                 .get(&id)
                 .map(|framework| framework.executors.keys().cloned().collect())
                 .unwrap_or_default();
-            for executor in executors.into_iter().filter(|_| terminating) {
-                self.shut_down_executor(now, &id, &executor, out);
+            for executor in executors {
+                self.tidy_pod(now, &id, &executor, out);
+                if terminating {
+                    self.shut_down_executor(now, &id, &executor, out);
+                }
             }
             self.remove_what_is_done(&id, out);
         }
@@ -276,13 +319,35 @@ impl Core {
             .collect()
     }
 
+    /// Those with a process: of a pod, its tasks'.
+    fn live_processes(&self) -> Vec<ContainerId> {
+        let executors = self.frameworks.values().flat_map(|framework| framework.executors.values());
+        executors
+            .filter(|executor| executor.state != ExecutorState::Terminated)
+            .flat_map(|executor| {
+                let own = (!executor.is_pod()).then(|| executor.container_id.clone());
+                let nested = executor.runs().iter().filter(|_| executor.is_pod());
+                own.into_iter().chain(nested.map(|run| run.container_id.clone()))
+            })
+            .collect()
+    }
+
     /// Recovery need not wait for its timeout when every container was heard of and every custom executor is back.
     pub(crate) fn end_recovery_if_complete(&mut self, now: Now, out: &mut Effects) {
-        let awaited = |executor: &Executor| !executor.generated() && executor.state == ExecutorState::Registering;
+        let awaited = |executor: &Executor| executor.played.is_none() && executor.state == ExecutorState::Registering;
         let waiting = self.frameworks.values().any(|framework| framework.executors.values().any(awaited));
         if self.recovering.is_some() && self.unheard.is_empty() && !waiting {
             self.end_recovery(now, out);
         }
+    }
+}
+
+/// What is said of tasks whose machine was started anew.
+fn lost() -> Termination {
+    Termination {
+        state: TaskState::TaskFailed as i32,
+        reason: Reason::ExecutorTerminated as i32,
+        message: "Abnormal executor termination: unknown container".into(),
     }
 }
 

@@ -277,6 +277,7 @@ impl Core {
         self.timers.cancel(Some(timer));
         tracing::info!("recovered");
         self.give_up_silent_executors(now, out);
+        self.resume_drain(now, out);
         self.register(now, out);
     }
 }
