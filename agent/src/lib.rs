@@ -15,8 +15,10 @@ mod identity;
 mod link;
 mod memory;
 mod outbox;
+mod probes;
 mod run;
 mod shell;
+mod web;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -30,7 +30,8 @@ use crate::{
     http::Door,
     identity::{Addresses, describe},
     link,
-    shell::{Clock, End, Handle, Input, Shell},
+    probes::Probes,
+    shell::{Clock, Doors, End, Handle, Input, Shell},
 };
 
 /// What the core said last is given so long to leave: the link's connection does not tell when it is sent.
@@ -56,7 +57,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
     flags.work_dir =
         flags.work_dir.canonicalize().with_context(|| format!("--work_dir={}", flags.work_dir.display()))?;
     let meta = flags.work_dir.join("meta");
-    name_launcher_dir(&mut flags);
+    name_directories(&mut flags);
     let _lock = WorkDirLock::take(&meta)?;
     let boot_id = boot_id()?;
     let (mut checkpoint, records) = Checkpoint::open(&meta, &boot_id)?;
@@ -105,7 +106,17 @@ async fn agent(mut flags: Flags) -> Result<()> {
         files: files::router(files.clone()),
         flags: flags.clone(),
     });
-    let shell = Shell::new(recovered.core, clock, checkpoint, containers, files, journal, dialer);
+    let shell = Shell {
+        core: recovered.core,
+        clock,
+        checkpoint,
+        containers,
+        files,
+        garbage: journal,
+        dialer,
+        probes: Probes::new(handle.clone()),
+        doors: Doors::default(),
+    };
     let (ended, mut end) = mpsc::channel(1);
     std::thread::Builder::new()
         .name("core".into())
@@ -133,8 +144,10 @@ async fn agent(mut flags: Flags) -> Result<()> {
     }
 }
 
-/// `/flags` tells where `mezzo-executor` is looked for.
-fn name_launcher_dir(flags: &mut Flags) {
+/// `/flags` tells where `mezzo-executor` is looked for, and where downloads are kept.
+fn name_directories(flags: &mut Flags) {
+    let cache = flags.fetcher_cache_dir.get_or_insert_with(|| flags.work_dir.join("fetch"));
+    flags.listed.insert("fetcher_cache_dir".into(), cache.display().to_string());
     let beside = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_path_buf));
     if let Some(directory) = flags.launcher_dir.clone().or(beside) {
         flags.listed.insert("launcher_dir".into(), directory.display().to_string());
@@ -198,6 +211,8 @@ fn container_config(flags: &Flags, runtime_dir: PathBuf) -> Result<containerizer
         fetcher: fetcher::Config {
             frameworks_home: Some(PathBuf::from(&flags.frameworks_home)).filter(|home| !home.as_os_str().is_empty()),
             stall_timeout: flags.fetcher_stall_timeout,
+            cache_dir: flags.fetcher_cache_dir.clone(),
+            cache_bytes: flags.fetcher_cache_size.0.try_into().unwrap_or(u64::MAX),
         },
     })
 }

@@ -14,7 +14,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use mezzo_agent_core::{
     Core,
-    container::ContainerEvent,
+    container::{ContainerEvent, Outcome},
     effect::{Answer, Effect, Effects, LinkId, RequestId, StreamId},
     view::View,
 };
@@ -29,6 +29,7 @@ use crate::{
     gc,
     link::Dialer,
     outbox::Outbox,
+    probes::Probes,
 };
 
 /// Inputs that are handed over with one moment.
@@ -50,6 +51,8 @@ pub(crate) enum Input {
     StreamClosed(StreamId),
     /// Somebody wants to see the agent.
     View(oneshot::Sender<Arc<View>>),
+    /// What was seen of a task.
+    Probed(ContainerId, Outcome),
     /// The operator wants the agent out of the cluster.
     Unregister,
     /// The process ends, containers go on.
@@ -104,12 +107,13 @@ pub(crate) struct Shell {
     pub(crate) files: Files,
     pub(crate) garbage: gc::Journal,
     pub(crate) dialer: Dialer,
-    doors: Doors,
+    pub(crate) probes: Probes,
+    pub(crate) doors: Doors,
 }
 
 /// Who waits, and who listens.
 #[derive(Default)]
-struct Doors {
+pub(crate) struct Doors {
     link: Option<(LinkId, Outbox, CancellationToken)>,
     /// Frames for the present link that are on their way out in this batch.
     frames: BytesMut,
@@ -150,18 +154,6 @@ pub(crate) enum End {
 }
 
 impl Shell {
-    pub(crate) fn new(
-        core: Core,
-        clock: Clock,
-        checkpoint: Checkpoint,
-        containers: Containerizer,
-        files: Files,
-        garbage: gc::Journal,
-        dialer: Dialer,
-    ) -> Self {
-        Self { core, clock, checkpoint, containers, files, garbage, dialer, doors: Doors::default() }
-    }
-
     /// Runs until the end, on a thread of its own. `first` are the effects of recovery, whose records are in the
     /// checkpoint already.
     pub(crate) fn run(
@@ -265,6 +257,7 @@ impl Shell {
                 self.doors.streams.remove(&stream);
                 self.core.stream_closed(now, stream, effects);
             }
+            Input::Probed(probe, outcome) => self.core.probed(now, &probe, &outcome, effects),
             Input::Unregister => self.core.unregister(now, effects),
             Input::Exit => return Some(End::Asked),
             Input::View(_) => {}
@@ -325,6 +318,8 @@ impl Shell {
             Effect::Launch(launch) => self.containers.launch(*launch),
             Effect::Stop(container, how) => self.containers.stop(container, how),
             Effect::Forget(container) => self.containers.forget(container),
+            Effect::Probe { id, probe } => self.probes.begin(id, probe),
+            Effect::EndProbe(id) => self.probes.end(&id),
             Effect::Attach { virtual_path, path } => self.attach(&virtual_path, path),
             Effect::Exit(reason) => {
                 self.send_frames();

@@ -51,7 +51,8 @@ impl Core {
     pub(crate) fn run_started(&mut self, now: Now, place: Place<'_>, out: &mut Effects) {
         let (framework, id, task) = place;
         let Some(executor) = self.executor(framework, id) else { return };
-        let state = executor.launched.get(task).map(|task| task.state());
+        // It may have been killed before it came to run.
+        let Some(state) = executor.launched.get(task).map(|task| task.state()) else { return };
         let Some(run) = executor.run_of(task) else { return };
         let (kill, container, checked) = (run.kill, run.container_id.clone(), run.spec.is_checked());
         match kill {
@@ -59,8 +60,8 @@ impl Core {
             Some(kill) => out.push(Effect::Stop(container.clone(), Stop::Graceful(kill.grace))),
             None => self.arm_completion(now, place),
         }
-        let first = matches!(state, Some(TaskState::TaskStaging | TaskState::TaskStarting));
-        if state == Some(TaskState::TaskStaging) {
+        let first = matches!(state, TaskState::TaskStaging | TaskState::TaskStarting);
+        if state == TaskState::TaskStaging {
             self.played_update(now, place, Report::new(TaskState::TaskStarting), out);
         }
         if first && kill.is_none() {

@@ -209,7 +209,7 @@ impl Core {
         let (container, group, group_ends) = (run.container_id.clone(), run.group, run.group_ends);
         self.end_checks(&container, out);
         // It may have been told before a restart of the agent, which had not come to decide what follows.
-        let told = self.executor(framework, id).and_then(|executor| Some(executor.terminated.get(task)?.state()));
+        let told = self.executor(framework, id).and_then(|executor| executor.ended_in(task));
         let state = told.unwrap_or(report.state);
         if told.is_none() {
             self.played_update(now, place, report, out);
@@ -308,6 +308,12 @@ impl Core {
 }
 
 impl Executor {
+    /// The state that a task has ended in, as far as it is remembered.
+    fn ended_in(&self, task: &TaskId) -> Option<TaskState> {
+        let acknowledged = || self.completed.iter().rev().find(|entry| entry.task_id.value == task.as_str());
+        self.terminated.get(task).or_else(acknowledged).map(|entry| entry.state())
+    }
+
     /// Where a task of an executor that the agent plays has its sandbox.
     pub(crate) fn sandbox_of(&self, run: &Run) -> PathBuf {
         if self.is_pod() {

@@ -142,7 +142,8 @@ impl World {
         if self.random.random_bool(0.3) {
             // A checkpoint that was compacted says the same.
             let mut out = Vec::new();
-            let compacted = Core::recover(config(), 0, moment(self.now), records.clone(), &mut out).unwrap();
+            let seed = self.random.random();
+            let compacted = Core::recover(config(), seed, moment(self.now), records.clone(), &mut out).unwrap();
             records.extend(out.iter().filter_map(record));
             let _ = records;
             records = compacted.core.snapshot();

@@ -147,13 +147,13 @@ fn complain(line: &str) {
 fn start(launch: &Received<'_>) -> Result<i32, String> {
     let sandbox = path(launch.sandbox);
     let owner = launch.credentials.as_ref().map(|credentials| (credentials.uid, credentials.gid));
-    sandbox::create(sandbox, owner).map_err(|error| error.to_string())?;
-    let stdout = sandbox::open_output(sandbox, "stdout", owner).map_err(|error| error.to_string())?;
-    let stderr = sandbox::open_output(sandbox, "stderr", owner).map_err(|error| error.to_string())?;
+    let made = sandbox::create(sandbox, owner).map_err(|error| error.to_string())?;
+    let stdout = made.open_output("stdout", owner).map_err(|error| error.to_string())?;
+    let stderr = made.open_output("stderr", owner).map_err(|error| error.to_string())?;
     rustix::stdio::dup2_stdout(&stdout)
         .and_then(|()| rustix::stdio::dup2_stderr(&stderr))
         .map_err(|error| format!("Failed to redirect the output to the sandbox: {error}"))?;
-    drop((stdout, stderr));
+    drop((stdout, stderr, made));
 
     let shell = [c"sh", c"-c", launch.command];
     let (file, arguments) = match &launch.arguments {

@@ -8,6 +8,7 @@
 mod actor;
 mod edge;
 mod launching;
+mod pod;
 mod recovery;
 mod slots;
 mod user;

@@ -107,6 +107,13 @@ pub struct Flags {
     /// How slow a download may be: less than a byte a second for so long ends it
     #[arg(long, help_heading = "Executors", default_value = "1mins", value_parser = duration, value_name = "DURATION")]
     pub fetcher_stall_timeout: Duration,
+    /// Directory that keeps downloads which may be cached; emptied at the start. The directory fetch in --work_dir if it
+    /// is not given: of one agent alone, as it must be
+    #[arg(long, help_heading = "Executors", value_name = "DIR")]
+    pub fetcher_cache_dir: Option<PathBuf>,
+    /// How much of it: the least recently used goes first
+    #[arg(long, help_heading = "Executors", default_value = "2GB", value_parser = bytes, value_name = "SIZE")]
+    pub fetcher_cache_size: Bytes,
     /// Completed executors that are remembered of each framework
     #[arg(long, help_heading = "Executors", default_value_t = 150, value_name = "N")]
     pub max_completed_executors_per_framework: usize,
