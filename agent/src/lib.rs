@@ -6,6 +6,7 @@
 mod checkpoint;
 pub mod containerizer;
 pub mod detect;
+mod failpoint;
 pub mod fetcher;
 pub mod files;
 pub mod flags;

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     checkpoint::{Checkpoint, CheckpointError},
     containerizer::Containerizer,
+    failpoint,
     files::Files,
     gc,
     link::Dialer,
@@ -279,14 +280,17 @@ impl Shell {
                 _ => {}
             }
         }
+        failpoint::pass("record");
         self.checkpoint.commit(durable).map_err(End::Checkpoint)?;
+        failpoint::pass("recorded");
         for effect in effects {
             self.carry_out_one(effect)?;
         }
         self.send_frames();
         if self.checkpoint.is_long() {
-            self.checkpoint.rewrite(&self.core.snapshot()).map_err(End::Checkpoint)?;
+            self.checkpoint.compact(&self.core.snapshot()).map_err(End::Checkpoint)?;
         }
+        self.core.disk_full(self.checkpoint.is_short());
         Ok(())
     }
 
@@ -315,9 +319,20 @@ impl Shell {
             Effect::CloseStream(stream) => {
                 self.doors.streams.remove(&stream);
             }
-            Effect::Launch(launch) => self.containers.launch(*launch),
-            Effect::Stop(container, how) => self.containers.stop(container, how),
-            Effect::Forget(container) => self.containers.forget(container),
+            Effect::Launch(launch) => {
+                failpoint::pass("launch");
+                self.containers.launch(*launch);
+                failpoint::pass("launched");
+            }
+            Effect::Stop(container, how) => {
+                failpoint::pass("stop");
+                self.containers.stop(container, how);
+                failpoint::pass("stopped");
+            }
+            Effect::Forget(container) => {
+                failpoint::pass("forget");
+                self.containers.forget(container);
+            }
             Effect::Probe { id, probe } => self.probes.begin(id, probe),
             Effect::EndProbe(id) => self.probes.end(&id),
             Effect::Attach { virtual_path, path } => self.attach(&virtual_path, path),
@@ -341,6 +356,7 @@ impl Shell {
         if self.doors.frames.is_empty() {
             return;
         }
+        failpoint::pass("send");
         let frames = self.doors.frames.split().freeze();
         if let Some((_, outbox, token)) = &self.doors.link
             && !outbox.push(frames)

@@ -7,6 +7,7 @@ mod http;
 mod local;
 mod programs;
 mod run;
+mod task;
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             log_to_stderr();
             runtime.block_on(run::main(&options))
         }
+        Command::Task { command: args::Task::Logs(options) } => runtime.block_on(task::logs(&options)),
         // these names are dispatched before anything is parsed
         Command::Master { .. } | Command::Agent { .. } | Command::Executor { .. } => ExitCode::from(run::OWN_FAILURE),
     }

@@ -57,6 +57,8 @@ pub struct Core {
     pub(crate) probes: HashMap<ContainerId, (ContainerId, Kind)>,
     pub(crate) updates: Streams,
     pub(crate) counters: Counters,
+    /// There is no room to begin anything.
+    pub(crate) disk_full: bool,
 }
 
 /// Why a checkpoint cannot be taken over.
@@ -125,6 +127,7 @@ impl Core {
             probes: HashMap::new(),
             updates: Streams::default(),
             counters: Counters::default(),
+            disk_full: false,
         }
     }
 
@@ -182,12 +185,23 @@ impl Core {
                 Timer::Completion(container) => self.completion_timeout(now, &container, out),
                 Timer::Check(container, kind) => self.check_due(now, &container, kind, out),
                 Timer::CheckTimeout(container, kind) => self.check_timeout(now, &container, kind, out),
+                Timer::PodEnd(container) => self.pod_timeout(now, &container, out),
                 Timer::Heartbeat(container) => self.heartbeat(now, &container, out),
                 Timer::RecoveryEnd => self.end_recovery(now, out),
                 Timer::Ping => self.ping_timeout(out),
                 Timer::RegistrationRetry => self.registration_retry(now, out),
             }
         }
+    }
+
+    /// Whether what must be written down may find no room: then nothing new is begun.
+    pub fn disk_full(&mut self, full: bool) {
+        if full && !self.disk_full {
+            tracing::error!("the disk of the work directory is full: new tasks are refused until there is room again");
+        } else if !full && self.disk_full {
+            tracing::info!("the disk of the work directory has room again: tasks are taken");
+        }
+        self.disk_full = full;
     }
 
     /// Plain numbers behind Mesos' metric names.

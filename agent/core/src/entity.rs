@@ -285,6 +285,7 @@ impl Executor {
             state: self.state,
             pid: self.pid,
             generated: self.generated(),
+            nested: self.runs().iter().filter(|_| self.is_pod()).map(|run| run.container_id.clone()).collect(),
             queued: self.queued.values().cloned().collect(),
             tasks: self.launched.values().cloned().collect(),
             terminated: self.terminated.values().cloned().collect(),

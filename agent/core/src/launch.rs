@@ -149,6 +149,10 @@ impl Core {
             let text = "Task was received while agent was already draining";
             return Err(Refusal { names_executor: false, ..Refusal::new(Reason::AgentDraining, text) });
         }
+        if self.disk_full {
+            let text = "The disk of the agent's work directory is full";
+            return Err(Refusal { names_executor: false, ..Refusal::new(Reason::GcError, text) });
+        }
         let ids = [request.framework.as_str(), &request.executor.executor_id.value];
         if let Some(id) = ids.into_iter().find(|id| !entity::is_path_part(id)) {
             return Err(Refusal::new(Reason::TaskInvalid, format!("'{id}' cannot be the name of a directory")));

@@ -1,7 +1,7 @@
 //! The default executor, played by the agent (src/launcher/default_executor.cpp): task groups, each task in a container
 //! of its own whose sandbox lies in the executor's. The executor's own container has no process.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use mezzo_api::{
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
@@ -20,14 +20,20 @@ use crate::{
     record::{self, Entry, Termination},
     run::{Run, Spec, Why},
     status::{self, Report},
+    timers::Timer,
     view::ExecutorState,
 };
+
+/// An executor that has nothing to do waits for acknowledgements no longer (src/launcher/default_executor.cpp, _shutdown).
+const FAILSAFE: Duration = Duration::from_secs(60);
 
 impl Core {
     /// Starts the groups that wait: each task gets its container.
     pub(crate) fn launch_groups(&mut self, now: Now, framework: &FrameworkId, id: &ExecutorId, out: &mut Effects) {
         let Some(executor) = self.executor(framework, id) else { return };
         let groups = std::mem::take(&mut executor.queued_groups);
+        let ending = executor.timer.take();
+        self.timers.cancel(ending);
         for group in groups {
             let mut launched = Vec::with_capacity(group.len());
             for task in &group {
@@ -251,13 +257,30 @@ impl Core {
         self.containers.remove(container);
     }
 
-    /// The default executor ends with its last task.
+    /// The default executor ends with its last task, when that task's end is acknowledged or after a while.
     pub(crate) fn end_pod_if_idle(&mut self, now: Now, framework: &FrameworkId, id: &ExecutorId, out: &mut Effects) {
-        let Some(executor) = self.executor(framework, id) else { return };
+        let Some(entry) = self.frameworks.get_mut(framework) else { return };
+        let unheard = entry.terminating || self.terminating.is_some();
+        let Some(executor) = entry.executors.get_mut(id) else { return };
         let idle = executor.is_pod() && executor.runs().is_empty() && executor.queued_groups.is_empty();
-        if idle && executor.state != ExecutorState::Terminated {
-            let container = executor.container_id.clone();
+        if !idle || executor.state == ExecutorState::Terminated {
+            return;
+        }
+        let container = executor.container_id.clone();
+        let at_once = unheard || executor.state == ExecutorState::Terminating || executor.terminated.is_empty();
+        if at_once {
             self.container_gone(now, &container, Some(0), None, out);
+        } else if executor.timer.is_none() {
+            executor.timer = Some(self.timers.set(now.mono + FAILSAFE, Timer::PodEnd(container)));
+        }
+    }
+
+    /// Nobody acknowledges the ends of its tasks.
+    pub(crate) fn pod_timeout(&mut self, now: Now, container: &ContainerId, out: &mut Effects) {
+        let Some((_, executor)) = self.executor_in(container) else { return };
+        executor.timer = None;
+        if executor.state == ExecutorState::Running && executor.runs().is_empty() {
+            self.container_gone(now, container, Some(0), None, out);
         }
     }
 

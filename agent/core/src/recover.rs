@@ -5,12 +5,13 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use mezzo_api::{
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
+    resources::Resources,
     time::Now,
     v1::{self, TaskState, task_status::Reason},
 };
 
 use crate::{
-    config::Config,
+    config::{Config, Reconfiguration, Recover},
     core::{Core, RecoverError, Recovered},
     effect::Effects,
     entity::{self, Container, Executor},
@@ -37,14 +38,16 @@ impl Core {
         let mut core = Self::new(config.clone(), seed);
         let mut boot = None;
         for (index, bytes) in records.into_iter().enumerate() {
-            match Entry::decode(index, &bytes)? {
-                Entry::Boot(id) => boot = Some(id),
-                entry => core.replay(now, entry),
+            match Entry::decode(index, &bytes) {
+                Ok(Entry::Boot(id)) => boot = Some(id),
+                Ok(entry) => core.replay(now, entry),
+                Err(error) if config.strict => return Err(error),
+                Err(error) => tracing::warn!("left out: {error}"),
             }
         }
         let rebooted = boot.as_ref().is_some_and(|boot| *boot != config.boot_id);
         if let Some(id) = core.agent_id.clone() {
-            match compatible(&core.info, &config.info) {
+            match compatible(&core.info, &config.info, config.reconfiguration) {
                 Err(error) if !rebooted => return Err(error),
                 Err(error) => {
                     tracing::warn!(agent = %id, "registering anew after a reboot: {error}");
@@ -58,6 +61,9 @@ impl Core {
         }
         core.attach_sandboxes(out);
         let containers = if rebooted { core.lose_all_containers(now, out) } else { core.await_containers(now, out) };
+        if config.recover == Recover::Cleanup && core.recovering.is_none() {
+            core.clean_up(now, out);
+        }
         Ok(Recovered { core, containers })
     }
 
@@ -243,6 +249,7 @@ impl Core {
             state: ExecutorState::Terminated,
             pid: None,
             generated: false,
+            nested: Vec::new(),
             queued: Vec::new(),
             tasks: Vec::new(),
             terminated: Vec::new(),
@@ -332,6 +339,11 @@ impl Core {
             .collect()
     }
 
+    /// `--recover=cleanup`: everything ends, and then the agent.
+    pub(crate) fn clean_up(&mut self, now: Now, out: &mut Effects) {
+        self.shut_down(now, "everything that an earlier agent left is cleaned up".into(), out);
+    }
+
     /// Recovery need not wait for its timeout when every container was heard of and every custom executor is back.
     pub(crate) fn end_recovery_if_complete(&mut self, now: Now, out: &mut Effects) {
         let awaited = |executor: &Executor| executor.played.is_none() && executor.state == ExecutorState::Registering;
@@ -353,10 +365,13 @@ fn lost() -> Termination {
 
 /// Whether an agent may go on under its id with another description (src/slave/compatibility.cpp, `equal`). The port
 /// may change: nothing of the cluster dials it.
-fn compatible(was: &v1::AgentInfo, is: &v1::AgentInfo) -> Result<(), RecoverError> {
+fn compatible(was: &v1::AgentInfo, is: &v1::AgentInfo, policy: Reconfiguration) -> Result<(), RecoverError> {
     let changed = |what, was: String, is: String| Err(RecoverError::Incompatible { what, was, is });
     if was.hostname != is.hostname {
         return changed("hostname", was.hostname.clone(), is.hostname.clone());
+    }
+    if policy == Reconfiguration::Additive {
+        return additive(was, is);
     }
     if was.resources != is.resources {
         return changed("resources", resources_text(&was.resources), resources_text(&is.resources));
@@ -373,7 +388,25 @@ fn compatible(was: &v1::AgentInfo, is: &v1::AgentInfo) -> Result<(), RecoverErro
     Ok(())
 }
 
+/// Nothing that was there may be less, or gone.
+fn additive(was: &v1::AgentInfo, is: &v1::AgentInfo) -> Result<(), RecoverError> {
+    let changed = |what, was: String, is: String| Err(RecoverError::Incompatible { what, was, is });
+    let read = |info: &v1::AgentInfo| Resources::from_protos(&info.resources).unwrap_or_default();
+    let (before, now) = (read(was), read(is));
+    if !now.contains(&before) {
+        return changed("resources", before.to_string(), now.to_string());
+    }
+    let kept = |attribute: &&v1::Attribute| is.attributes.contains(attribute);
+    if let Some(lost) = was.attributes.iter().find(|attribute| !kept(attribute)) {
+        let now = is.attributes.iter().find(|attribute| attribute.name == lost.name);
+        return changed("attributes", format!("{lost:?}"), now.map_or("missing".into(), |now| format!("{now:?}")));
+    }
+    if was.domain.is_some() && was.domain != is.domain {
+        return changed("domain", format!("{:?}", was.domain), format!("{:?}", is.domain));
+    }
+    Ok(())
+}
+
 fn resources_text(resources: &[v1::Resource]) -> String {
-    mezzo_api::resources::Resources::from_protos(resources)
-        .map_or_else(|error| error.to_string(), |resources| resources.to_string())
+    Resources::from_protos(resources).map_or_else(|error| error.to_string(), |resources| resources.to_string())
 }

@@ -21,6 +21,8 @@ pub(crate) enum Timer {
     Check(ContainerId, Kind),
     /// A look at it takes too long.
     CheckTimeout(ContainerId, Kind),
+    /// A pod without tasks has waited long enough for acknowledgements.
+    PodEnd(ContainerId),
     /// A subscribed executor is to be sent a HEARTBEAT.
     Heartbeat(ContainerId),
     /// Executors that survived a restart of the agent should have subscribed again.

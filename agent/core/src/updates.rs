@@ -293,7 +293,10 @@ impl Core {
         }
         if popped.terminal {
             match self.complete_task(&framework_id, &task) {
-                Some(executor) => self.remove_if_done(&framework_id, &executor, out),
+                Some(executor) => {
+                    self.end_pod_if_idle(now, &framework_id, &executor, out);
+                    self.remove_if_done(&framework_id, &executor, out);
+                }
                 None => self.remove_framework_if_idle(&framework_id, out),
             }
         } else {

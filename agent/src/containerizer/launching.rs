@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mezzo_agent_core::container::{Command, ContainerEvent, Launch};
 use mezzo_executor::{
-    frame::{self, Credentials},
+    frame::{self, Credentials, Rotation},
     sandbox,
     tree::Watched,
 };
@@ -60,7 +60,8 @@ impl Actor {
         }
         let slot = self.slots.take();
         container.slot = Some(slot);
-        let frame = result.and_then(|credentials| encode(launch, number, slot, credentials.as_ref()));
+        let frame =
+            result.and_then(|credentials| encode(launch, number, slot, credentials.as_ref(), self.config.rotation));
         match frame {
             Ok(frame) => {
                 container.phase = Phase::Queued(frame);
@@ -144,7 +145,13 @@ impl Actor {
     }
 }
 
-fn encode(launch: &Launch, number: u64, slot: u32, credentials: Option<&Credentials>) -> Result<Vec<u8>, String> {
+fn encode(
+    launch: &Launch,
+    number: u64,
+    slot: u32,
+    credentials: Option<&Credentials>,
+    rotation: Option<Rotation>,
+) -> Result<Vec<u8>, String> {
     let id = &launch.container_id;
     let command = match &launch.command {
         Command::Shell(text) => frame::Command::Shell(text),
@@ -158,6 +165,7 @@ fn encode(launch: &Launch, number: u64, slot: u32, credentials: Option<&Credenti
         credentials,
         command,
         environment: &launch.environment,
+        rotation,
     };
     let mut bytes = Vec::new();
     match frame::encode(&mut bytes, &launch) {

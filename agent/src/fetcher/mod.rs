@@ -137,8 +137,10 @@ impl Fetcher {
         let _turn = turn.ok_or(failed(Failure::Cancelled))?;
         let tree = Tree::open(sandbox).map_err(|error| failed(Failure::Sandbox(error)))?;
         let job = Job { fetcher: self, tree: &tree, credentials, cancel };
+        crate::failpoint::pass("fetch");
         for uri in uris {
             job.fetch(uri).await.map_err(|source| failed(Failure::Uri { uri: uri.value.clone(), source }))?;
+            crate::failpoint::pass("fetched");
         }
         Ok(())
     }

@@ -60,9 +60,6 @@ pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
         ("http_executor_domain_sockets", "false"),
         ("isolation", "posix/cpu,posix/mem"),
         ("launcher", "posix"),
-        ("reconfiguration_policy", "equal"),
-        ("recover", "reconnect"),
-        ("strict", "true"),
     ],
     not_known: &[
         "acls",

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use mezzo_agent_core::{
     Core,
-    config::Config,
+    config::{Config, Reconfiguration, Recover},
     container::{ContainerEvent, Launch, Stop},
     effect::{Answer, Effect, LinkId, RequestId, StreamId},
 };
@@ -48,6 +48,9 @@ pub fn config() -> Config {
         executor_reregistration_timeout: Duration::from_secs(2),
         executor_shutdown_grace_period: Duration::from_secs(5),
         recovery_timeout: Duration::from_secs(900),
+        recover: Recover::Reconnect,
+        strict: true,
+        reconfiguration: Reconfiguration::Equal,
         max_completed_executors_per_framework: 150,
         max_completed_frameworks: 50,
     }
