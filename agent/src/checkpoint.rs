@@ -30,7 +30,7 @@ const RESERVE_FILE: &str = "reserve";
 /// With less room than this beside the reserve, nothing new is begun.
 const SHORT_BYTES: u64 = 4 * 1024 * 1024;
 /// The disk is looked at so often, at most; and a write that finds no room is tried again after this.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A copy of a damaged file of which the rest was taken over.
 const DAMAGED_FILE: &str = "checkpoint.damaged";
 /// The file is written anew when it has grown by so much, and to several times what it began with.

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    checkpoint::{Checkpoint, CheckpointError},
+    checkpoint::{Checkpoint, CheckpointError, LOOK_EVERY},
     containerizer::Containerizer,
     failpoint,
     files::Files,
@@ -189,6 +189,8 @@ impl Shell {
                 _ = inputs.recv_many(&mut batch, BATCH) => {}
                 _ = events.recv_many(&mut ends, BATCH) => {}
                 () = until(deadline) => {}
+                // Whoever made room has not told.
+                () = tokio::time::sleep(LOOK_EVERY), if self.checkpoint.is_short() => {}
             }
             // Whatever else waits already comes into the same batch.
             while ends.len() < BATCH
@@ -202,6 +204,7 @@ impl Shell {
                 batch.push(input);
             }
             let now = self.clock.now();
+            self.core.disk_full(self.checkpoint.is_short());
             for (container, event) in ends.drain(..) {
                 self.doors.view = None;
                 self.core.container(now, container, event, &mut effects);
@@ -290,7 +293,6 @@ impl Shell {
         if self.checkpoint.is_long() {
             self.checkpoint.compact(&self.core.snapshot()).map_err(End::Checkpoint)?;
         }
-        self.core.disk_full(self.checkpoint.is_short());
         Ok(())
     }
 
