@@ -56,6 +56,9 @@ struct GracePeriod {
     until: Duration,
 }
 
+/// Between the first looks of a task's two checkers.
+const APART: Duration = Duration::from_millis(50);
+
 /// How to look.
 #[derive(Clone, Debug, PartialEq)]
 enum What {
@@ -183,7 +186,9 @@ impl Core {
         if let Some(check) = &spec.health_check
             && let Some(checker) = Checker::of_health(check, born)
         {
-            begun.push((checker, seconds(check.delay_seconds())));
+            // Not at the very moment of the check: what both find is then told in one order.
+            let apart = if begun.is_empty() { Duration::ZERO } else { APART };
+            begun.push((checker, seconds(check.delay_seconds()) + apart));
         }
         for (checker, delay) in &mut begun {
             let delay = if again { Duration::ZERO } else { *delay };
