@@ -7,7 +7,6 @@ mod checkpoint;
 pub mod containerizer;
 pub mod detect;
 pub mod fetcher;
-pub mod files;
 pub mod flags;
 mod gc;
 mod http;
@@ -20,6 +19,7 @@ mod shell;
 
 use std::{ffi::OsString, process::ExitCode};
 
+pub use mezzo_server::files;
 use mezzo_server::logs::Logs;
 
 use flags::Flags;

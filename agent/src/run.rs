@@ -103,6 +103,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
         recovery_time_secs: started.elapsed().as_secs_f64(),
         garbage: figures,
         files: files::router(files.clone()),
+        attached: files.clone(),
         flags: flags.clone(),
     });
     let shell = Shell::new(recovered.core, clock, checkpoint, containers, files, journal, dialer);

@@ -12,9 +12,10 @@ use std::{
     time::Duration,
 };
 
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
-use crate::flags::LoggingLevel;
+use crate::{flags::LoggingLevel, level};
 
 /// Lines that may wait; more are lost, and counted.
 const WAITING: usize = 4096;
@@ -58,8 +59,17 @@ impl Logs {
         };
         let logs = Self::to(io::stderr())?;
         let ansi = io::IsTerminal::is_terminal(&io::stderr());
-        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(logs.clone()).with_ansi(ansi);
-        Ok(subscriber.with_target(false).try_init().is_ok().then_some(logs))
+        let first = LevelFilter::from_level(level);
+        let (filter, filter_handle) = reload::Layer::new(first);
+        let lines = tracing_subscriber::fmt::layer().with_writer(logs.clone()).with_ansi(ansi).with_target(false);
+        if tracing_subscriber::registry().with(filter).with(lines).try_init().is_err() {
+            return Ok(None);
+        }
+        level::of_log(first, move |level| {
+            // A log that is gone has no level.
+            let _ = filter_handle.reload(level);
+        });
+        Ok(Some(logs))
     }
 
     fn to(out: impl Write + Send + 'static) -> io::Result<Self> {

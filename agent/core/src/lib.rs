@@ -28,4 +28,8 @@ mod updates;
 pub mod validate;
 pub mod view;
 
-pub use crate::{core::Core, registration::capability_names, status::is_terminal};
+pub use crate::{
+    core::Core,
+    registration::capability_names,
+    status::{is_terminal, staging},
+};

@@ -3,6 +3,7 @@
 mod containers;
 mod executor;
 mod metrics;
+mod operator;
 mod proc;
 mod route;
 mod state;
@@ -26,6 +27,7 @@ use tower::ServiceExt;
 use route::Route;
 
 use crate::{
+    files::Files,
     flags::Flags,
     gc,
     link::{Session, control},
@@ -50,6 +52,8 @@ pub(crate) struct Door {
     pub(crate) start_time: f64,
     pub(crate) recovery_time_secs: f64,
     pub(crate) garbage: Arc<gc::Figures>,
+    /// What `/files/…` shows.
+    pub(crate) attached: Files,
     /// `/files/…`
     pub(crate) files: axum::Router,
 }
@@ -67,10 +71,7 @@ impl Door {
             (Route::Control, None) | (Route::NotFound, _) => answer::bare(StatusCode::NOT_FOUND),
             (Route::Executor, _) => executor::call(self, request).await,
             (Route::Files(operation), _) => self.files(request, operation).await,
-            (Route::Operator, _) if request.method() != http::Method::POST => {
-                answer::method_not_allowed("POST", request.method())
-            }
-            (Route::Operator, _) => answer::bare(StatusCode::NOT_IMPLEMENTED),
+            (Route::Operator, _) => operator::serve(self, request).await,
             (Route::Health, _) => answer::empty(StatusCode::OK),
             (route, _) => self.read(&route, &request).await,
         }
