@@ -5,6 +5,7 @@
 //! own: a task's link to another task's sandbox leads nowhere.
 
 mod call;
+mod door;
 mod listing;
 mod media_types;
 mod place;
@@ -33,8 +34,8 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
-pub use self::call::Refusal;
 use self::place::Place;
+pub use self::{call::Refusal, door::serve};
 use crate::http::{
     answer::{bare, json as answer_json, text},
     query::Query,
