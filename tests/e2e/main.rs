@@ -8,5 +8,6 @@ mod golden;
 mod gzip;
 mod lifecycle;
 mod local;
+mod operator;
 mod page;
 mod smoke;

@@ -10,6 +10,7 @@ pub mod framework;
 pub mod golden;
 pub mod http;
 pub mod leftovers;
+pub mod operator;
 pub mod part;
 pub mod ports;
 pub mod stream;

@@ -13,6 +13,7 @@ use mezzo_api::{
                 self, AgentAdded, AgentRemoved, FrameworkAdded, FrameworkRemoved, FrameworkUpdated, TaskAdded,
                 TaskUpdated,
             },
+            response::get_agents,
         },
         task_status::Reason,
     },
@@ -21,6 +22,8 @@ use mezzo_master_core::{
     effect::Change,
     model::{Agent, AgentGone, Framework, FrameworkState, Task, TaskList},
 };
+
+use prost::Message;
 
 use super::{View, messages, tasks};
 
@@ -66,7 +69,9 @@ impl Draft {
                 Event { task_updated: Some(task_updated), ..of(event::Type::TaskUpdated) }
             }
             Self::AgentAdded(agent) => {
-                let agent_added = Some(AgentAdded { agent: messages::agent(agent) });
+                // It is told of before it is offered.
+                let agent = get_agents::Agent { offered_resources: Vec::new(), ..messages::agent(agent) };
+                let agent_added = Some(AgentAdded { agent });
                 Event { agent_added, ..of(event::Type::AgentAdded) }
             }
             Self::AgentRemoved(id) => {
@@ -84,6 +89,18 @@ impl Draft {
             Self::FrameworkRemoved(framework) => {
                 let framework_removed = Some(FrameworkRemoved { framework_info: (*framework.info).clone() });
                 Event { framework_removed, ..of(event::Type::FrameworkRemoved) }
+            }
+        }
+    }
+
+    /// What the event holds while it waits, roughly: its parts in protobuf and what goes around them.
+    pub(super) fn bytes(&self) -> usize {
+        256 + match self {
+            Self::TaskAdded(task) | Self::TaskUpdated(task) => task.fixed.len() + 256 * task.statuses.len(),
+            Self::AgentAdded(agent) => 4 * agent.info.encoded_len(),
+            Self::AgentRemoved(_) => 0,
+            Self::FrameworkAdded(framework) | Self::FrameworkUpdated(framework) | Self::FrameworkRemoved(framework) => {
+                framework.info.encoded_len()
             }
         }
     }

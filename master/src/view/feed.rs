@@ -19,8 +19,6 @@ use crate::{
 
 /// What may wait for a subscriber that reads slowly; more cuts it off.
 const LIMITS: Limits = Limits { messages: 65_536, bytes: 32 * 1024 * 1024 };
-/// What an event holds while it waits, roughly.
-const EVENT_BYTES: usize = 1024;
 
 /// An event, written at most once in each encoding.
 #[derive(Debug)]
@@ -97,8 +95,8 @@ impl Feed {
         if drafts.is_empty() {
             return;
         }
+        let bytes = drafts.iter().map(Draft::bytes).sum();
         let batch: Batch = Arc::new(drafts.into_iter().map(Announcement::new).collect());
-        let bytes = batch.len() * EVENT_BYTES;
         self.subscribers.retain(|subscriber| match subscriber.queue.push(Arc::clone(&batch), bytes) {
             Ok(()) => true,
             Err(PushError::Closed) => false,
@@ -140,8 +138,9 @@ mod tests {
         let mut feed = Feed::default();
         let cut = Cut::default();
         let (_, _never_read) = feed.join(10, cut.clone());
-        let batches = LIMITS.bytes / (1024 * EVENT_BYTES) + 1;
-        for _ in 0..batches {
+        let batch_bytes: usize = drafts(1024).iter().map(Draft::bytes).sum();
+        for _ in 0..=LIMITS.bytes / batch_bytes {
+            assert_eq!(feed.len(), 1);
             feed.tell(drafts(1024));
         }
         assert_eq!(feed.len(), 0);
