@@ -107,6 +107,10 @@ async fn agent(mut flags: Flags) -> Result<()> {
     };
     let _collecting = collector.spawn().context("cannot start the thread that deletes old sandboxes")?;
 
+    let own_log = flags.log_dir.as_ref().map(|directory| directory.join("mezzo-agent.INFO"));
+    if let Some(log) = flags.external_log_file.clone().or(own_log) {
+        files.attach("/slave/log", log);
+    }
     let (handle, inputs) = Handle::new();
     let (dialer, bulk) = link::dialer();
     let door = Arc::new(Door {
@@ -117,6 +121,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
         recovery_time_secs: started.elapsed().as_secs_f64(),
         garbage: figures,
         files: files::router(files.clone()),
+        attached: files.clone(),
         flags: flags.clone(),
     });
     let shell = Shell {

@@ -10,5 +10,6 @@ mod golden;
 mod gzip;
 mod lifecycle;
 mod local;
+mod operator;
 mod page;
 mod smoke;

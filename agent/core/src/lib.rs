@@ -33,4 +33,8 @@ mod updates;
 pub mod validate;
 pub mod view;
 
-pub use crate::{core::Core, registration::capability_names, status::is_terminal};
+pub use crate::{
+    core::Core,
+    registration::capability_names,
+    status::{is_terminal, staging},
+};

@@ -162,7 +162,13 @@ pub struct Flags {
     /// What is logged: DEBUG, INFO, WARNING or ERROR
     #[arg(long, help_heading = "Logs", default_value = "INFO", value_name = "LEVEL")]
     pub logging_level: LoggingLevel,
-    /// Log nothing
+    /// Directory of a log file, mezzo-agent.INFO, beside what goes to stderr; '/files' shows it as /slave/log
+    #[arg(long, help_heading = "Logs", value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+    /// A log file that something else writes: shown as /slave/log in its place
+    #[arg(long, help_heading = "Logs", value_name = "FILE")]
+    pub external_log_file: Option<PathBuf>,
+    /// Log nothing to stderr
     #[arg(long, help_heading = "Logs", default_value = "false", value_parser = boolean, num_args = 0..=1,
           require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub quiet: bool,

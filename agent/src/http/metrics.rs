@@ -16,8 +16,13 @@ use serde_json::{Value, json};
 
 use super::{Door, state::allocated_to};
 
-/// All metrics that have a value.
+/// `/metrics/snapshot`
 pub(super) fn snapshot(door: &Door, view: &View) -> Value {
+    json!(collect(door, view))
+}
+
+/// All metrics that have a value.
+pub(super) fn collect(door: &Door, view: &View) -> BTreeMap<String, f64> {
     let mut out: BTreeMap<String, f64> = BTreeMap::new();
     let mut put = |name: &str, value: f64| {
         out.insert(name.to_owned(), value);
@@ -50,7 +55,7 @@ pub(super) fn snapshot(door: &Door, view: &View) -> Value {
     for (name, value) in Machine::read().metrics() {
         put(name, value);
     }
-    json!(out)
+    out
 }
 
 fn counters(view: &View, put: &mut impl FnMut(&str, f64)) {
