@@ -414,6 +414,7 @@ fn ops(operations: &[RegistryOp]) -> String {
         RegistryOp::MarkUnreachable(id, _) => format!("mark {} unreachable", tail(id.as_str())),
         RegistryOp::MarkGone(id, _) => format!("mark {} gone", tail(id.as_str())),
         RegistryOp::PruneAgent(id) => format!("forget {}", tail(id.as_str())),
+        RegistryOp::PutStanding(id, standing) => format!("put {} {standing:?}", tail(id.as_str())),
         RegistryOp::CompleteFramework(id) => format!("complete {}", tail(id.as_str())),
     };
     operations.iter().map(one).collect::<Vec<_>>().join(", ")

@@ -43,6 +43,8 @@ pub enum Fault {
     ContainerDies(u16),
     /// The operator takes the agent out of the cluster (SIGUSR1); its machine brings it back.
     Unregister(u16),
+    /// The operator empties the agent, its tasks have so long to end, and takes it back when it is empty.
+    Drain(u16, Duration),
     /// Agent or framework is told of a master that does not lead (any more).
     StaleDetection(Host, Duration),
 }
@@ -138,7 +140,7 @@ fn draw(random: &mut Random, mix: Mix, agents: u16, frameworks: u16) -> Option<F
     let client = if random.chance(600) { Host::Agent(agent) } else { Host::Framework(framework) };
     let (from, to) = if random.chance(500) { (master, client) } else { (client, master) };
     let any = if random.chance(300) { master } else { client };
-    let kind = random.within(0..=24);
+    let kind = random.within(0..=25);
     let fault = match kind {
         0 | 1 => Fault::MasterCrash(random.spread(millis(100), secs(90))),
         2 => Fault::MasterTakeover(random.spread(secs(1), secs(120))),
@@ -161,6 +163,7 @@ fn draw(random: &mut Random, mix: Mix, agents: u16, frameworks: u16) -> Option<F
         21 => Fault::Compaction(agent),
         22 => Fault::ContainerDies(agent),
         23 => Fault::Unregister(agent),
+        24 => Fault::Drain(agent, random.spread(millis(1), secs(20))),
         _ => Fault::StaleDetection(client, random.spread(secs(1), secs(30))),
     };
     let wanted = match &fault {
@@ -170,7 +173,8 @@ fn draw(random: &mut Random, mix: Mix, agents: u16, frameworks: u16) -> Option<F
         | Fault::SchedulerCrash(..)
         | Fault::Compaction(_)
         | Fault::ContainerDies(_)
-        | Fault::Unregister(_) => mix.crashes,
+        | Fault::Unregister(_)
+        | Fault::Drain(..) => mix.crashes,
         Fault::MasterTakeover(_) | Fault::StaleDetection(..) => mix.takeovers,
         Fault::SlowRegistry(..) | Fault::UnknownOutcomes(..) => mix.registry,
         Fault::Cut(..)
@@ -207,6 +211,7 @@ impl fmt::Display for Fault {
             Self::SecondLink(agent) => write!(f, "agent{agent} dials although its link stands"),
             Self::Compaction(agent) => write!(f, "agent{agent} compacts its log"),
             Self::ContainerDies(agent) => write!(f, "a process of agent{agent} dies"),
+            Self::Drain(agent, grace) => write!(f, "agent{agent} is drained within {grace:?}"),
             Self::Unregister(agent) => write!(f, "agent{agent} is taken out of the cluster"),
             Self::StaleDetection(host, time) => write!(f, "{host} is told of another master for {time:?}"),
         }

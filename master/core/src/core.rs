@@ -85,6 +85,7 @@ impl Core {
         core.allocator.recover(now.mono, core.agents.recovered.len(), factor, timeout);
         core.agents.unreachable.extend(recovered.unreachable);
         core.agents.gone.extend(recovered.gone);
+        core.agents.standings.extend(recovered.standings);
         recovered.completed_frameworks.into_iter().for_each(|id: FrameworkId| core.frameworks.complete(id));
         if !core.agents.recovered.is_empty() {
             let pings = core.config.agent_ping_timeout * core.config.max_agent_ping_timeouts;
@@ -136,6 +137,9 @@ impl Core {
             OperatorCall::MarkAgentGone { agent_id } => {
                 self.on_mark_gone(now, request, &AgentId::from(&agent_id), out);
             }
+            OperatorCall::Drain { agent_id, config } => self.on_drain(request, &agent_id.into(), config, out),
+            OperatorCall::Deactivate { agent_id } => self.on_deactivate(request, &agent_id.into(), out),
+            OperatorCall::Reactivate { agent_id } => self.on_reactivate(request, &agent_id.into(), out),
             OperatorCall::Teardown { framework_id } => match self.live_framework(&framework_id.value) {
                 Some(key) => self.begin_removal(now, key, Some(Requester::Operator(request)), out),
                 None => {

@@ -72,6 +72,23 @@ pub enum OperatorCall {
     },
     /// Tell why a framework is not offered what it waits for (`GET /explain`, `EXPLAIN`).
     Explain(crate::Explain),
+    /// Empty an agent (`DRAIN_AGENT`).
+    Drain {
+        /// Which.
+        agent_id: v1::AgentId,
+        /// How long its tasks may take to end, and what becomes of it then.
+        config: v1::DrainConfig,
+    },
+    /// Offer nothing of an agent (`DEACTIVATE_AGENT`).
+    Deactivate {
+        /// Which.
+        agent_id: v1::AgentId,
+    },
+    /// Offer it again (`REACTIVATE_AGENT`).
+    Reactivate {
+        /// Which.
+        agent_id: v1::AgentId,
+    },
 }
 
 /// The settings that the core decides by. Names and defaults are those of Mesos' flags (src/master/flags.cpp).

@@ -8,6 +8,8 @@ use mezzo_api::{
     v1,
 };
 
+use crate::registry::Standing;
+
 /// A registered agent.
 #[derive(Clone, Debug)]
 pub struct Agent {
@@ -33,6 +35,10 @@ pub struct Agent {
     pub connected: bool,
     /// Its resources are offered.
     pub active: bool,
+    /// What its operator wants of it.
+    pub standing: Standing,
+    /// Since when it is drained, in seconds since the epoch.
+    pub drain_began: Option<f64>,
     /// All it has.
     pub total: Arc<Resources>,
     /// Held by tasks and executors.

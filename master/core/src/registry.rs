@@ -19,8 +19,26 @@ pub enum RegistryOp {
     MarkGone(AgentId, i64),
     /// The agent has been unreachable or gone for so long that nobody needs to know.
     PruneAgent(AgentId),
+    /// What its operator wants of an agent; the default is not kept. It goes with an agent that is removed or gone.
+    PutStanding(AgentId, Standing),
     /// The framework is torn down and never comes back under this id (the oldest of these are forgotten).
     CompleteFramework(FrameworkId),
+}
+
+/// What its operator wants of an agent (src/master/registry.proto, Registry.Slave).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Standing {
+    /// Nothing of it is offered.
+    pub deactivated: bool,
+    /// It is being emptied, or is empty.
+    pub drain: Option<v1::DrainInfo>,
+}
+
+impl Standing {
+    /// Whether it is being emptied.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some_and(|drain| drain.state() == v1::DrainState::Draining)
+    }
 }
 
 /// What a new leader starts from.
@@ -32,6 +50,8 @@ pub struct Recovered {
     pub unreachable: Vec<(AgentId, i64)>,
     /// Gone ones, and since when.
     pub gone: Vec<(AgentId, i64)>,
+    /// What operators want of agents, where it is not the default.
+    pub standings: Vec<(AgentId, Standing)>,
     /// Frameworks that were torn down, the oldest first.
     pub completed_frameworks: Vec<FrameworkId>,
 }

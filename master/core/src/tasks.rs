@@ -255,6 +255,7 @@ impl Core {
         let id = task.view.id.clone();
         out.push(Effect::Publish(Change::Task(task.view)));
         self.add_history(task.framework, id, out);
+        self.end_drain_if_empty(now, task.agent, out);
     }
 
     pub(crate) fn add_history(&mut self, framework: FrameworkKey, id: TaskId, out: &mut Effects) {

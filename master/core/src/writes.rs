@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use mezzo_api::{ids::AgentId, time::Now};
 
 use crate::{
-    agents::{Admission, Removal, Return},
+    agents::{Admission, Removal, Restanding, Return},
     core::Core,
     effect::{Effect, Effects},
     input::{RequestId, Ticket},
@@ -39,6 +39,8 @@ pub(crate) enum Pending {
     },
     /// Agents of long ago are forgotten.
     Prune(Vec<AgentId>),
+    /// What an operator wants of an agent.
+    Standing(Box<Restanding>),
     /// A framework comes to its end.
     Complete(FrameworkKey),
     /// Nothing.
@@ -90,6 +92,7 @@ impl Core {
             Err(RegistryError::Fenced) => {
                 self.refuse_removals(out);
                 self.refuse_ends_of_agents(out);
+                self.refuse_restandings(out);
                 tracing::warn!("the registry refused a write: this master leads no more");
                 self.deposed = true;
             }
@@ -107,6 +110,7 @@ impl Core {
                     Pending::RecoveredUnreachable(agents, since) => self.give_up(now, agents, since, out),
                     Pending::Gone { agent, since, request } => self.finish_gone(now, &agent, since, request, out),
                     Pending::Prune(agents) => self.finish_prune(now, &agents, out),
+                    Pending::Standing(change) => self.restood(now, *change, out),
                     Pending::Complete(framework) => self.complete_framework(now, framework, out),
                     Pending::Forget => {}
                 }

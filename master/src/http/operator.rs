@@ -149,6 +149,9 @@ async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, headers: &Hea
     if let Some(teardown) = call.teardown.clone().filter(|_| kind == call::Type::Teardown) {
         return ask(app, OperatorCall::Teardown { framework_id: teardown.framework_id }).await;
     }
+    if let Some(change) = of_agent(&call) {
+        return ask(app, change).await;
+    }
     if let Some(gone) = call.mark_agent_gone.filter(|_| kind == call::Type::MarkAgentGone) {
         return ask(app, OperatorCall::MarkAgentGone { agent_id: gone.agent_id }).await;
     }
@@ -192,6 +195,31 @@ async fn of_files(app: &App, call: Call) -> Result<Answer, Refusal> {
     }
     let file_infos = app.files.list(call.list_files.unwrap_or_default().path).await?;
     Ok(Answer { list_files: Some(ListFiles { file_infos }), ..of(response::Type::ListFiles) })
+}
+
+/// What is wanted of an agent.
+fn of_agent(call: &Call) -> Option<OperatorCall> {
+    match call.r#type() {
+        call::Type::DrainAgent => call.drain_agent.as_ref().map(|drain| OperatorCall::Drain {
+            agent_id: drain.agent_id.clone(),
+            // `mark_gone` is always written down, as in Mesos.
+            config: v1::DrainConfig {
+                max_grace_period: drain.max_grace_period.as_ref().map(|grace| v1::DurationInfo {
+                    nanoseconds: grace.seconds().saturating_mul(1_000_000_000).saturating_add(i64::from(grace.nanos())),
+                }),
+                mark_gone: Some(drain.mark_gone()),
+            },
+        }),
+        call::Type::DeactivateAgent => call
+            .deactivate_agent
+            .as_ref()
+            .map(|deactivate| OperatorCall::Deactivate { agent_id: deactivate.agent_id.clone() }),
+        call::Type::ReactivateAgent => call
+            .reactivate_agent
+            .as_ref()
+            .map(|reactivate| OperatorCall::Reactivate { agent_id: reactivate.agent_id.clone() }),
+        _ => None,
+    }
 }
 
 fn of_metrics(metrics: metrics::Metrics) -> Answer {

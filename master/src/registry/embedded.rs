@@ -10,7 +10,7 @@ use mezzo_api::{
     ids::{AgentId, FrameworkId},
     v1,
 };
-use mezzo_master_core::registry::{Recovered, RegistryOp};
+use mezzo_master_core::registry::{Recovered, RegistryOp, Standing};
 use prost::Message;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
@@ -30,6 +30,8 @@ const AGENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("agents");
 const UNREACHABLE: TableDefinition<'_, &str, i64> = TableDefinition::new("unreachable");
 /// Agent id to the time in nanoseconds since the epoch.
 const GONE: TableDefinition<'_, &str, i64> = TableDefinition::new("gone");
+/// Agent id to what its operator wants of it: one byte, 1 if it is deactivated, and an encoded `DrainInfo` if it has one.
+const STANDINGS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("standings");
 /// Completed frameworks in their order.
 const COMPLETED: TableDefinition<'_, u64, &str> = TableDefinition::new("completed");
 /// The same by id.
@@ -81,6 +83,7 @@ impl Embedded {
             write.open_table(table).map_err(|error| self.broken(error))?;
         }
         write.open_table(AGENTS).map_err(|error| self.broken(error))?;
+        write.open_table(STANDINGS).map_err(|error| self.broken(error))?;
         write.open_table(COMPLETED).map_err(|error| self.broken(error))?;
         write.open_table(COMPLETED_IDS).map_err(|error| self.broken(error))?;
         write.commit().map_err(|error| self.broken(error))?;
@@ -102,6 +105,12 @@ impl Embedded {
                 times.push((AgentId::from(id.value()), since.value()));
             }
         }
+        let standings = read.open_table(STANDINGS).map_err(|error| self.broken(error))?;
+        for entry in standings.iter().map_err(|error| self.broken(error))? {
+            let (id, bytes) = entry.map_err(|error| self.broken(error))?;
+            let standing = read_standing(bytes.value()).map_err(|error| self.broken(error))?;
+            recovered.standings.push((AgentId::from(id.value()), standing));
+        }
         let completed = read.open_table(COMPLETED).map_err(|error| self.broken(error))?;
         for entry in completed.iter().map_err(|error| self.broken(error))? {
             let (_, id) = entry.map_err(|error| self.broken(error))?;
@@ -121,6 +130,7 @@ impl Embedded {
                 agents: write.open_table(AGENTS)?,
                 unreachable: write.open_table(UNREACHABLE)?,
                 gone: write.open_table(GONE)?,
+                standings: write.open_table(STANDINGS)?,
                 completed: write.open_table(COMPLETED)?,
                 completed_ids: write.open_table(COMPLETED_IDS)?,
             };
@@ -139,10 +149,23 @@ impl Registry for Embedded {
     }
 }
 
+fn write_standing(standing: &Standing) -> Vec<u8> {
+    let mut bytes = vec![u8::from(standing.deactivated)];
+    bytes.extend(standing.drain.iter().flat_map(Message::encode_to_vec));
+    bytes
+}
+
+fn read_standing(bytes: &[u8]) -> Result<Standing, prost::DecodeError> {
+    let (deactivated, drain) = bytes.split_first().map_or((false, bytes), |(first, rest)| (*first == 1, rest));
+    let drain = (!drain.is_empty()).then(|| v1::DrainInfo::decode(drain)).transpose()?;
+    Ok(Standing { deactivated, drain })
+}
+
 struct Tables<'t> {
     agents: redb::Table<'t, &'static str, &'static [u8]>,
     unreachable: redb::Table<'t, &'static str, i64>,
     gone: redb::Table<'t, &'static str, i64>,
+    standings: redb::Table<'t, &'static str, &'static [u8]>,
     completed: redb::Table<'t, u64, &'static str>,
     completed_ids: redb::Table<'t, &'static str, u64>,
 }
@@ -158,6 +181,7 @@ impl Tables<'_> {
             RegistryOp::RemoveAgent(id) => {
                 self.agents.remove(id.as_str())?;
                 self.unreachable.remove(id.as_str())?;
+                self.standings.remove(id.as_str())?;
             }
             RegistryOp::MarkUnreachable(id, since) => {
                 self.agents.remove(id.as_str())?;
@@ -167,6 +191,13 @@ impl Tables<'_> {
                 self.agents.remove(id.as_str())?;
                 self.unreachable.remove(id.as_str())?;
                 self.gone.insert(id.as_str(), since)?;
+                self.standings.remove(id.as_str())?;
+            }
+            RegistryOp::PutStanding(id, standing) if *standing == Standing::default() => {
+                self.standings.remove(id.as_str())?;
+            }
+            RegistryOp::PutStanding(id, standing) => {
+                self.standings.insert(id.as_str(), write_standing(standing).as_slice())?;
             }
             RegistryOp::PruneAgent(id) => {
                 self.unreachable.remove(id.as_str())?;

@@ -30,6 +30,10 @@ pub(super) struct AgentJson<'a> {
     /// Mezzo's own: what its operator should know.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain_info: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_drain_start_time_seconds: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -75,10 +79,12 @@ pub(super) fn agent(agent: &Agent) -> AgentJson<'_> {
         reserved_resources: by_role(&agent.total, |resources| Value::Object(resources.summary())),
         unreserved_resources: agent.total.unreserved().summary(),
         active: agent.active,
-        deactivated: false,
+        deactivated: agent.standing.deactivated,
         version: &agent.version,
         capabilities: agent.capabilities.iter().map(|capability| capability.as_str_name()).collect(),
         warning: agent.warning.as_deref(),
+        drain_info: agent.standing.drain.as_ref().map(mezzo_api::codec::to_json_value),
+        estimated_drain_start_time_seconds: agent.drain_began.map(f64::floor),
     }
 }
 

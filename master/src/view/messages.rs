@@ -93,7 +93,10 @@ pub(super) fn agent(agent: &Agent) -> get_agents::Agent {
     get_agents::Agent {
         agent_info: (*agent.info).clone(),
         active: agent.active,
-        deactivated: Some(false),
+        deactivated: Some(agent.standing.deactivated),
+        drain_info: agent.standing.drain,
+        // Whole seconds, as Mesos has them.
+        estimated_drain_start_time: agent.drain_began.map(|began| time(began.floor())),
         version: agent.version.clone(),
         pid: Some(pid(agent)),
         registered_time: Some(time(agent.registered_time)),

@@ -37,6 +37,8 @@ pub(crate) fn agent() -> Agent {
         reregistered_time: None,
         connected: true,
         active: true,
+        standing: Default::default(),
+        drain_began: None,
         total: Arc::new(resources("cpus:2;mem:23081;disk:252899;ports:[31000-32000]")),
         used: allocated("cpus:0.1;mem:64"),
         offered: Resources::new(),

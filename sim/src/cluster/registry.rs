@@ -11,7 +11,7 @@ use mezzo_api::{
 };
 use mezzo_master_core::{
     input::Ticket,
-    registry::{Recovered, RegistryError, RegistryOp},
+    registry::{Recovered, RegistryError, RegistryOp, Standing},
 };
 
 use crate::{ids::ProcessId, random::Random, time::Moment};
@@ -25,6 +25,8 @@ pub struct Content {
     pub unreachable: BTreeMap<AgentId, i64>,
     /// Gone ones.
     pub gone: BTreeMap<AgentId, i64>,
+    /// What operators want of agents.
+    pub standings: BTreeMap<AgentId, Standing>,
     /// Torn-down frameworks.
     pub completed: BTreeSet<FrameworkId>,
     order: Vec<FrameworkId>,
@@ -41,6 +43,7 @@ impl Content {
             RegistryOp::RemoveAgent(id) => {
                 self.agents.remove(id);
                 self.unreachable.remove(id);
+                self.standings.remove(id);
             }
             RegistryOp::MarkUnreachable(id, since) => {
                 self.agents.remove(id);
@@ -50,6 +53,11 @@ impl Content {
                 self.agents.remove(id);
                 self.unreachable.remove(id);
                 self.gone.insert(id.clone(), *since);
+                self.standings.remove(id);
+            }
+            RegistryOp::PutStanding(id, standing) => {
+                self.standings.insert(id.clone(), standing.clone());
+                self.standings.retain(|_, standing| *standing != Standing::default());
             }
             RegistryOp::PruneAgent(id) => {
                 self.unreachable.remove(id);
@@ -70,6 +78,7 @@ impl Content {
             agents: self.agents.values().cloned().collect(),
             unreachable: pairs(&self.unreachable),
             gone: pairs(&self.gone),
+            standings: self.standings.iter().map(|(id, standing)| (id.clone(), standing.clone())).collect(),
             completed_frameworks: self.order.clone(),
         }
     }

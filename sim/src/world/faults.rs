@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use mezzo_api::{ids::AgentId, v1};
+use mezzo_master_core::input::OperatorCall;
+
 use super::{Event, Mend, World};
 use crate::{
     cluster::registry,
@@ -11,6 +14,10 @@ use crate::{
     plan::Character,
     workload::Program,
 };
+
+/// How often, and how many times, an operator asks for a drained agent.
+const TAKE_BACK_EVERY: Duration = Duration::from_secs(10);
+const TAKE_BACK_TIMES: u32 = 300;
 
 impl World {
     pub(super) fn fault(&mut self, number: usize) {
@@ -74,6 +81,7 @@ impl World {
             Fault::Unregister(agent) => {
                 self.agent_step(agent, |core, now, out| core.unregister(now, out));
             }
+            Fault::Drain(agent, grace) => self.drain(agent, grace),
             Fault::ContainerDies(agent) => self.container_dies(agent),
             Fault::StaleDetection(host, time) => self.stale_detection(host, time),
         }
@@ -144,6 +152,30 @@ impl World {
         if running == Some(crate::cluster::containers::Phase::Running) {
             machine.containers.end(&victim, 11);
             self.container_ended(agent, &victim, 11);
+        }
+    }
+
+    /// The operator's call, to whoever leads; a hostile framework would never let it come to its end.
+    fn drain(&mut self, agent: u16, grace: Duration) {
+        let Some(id) = self.agents[usize::from(agent)].agent.as_ref().and_then(|agent| agent.core.agent_id().cloned())
+        else {
+            return;
+        };
+        if self.plan.hostile > 0 {
+            return;
+        }
+        let nanoseconds = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
+        let config =
+            v1::DrainConfig { max_grace_period: Some(v1::DurationInfo { nanoseconds }), mark_gone: Some(false) };
+        self.operator(OperatorCall::Drain { agent_id: id.proto(), config });
+        self.queue.push(self.now + TAKE_BACK_EVERY, Event::TakeBack(id, TAKE_BACK_TIMES));
+    }
+
+    /// The operator wants a drained agent back, again and again until it is.
+    pub(super) fn take_back(&mut self, id: AgentId, times: u32) {
+        self.operator(OperatorCall::Reactivate { agent_id: id.proto() });
+        if times > 0 {
+            self.queue.push(self.now + TAKE_BACK_EVERY, Event::TakeBack(id, times - 1));
         }
     }
 

@@ -11,7 +11,7 @@ use mezzo_api::{MESOS_VERSION, link, v1};
 use mezzo_master_core::{
     Core,
     effect::{Answer, Effect, Effects},
-    input::{AllocatorConfig, Config, Lifecycle, LinkId, LinkUp, RequestId, SchedulerCall, StreamId, Subscribe},
+    input::{AllocatorConfig, Config, Lifecycle, LinkId, LinkUp, OperatorCall, RequestId, SchedulerCall, StreamId, Subscribe},
     validate,
 };
 use mezzo_sdk_core::answer;
@@ -90,6 +90,9 @@ pub fn master_config(uuid: &str, term: u64, host: Host) -> Config {
     }
 }
 
+/// Numbers of operators' requests begin here: they are nobody else's.
+const OPERATOR: u64 = 1 << 60;
+
 impl World {
     /// A master that was down is back; if another one leads by now, it stands by.
     pub(super) fn restart_master(&mut self, host: Host) {
@@ -159,6 +162,14 @@ impl World {
     }
 
     /// One batch of the shell: an input, what is due, the end of the batch, and the effects of all that.
+    /// A call of the operator to the leader, if there is one.
+    pub(super) fn operator(&mut self, call: OperatorCall) {
+        let Some(leader) = self.leader else { return };
+        self.operator_calls += 1;
+        let request = RequestId(OPERATOR + self.operator_calls);
+        self.master_step(leader, |core, now, out| core.operator_call(now, request, None, call, out));
+    }
+
     fn master_step(&mut self, process: ProcessId, input: impl FnOnce(&mut Core, mezzo_api::time::Now, &mut Effects)) {
         let Some(mut master) = self.masters.remove(&process) else { return };
         let now = master.clock.read(self.now);
@@ -199,6 +210,8 @@ impl World {
     fn master_effect(&mut self, process: ProcessId, master: &mut Master, effect: Effect, cut: &mut Vec<StreamId>) {
         let now = self.now;
         match effect {
+            // What an operator is told is seen in what follows.
+            Effect::Reply(request, _) if request.0 >= OPERATOR => {}
             Effect::Reply(request, answer) => {
                 self.note(Fact::Answered(process, request, answer.clone()));
                 if let Some((conn, number)) = master.requests.remove(&request) {

@@ -9,7 +9,7 @@ mod masters;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use mezzo_api::ids::ContainerId;
+use mezzo_api::ids::{AgentId, ContainerId};
 use mezzo_master_core::input::{LinkId, StreamId};
 
 pub use self::{
@@ -64,6 +64,8 @@ pub enum Event {
     Look(ProcessId),
     /// A client is told that this host leads, or who does in truth.
     Detect(ProcessId, Option<Host>),
+    /// The operator asks for a drained agent.
+    TakeBack(AgentId, u32),
     /// A fault of the schedule begins.
     Fault(usize),
     /// … and ends.
@@ -131,6 +133,7 @@ pub struct World {
     pub healed: bool,
     /// Frameworks want what they want for good.
     pub settled: bool,
+    operator_calls: u64,
     executors: BTreeMap<ProcessId, Box<executors::Executor>>,
     owners: BTreeMap<ProcessId, Owner>,
     frozen: BTreeMap<Host, Moment>,
@@ -155,6 +158,7 @@ impl World {
             frameworks: (0..plan.frameworks()).map(|number| FrameworkMachine::new(&plan, number)).collect(),
             healed: false,
             settled: false,
+            operator_calls: 0,
             executors: BTreeMap::new(),
             owners: BTreeMap::new(),
             frozen: BTreeMap::new(),
@@ -244,6 +248,7 @@ impl World {
             Event::Idle(process) => self.executor_idle(process),
             Event::Look(process) => self.scheduler_looks(process),
             Event::Detect(process, host) => self.detect(process, host.unwrap_or(self.leader_host)),
+            Event::TakeBack(agent, times) => self.take_back(agent, times),
             Event::Fault(number) => self.fault(number),
             Event::Mend(mend) => self.mend(&mend),
             Event::StartMaster(host) => self.restart_master(host),
@@ -276,6 +281,7 @@ impl World {
             | Event::Detect(process, _) => process,
             Event::Container(agent, _) => return Some(Host::Agent(*agent)),
             Event::RegistryDone(_)
+            | Event::TakeBack(..)
             | Event::Fault(_)
             | Event::Mend(_)
             | Event::StartMaster(_)

@@ -2,6 +2,7 @@
 
 mod checks;
 mod disk;
+mod drains;
 mod failpoints;
 mod logs;
 mod pods;

@@ -3,6 +3,7 @@
 mod address;
 mod admissible;
 mod gone;
+mod drain;
 mod liveness;
 mod prune;
 mod register;
@@ -26,6 +27,7 @@ use mezzo_api::{
     v1::{AgentInfo, TaskInfo, agent_info::capability},
 };
 
+pub(crate) use drain::Restanding;
 pub(crate) use register::Admission;
 pub(crate) use removals::Removals;
 pub(crate) use remove::Removal;
@@ -36,6 +38,7 @@ use crate::{
     keys::{AgentKey, FrameworkKey, OfferNumber, TaskKey},
     model,
     slots::Slots,
+    registry::Standing,
     timers::TimerId,
 };
 
@@ -55,6 +58,10 @@ pub(crate) struct Agent {
     pub(crate) link: Option<LinkId>,
     /// The end of its registration is being written down.
     pub(crate) leaving: bool,
+    /// What its operator wants of it.
+    pub(crate) standing: Standing,
+    /// Since when it is drained, in seconds since the epoch, as far as this master knows.
+    pub(crate) drain_began: Option<f64>,
     pub(crate) total: Arc<Resources>,
     pub(crate) used: Resources,
     pub(crate) offered: Resources,
@@ -80,7 +87,7 @@ pub(crate) struct Agent {
 impl Agent {
     /// Whether its resources are offered.
     pub(crate) fn active(&self) -> bool {
-        self.link.is_some() && !self.leaving
+        self.link.is_some() && !self.leaving && !self.standing.deactivated
     }
 
     /// As readers see it.
@@ -97,6 +104,8 @@ impl Agent {
             reregistered_time: self.reregistered_time,
             connected: self.link.is_some(),
             active: self.active(),
+            standing: self.standing.clone(),
+            drain_began: self.drain_began,
             total: self.total.clone(),
             used: self.used.clone(),
             offered: self.offered.clone(),
@@ -137,6 +146,8 @@ pub(crate) struct Agents {
     /// Since when, in nanoseconds since the epoch; the oldest first.
     pub(crate) unreachable: IndexMap<AgentId, i64>,
     pub(crate) gone: BTreeMap<AgentId, i64>,
+    /// What operators want of agents, registered or not; the default is left out.
+    pub(crate) standings: BTreeMap<AgentId, Standing>,
     /// Tasks of unreachable agents, so that they are found when the agent is back.
     pub(crate) unreachable_tasks: HashMap<AgentId, BTreeSet<(FrameworkId, TaskId)>>,
     /// Agents of which a write is in flight, and links with a report that waits for its end.

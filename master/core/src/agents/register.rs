@@ -154,6 +154,7 @@ impl Core {
         info.id = Some(id.proto());
         let total = Arc::new(Resources::from_protos(&info.resources).unwrap_or_default());
         let info = Arc::new(info);
+        let standing = self.agents.standings.get(&id).cloned().unwrap_or_default();
         tracing::info!(agent = %id, hostname = info.hostname, resources = %total, "agent registered");
         let capabilities = capabilities(&register.capabilities);
         let abilities = AgentAbilities::new(&capabilities);
@@ -169,6 +170,8 @@ impl Core {
             reregistered_time,
             link: None,
             leaving: false,
+            standing,
+            drain_began: None,
             total: total.clone(),
             used: Resources::new(),
             offered: Resources::new(),
@@ -206,7 +209,8 @@ impl Core {
         if let Some(older) = older {
             self.close_link(now, older, CloseReason::Replaced, out);
         }
-        self.allocator.set_agent_active(now.mono, key, true);
+        let active = self.agents.get(key).is_some_and(Agent::active);
+        self.allocator.set_agent_active(now.mono, key, active);
         self.dirty.agents.insert(key);
     }
 

@@ -105,6 +105,9 @@ impl Core {
         tasks.into_iter().for_each(|task| self.lose_task(now, task, removal.cause, &message, out));
         self.drop_executors(now, key, out);
         self.allocator.remove_agent(key);
+        if !matches!(removal.cause, Cause::Unreachable(_)) {
+            self.forget_standing(&removal.id);
+        }
         if let Some(agent) = self.agents.remove(key) {
             self.let_go(now, agent, removal.cause, out);
         }
@@ -165,7 +168,7 @@ impl Core {
         self.send(framework, events::update(status), out);
     }
 
-    fn drop_executors(&mut self, now: Now, key: AgentKey, out: &mut Effects) {
+    pub(super) fn drop_executors(&mut self, now: Now, key: AgentKey, out: &mut Effects) {
         let executors: Vec<_> =
             self.agents.get(key).into_iter().flat_map(|agent| agent.executors.keys()).cloned().collect();
         for (framework, executor) in executors {

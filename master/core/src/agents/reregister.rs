@@ -100,6 +100,7 @@ impl Core {
             if let Some(text) = welcome {
                 self.tell_link(link, to_agent::Message::Notice(link::Notice { text }), out);
             }
+            self.repeat_drain(now, key, out);
         } else if let Some(agent) = self.agents.get_mut(key) {
             agent.heard = false;
         }

@@ -5,6 +5,7 @@ mod accept;
 mod agents;
 mod build;
 mod calls;
+mod drain;
 mod frameworks;
 mod lifecycle;
 mod offers;
