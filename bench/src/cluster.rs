@@ -27,6 +27,8 @@ pub(crate) struct Cluster {
     pub(crate) master: Child,
     pub(crate) agents: Vec<Child>,
     directory: TempDir,
+    resources: String,
+    ports: Vec<u16>,
 }
 
 impl Cluster {
@@ -35,9 +37,18 @@ impl Cluster {
         let directory = tempfile::Builder::new().prefix("mezzo-bench-").tempdir()?;
         let port = free_port()?;
         let master = spawn_master(directory.path(), port)?;
-        let mut cluster = Self { address: format!("127.0.0.1:{port}"), port, master, agents: Vec::new(), directory };
+        let mut cluster = Self {
+            address: format!("127.0.0.1:{port}"),
+            port,
+            master,
+            agents: Vec::new(),
+            directory,
+            resources: resources.to_owned(),
+            ports: Vec::new(),
+        };
         for number in 0..agents {
-            let agent = cluster.spawn_agent(number, resources)?;
+            cluster.ports.push(free_port()?);
+            let agent = cluster.spawn_agent(number)?;
             cluster.agents.push(agent);
         }
         cluster.wait_for_agents(agents)?;
@@ -57,10 +68,24 @@ impl Cluster {
         Ok(())
     }
 
-    fn spawn_agent(&self, number: usize, resources: &str) -> Result<Child> {
+    /// Where an agent listens.
+    pub(crate) fn agent_address(&self, number: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[number])
+    }
+
+    /// Kills an agent as a crash would, and starts it again.
+    pub(crate) fn restart_agent(&mut self, number: usize) -> Result<()> {
+        self.agents[number].kill()?;
+        self.agents[number].wait()?;
+        self.agents[number] = self.spawn_agent(number)?;
+        Ok(())
+    }
+
+    fn spawn_agent(&self, number: usize) -> Result<Child> {
+        let resources = &self.resources;
         let home = self.directory.path().join(format!("agent{number}"));
         Command::new(binary("mezzo-agent")?)
-            .args([&format!("--master={}", self.address), "--ip=127.0.0.1", &format!("--port={}", free_port()?)])
+            .args([&format!("--master={}", self.address), "--ip=127.0.0.1", &format!("--port={}", self.ports[number])])
             .arg(format!("--work_dir={}", home.display()))
             .arg(format!("--runtime_dir={}", home.join("run").display()))
             .arg(format!("--resources={resources}"))

@@ -2,6 +2,7 @@
 //! figures and ends the cluster. The figures hold for the machine they were taken on; `docs/performance.md` says which.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod allocator;
 mod cluster;
 mod failover;
@@ -20,6 +21,8 @@ use clap::{Parser, ValueEnum};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Bench {
+    /// An agent with many command tasks: memory and CPU when nothing happens, its restart.
+    Agent,
     /// Tasks per second, ACCEPT to TASK_FINISHED, of `true` on one agent.
     Throughput,
     /// ACCEPT to TASK_RUNNING on an idle cluster.
@@ -53,9 +56,9 @@ struct Arguments {
     /// Small allocator cases only.
     #[arg(long)]
     quick: bool,
-    /// Tasks that run while memory is measured.
-    #[arg(long, default_value_t = 500)]
-    running: usize,
+    /// Tasks that run while memory is measured; 1000 for agent.
+    #[arg(long)]
+    running: Option<usize>,
     /// Agents for failover.
     #[arg(long, default_value_t = 2000)]
     agents: usize,
@@ -72,7 +75,10 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let chosen = |bench: Bench| arguments.name.is_none_or(|name| name == bench);
     if chosen(Bench::Memory) {
-        memory::measure(arguments.running, arguments.json).await?;
+        memory::measure(arguments.running.unwrap_or(500), arguments.json).await?;
+    }
+    if chosen(Bench::Agent) {
+        agent::measure(arguments.running.unwrap_or(1000), arguments.json).await?;
     }
     if chosen(Bench::Latency) {
         latency::measure(arguments.samples, arguments.json).await?;

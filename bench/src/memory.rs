@@ -14,8 +14,8 @@ use crate::{
 
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// What supervisors call themselves.
-const SUPERVISOR: &str = "mezzo-container";
-const KIB_PER_MB: f64 = 1024.0;
+pub(crate) const SUPERVISOR: &str = "mezzo-container";
+pub(crate) const KIB_PER_MB: f64 = 1024.0;
 
 pub(crate) async fn measure(running: usize, json: bool) -> Result<()> {
     let cluster = Cluster::start(1, "cpus:64;mem:65536;disk:1024;ports:[31000-32000]")?;
@@ -52,7 +52,7 @@ pub(crate) async fn measure(running: usize, json: bool) -> Result<()> {
     Ok(())
 }
 
-async fn start_all(framework: &mut Framework, running: usize) -> Result<()> {
+pub(crate) async fn start_all(framework: &mut Framework, running: usize) -> Result<()> {
     let (mut launched, mut up) = (0, 0);
     while up < running {
         match framework.event().await? {

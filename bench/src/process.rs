@@ -25,6 +25,15 @@ pub(crate) fn memory(pid: u32) -> Result<Memory> {
     Ok(Memory { rss: field("Rss:")?, pss: field("Pss:")? })
 }
 
+/// The time that a process has had of the CPUs so far, in seconds.
+pub(crate) fn cpu_secs(pid: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = text.rsplit(')').next().unwrap_or_default();
+    let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.unwrap_or(100);
+    Ok(ticks / per_second as f64)
+}
+
 /// The processes of this name, as the kernel keeps it (at most 15 characters).
 pub(crate) fn named(name: &str) -> BTreeSet<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -49,6 +49,7 @@ fn kill(arguments: &Arguments) -> Result<()> {
         "--test-threads=1",
     ]);
     test.env("MEZZO_SOAK_RUNS", arguments.runs.to_string());
+    test.env("MEZZO_ROLLING_RESTARTS", (2 * arguments.runs).to_string());
     if let Some(seed) = arguments.seed {
         test.env("MEZZO_SOAK_SEED", seed.to_string());
     }

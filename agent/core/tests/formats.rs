@@ -34,8 +34,7 @@ fn container_of(agent: &Agent, executor: &str) -> ContainerId {
 #[test]
 fn the_first_format_is_recovered() {
     let mut agent = Agent::recover(records("checkpoint-1"), 2);
-    let (runs, killed, e) =
-        (container_of(&agent, "runs"), container_of(&agent, "killed"), container_of(&agent, "e"));
+    let (runs, killed, e) = (container_of(&agent, "runs"), container_of(&agent, "killed"), container_of(&agent, "e"));
     let mut waited = agent.recovered.clone();
     waited.sort();
     let mut expected = vec![runs.clone(), killed.clone(), e.clone()];

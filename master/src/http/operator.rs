@@ -205,7 +205,7 @@ fn of_agent(call: &Call) -> Option<OperatorCall> {
             // `mark_gone` is always written down, as in Mesos.
             config: v1::DrainConfig {
                 max_grace_period: drain.max_grace_period.as_ref().map(|grace| v1::DurationInfo {
-                    nanoseconds: grace.seconds().saturating_mul(1_000_000_000).saturating_add(i64::from(grace.nanos())),
+                    nanoseconds: grace.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(grace.nanos)),
                 }),
                 mark_gone: Some(drain.mark_gone()),
             },

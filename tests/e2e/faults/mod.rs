@@ -4,6 +4,7 @@
 
 mod checker;
 mod load;
+mod rolling;
 
 use std::time::Duration;
 
