@@ -152,7 +152,7 @@ async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, headers: &Hea
     if let Some(change) = of_agent(&call) {
         return ask(app, change).await;
     }
-    if let Some(gone) = call.mark_agent_gone.filter(|_| kind == call::Type::MarkAgentGone) {
+    if let Some(gone) = call.mark_agent_gone.clone().filter(|_| kind == call::Type::MarkAgentGone) {
         return ask(app, OperatorCall::MarkAgentGone { agent_id: gone.agent_id }).await;
     }
     let message = match kind {

@@ -119,8 +119,8 @@ fn nothing(url: &ZkUrl) -> CopyError {
 }
 
 fn must_be_empty(place: &str, content: &Recovered) -> Result<(), CopyError> {
-    let Recovered { agents, unreachable, gone, completed_frameworks } = content;
-    let entries = agents.len() + unreachable.len() + gone.len() + completed_frameworks.len();
+    let Recovered { agents, unreachable, gone, completed_frameworks, standings } = content;
+    let entries = agents.len() + unreachable.len() + gone.len() + completed_frameworks.len() + standings.len();
     if entries == 0 { Ok(()) } else { Err(CopyError::NotEmpty { place: place.to_owned(), entries }) }
 }
 

@@ -5,7 +5,7 @@ use mezzo_api::{
     ids::{AgentId, FrameworkId},
     v1,
 };
-use mezzo_master_core::registry::{Recovered, RegistryOp};
+use mezzo_master_core::registry::{Recovered, RegistryOp, Standing};
 use serde_json::{Map, Value, json};
 
 /// The documents that this version writes, and the newest that it reads.
@@ -45,6 +45,7 @@ pub(super) fn write(content: &Recovered) -> Value {
         "agents": content.agents.iter().map(codec::to_json_value).collect::<Vec<_>>(),
         "unreachable": marked(&content.unreachable),
         "gone": marked(&content.gone),
+        "standings": content.standings.iter().map(written).collect::<Vec<_>>(),
         "completed_frameworks": content.completed_frameworks.iter().map(FrameworkId::as_str).collect::<Vec<_>>(),
     })
 }
@@ -74,6 +75,7 @@ fn entries(object: &Map<String, Value>, part: &str) -> Result<Vec<RegistryOp>, D
         },
         "unreachable" => |entry| marked(entry).map(|(id, since)| RegistryOp::MarkUnreachable(id, since)),
         "gone" => |entry| marked(entry).map(|(id, since)| RegistryOp::MarkGone(id, since)),
+        "standings" => standing,
         "completed_frameworks" => |entry| {
             let id = entry.as_str().filter(|id| !id.is_empty()).ok_or("expected the id of a framework")?;
             Ok(RegistryOp::CompleteFramework(id.into()))
@@ -83,6 +85,24 @@ fn entries(object: &Map<String, Value>, part: &str) -> Result<Vec<RegistryOp>, D
     let bad = |index, detail: String| DocumentError::Entry { part: part.to_owned(), index, detail };
     let list = object.get(part).and_then(Value::as_array).ok_or_else(|| bad(0, "expected a list".to_owned()))?;
     list.iter().enumerate().map(|(index, entry)| read(entry).map_err(|detail| bad(index, detail))).collect()
+}
+
+fn written((id, standing): &(AgentId, Standing)) -> Value {
+    json!({
+        "id": id.as_str(),
+        "deactivated": standing.deactivated,
+        "drain": standing.drain.as_ref().map(codec::to_json_value),
+    })
+}
+
+fn standing(entry: &Value) -> Result<RegistryOp, String> {
+    let id = entry["id"].as_str().filter(|id| !id.is_empty()).ok_or("expected \"id\": an agent's id")?;
+    let deactivated = entry["deactivated"].as_bool().ok_or("expected \"deactivated\"")?;
+    let drain = match &entry["drain"] {
+        Value::Null => None,
+        drain => Some(codec::decode(Encoding::Json, drain.to_string().as_bytes()).map_err(|error| error.to_string())?),
+    };
+    Ok(RegistryOp::PutStanding(id.into(), Standing { deactivated, drain }))
 }
 
 fn marked(entry: &Value) -> Result<(AgentId, i64), String> {
@@ -107,10 +127,11 @@ mod tests {
             agents: vec![info.clone()],
             unreachable: vec![("b".into(), 5)],
             gone: vec![("c".into(), 6)],
+            standings: vec![("a".into(), Standing { deactivated: true, drain: Some(v1::DrainInfo::default()) })],
             completed_frameworks: vec!["f".into()],
         };
         let operations = read(&write(&content)).unwrap();
-        assert_eq!(operations.len(), 4);
+        assert_eq!(operations.len(), 5);
         for expected in [
             RegistryOp::PutAgent(Box::new(info)),
             RegistryOp::MarkUnreachable("b".into(), 5),

@@ -11,7 +11,9 @@ use mezzo_api::{MESOS_VERSION, link, v1};
 use mezzo_master_core::{
     Core,
     effect::{Answer, Effect, Effects},
-    input::{AllocatorConfig, Config, Lifecycle, LinkId, LinkUp, OperatorCall, RequestId, SchedulerCall, StreamId, Subscribe},
+    input::{
+        AllocatorConfig, Config, Lifecycle, LinkId, LinkUp, OperatorCall, RequestId, SchedulerCall, StreamId, Subscribe,
+    },
     validate,
 };
 use mezzo_sdk_core::answer;

@@ -9,13 +9,12 @@ use mezzo_api::{
     v1::{self, DrainState, agent_info::capability},
 };
 
+use super::{Removal, remove::Cause};
 use crate::{
     core::Core,
-    counters::Counter,
-    effect::{Answer, Change, CloseReason, Effect, Effects},
+    effect::{Answer, Effect, Effects},
     input::RequestId,
     keys::AgentKey,
-    model::AgentGone,
     registry::{RegistryOp, Standing},
     writes::Pending,
 };
@@ -35,8 +34,6 @@ enum Step {
     Deactivate,
     Reactivate,
     Drained,
-    /// Of an agent that is to be gone when it is drained.
-    Gone(i64),
 }
 
 impl Core {
@@ -85,18 +82,14 @@ impl Core {
 
     fn is_going(&self, id: &AgentId) -> bool {
         self.writes.pending().any(|pending| match pending {
-            Pending::Standing(change) => change.agent == *id && matches!(change.step, Step::Gone(_)),
+            Pending::Remove(removal) => removal.id == *id && matches!(removal.cause, Cause::Gone(_)),
+            Pending::Gone { agent, .. } => agent == id,
             _ => false,
         })
     }
 
     fn restand(&mut self, id: &AgentId, standing: Standing, step: Step, request: Option<RequestId>, out: &mut Effects) {
-        let op = match step {
-            Step::Gone(since) => RegistryOp::MarkGone(id.clone(), since),
-            Step::Drain | Step::Deactivate | Step::Reactivate | Step::Drained => {
-                RegistryOp::PutStanding(id.clone(), standing.clone())
-            }
-        };
+        let op = RegistryOp::PutStanding(id.clone(), standing.clone());
         let change = Restanding { agent: id.clone(), standing, step, request };
         self.write(vec![op], Pending::Standing(Box::new(change)), out);
     }
@@ -113,9 +106,6 @@ impl Core {
             // It was removed meanwhile.
             self.write(vec![RegistryOp::PutStanding(id, Standing::default())], Pending::Forget, out);
             return reply(Answer::new(409, "Agent removed while processing the call"), out);
-        }
-        if let Step::Gone(since) = step {
-            return self.drained_is_gone(now, &id, since, out);
         }
         let begins = step == Step::Drain;
         let before = self.agents.standings.remove(&id).unwrap_or_default();
@@ -173,7 +163,7 @@ impl Core {
         let Some(drain) = agent.standing.drain else { return };
         let id = agent.id.clone();
         let ends = self.writes.pending().any(|pending| match pending {
-            Pending::Standing(change) => change.agent == id && matches!(change.step, Step::Drained | Step::Gone(_)),
+            Pending::Standing(change) => change.agent == id && change.step == Step::Drained,
             _ => false,
         });
         if ends || drain.config.mark_gone() && self.agents.writing.contains_key(&id) {
@@ -183,30 +173,21 @@ impl Core {
             tracing::info!(agent = %id, "drained, and to be gone");
             let since = super::liveness::nanoseconds(now);
             self.begin_leaving(now, key, out);
-            return self.restand(&id, Standing::default(), Step::Gone(since), None, out);
+            let mut ops = vec![RegistryOp::MarkGone(id.clone(), since)];
+            self.drop_standing(&id, &mut ops);
+            let removal = Removal { agent: key, id, cause: Cause::Gone(since), request: None };
+            return self.write(ops, Pending::Remove(removal), out);
         }
         tracing::info!(agent = %id, "drained");
         let drain = Some(v1::DrainInfo { state: DrainState::Drained as i32, ..drain });
         self.restand(&id, Standing { deactivated: true, drain }, Step::Drained, None, out);
     }
 
-    /// The registry knows that a drained agent never comes back.
-    fn drained_is_gone(&mut self, now: Now, id: &AgentId, since: i64, out: &mut Effects) {
-        self.agents.standings.remove(id);
-        self.agents.gone.insert(id.clone(), since);
-        let Some(key) = self.agents.find(id.as_str()) else { return };
-        self.counters.increment(Counter::SlaveRemovals);
-        self.drop_executors(now, key, out);
-        self.allocator.remove_agent(key);
-        let Some(agent) = self.agents.remove(key) else { return };
-        if let Some(link) = agent.link {
-            let reason = "Agent has been marked gone".to_owned();
-            self.tell_link(link, to_agent::Message::Shutdown(link::Shutdown { reason }), out);
-            self.close_link(now, link, CloseReason::Shutdown, out);
+    /// With the record of an agent goes what was wanted of it.
+    pub(super) fn drop_standing(&self, id: &AgentId, ops: &mut Vec<RegistryOp>) {
+        if self.agents.standings.contains_key(id) {
+            ops.push(RegistryOp::PutStanding(id.clone(), Standing::default()));
         }
-        out.push(Effect::Publish(Change::AgentRemoved(id.clone(), AgentGone::Gone)));
-        self.tell_all_of_loss(id, out);
-        self.end_write_of(now, id, out);
     }
 
     /// Nothing is wanted any more of an agent that is no more.

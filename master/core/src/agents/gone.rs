@@ -31,11 +31,12 @@ impl Core {
             return;
         }
         let since = nanoseconds(now);
-        let op = RegistryOp::MarkGone(id.clone(), since);
+        let mut ops = vec![RegistryOp::MarkGone(id.clone(), since)];
+        self.drop_standing(id, &mut ops);
         if let Some(key) = self.agents.find(id.as_str()) {
             self.begin_leaving(now, key, out);
             let removal = Removal { agent: key, id: id.clone(), cause: Cause::Gone(since), request: Some(request) };
-            self.write(vec![op], Pending::Remove(removal), out);
+            self.write(ops, Pending::Remove(removal), out);
             return;
         }
         if !self.agents.recovered.contains_key(id) && !self.agents.unreachable.contains_key(id) {
@@ -43,7 +44,7 @@ impl Core {
             return;
         }
         self.agents.writing.insert(id.clone(), None);
-        self.write(vec![op], Pending::Gone { agent: id.clone(), since, request }, out);
+        self.write(ops, Pending::Gone { agent: id.clone(), since, request }, out);
     }
 
     /// An agent that was not there is written down as gone. Tasks of a recovered one are not known; frameworks that were told
@@ -53,6 +54,7 @@ impl Core {
         self.forget_recovered(id);
         self.agents.unreachable.shift_remove(id);
         self.agents.gone.insert(id.clone(), since);
+        self.forget_standing(id);
         self.end_unreachable_tasks(now, id, GONE, out);
         out.push(Effect::Reply(request, Answer::new(200, "")));
         self.end_write_of(now, id, out);

@@ -2,8 +2,8 @@
 
 mod address;
 mod admissible;
-mod gone;
 mod drain;
+mod gone;
 mod liveness;
 mod prune;
 mod register;
@@ -37,8 +37,8 @@ use crate::{
     input::LinkId,
     keys::{AgentKey, FrameworkKey, OfferNumber, TaskKey},
     model,
-    slots::Slots,
     registry::Standing,
+    slots::Slots,
     timers::TimerId,
 };
 

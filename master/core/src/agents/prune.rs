@@ -27,7 +27,8 @@ impl Core {
             for id in part {
                 self.agents.writing.insert(id.clone(), None);
             }
-            let ops = part.iter().map(|id| RegistryOp::PruneAgent(id.clone())).collect();
+            let mut ops: Vec<RegistryOp> = part.iter().map(|id| RegistryOp::PruneAgent(id.clone())).collect();
+            part.iter().for_each(|id| self.drop_standing(id, &mut ops));
             self.write(ops, Pending::Prune(part.to_vec()), out);
         }
     }
@@ -50,6 +51,7 @@ impl Core {
         for id in agents {
             self.agents.unreachable.shift_remove(id);
             self.agents.gone.remove(id);
+            self.forget_standing(id);
             self.end_write_of(now, id, out);
         }
     }

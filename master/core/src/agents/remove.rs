@@ -63,8 +63,12 @@ impl Core {
             Cause::Gone(since) => RegistryOp::MarkGone(id.clone(), since),
             Cause::Unregistered | Cause::Replaced => RegistryOp::RemoveAgent(id.clone()),
         };
+        let mut ops = vec![op];
+        if !matches!(cause, Cause::Unreachable(_)) {
+            self.drop_standing(&id, &mut ops);
+        }
         self.begin_leaving(now, key, out);
-        self.write(vec![op], Pending::Remove(Removal { agent: key, id, cause, request: None }), out);
+        self.write(ops, Pending::Remove(Removal { agent: key, id, cause, request: None }), out);
     }
 
     /// Nothing of it is offered any more.

@@ -75,7 +75,8 @@ fn an_agent_that_is_to_be_gone_goes_when_it_is_empty() {
     drain(&mut world, &agent, true);
     world.write_done();
     finish(&mut world, &agent, &scheduler);
-    assert!(matches!(&world.write_done()[..], [RegistryOp::MarkGone(id, _)] if id.as_str() == agent.id));
+    let ops = world.write_done();
+    assert!(matches!(&ops[..], [RegistryOp::MarkGone(id, _), RegistryOp::PutStanding(..)] if id.as_str() == agent.id));
     assert!(!world.view.agents.contains_key(agent.id.as_str()));
     assert_eq!(world.view.removed, [(agent.id.as_str().into(), AgentGone::Gone)]);
     let shutdown = |message: &to_agent::Message| matches!(message, to_agent::Message::Shutdown(_));

@@ -10,6 +10,8 @@ pub(crate) enum Kind {
     Agent,
     /// Frameworks that were torn down.
     Framework,
+    /// What operators want of agents.
+    Standing,
 }
 
 /// As many buckets has a kind of which there may be many.
@@ -17,13 +19,14 @@ const BUCKETS: u32 = 256;
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Agent, Self::Framework];
+    pub(crate) const ALL: [Self; 3] = [Self::Agent, Self::Framework, Self::Standing];
 
     /// The directory's name.
     pub(crate) fn directory(self) -> &'static str {
         match self {
             Self::Agent => "agents",
             Self::Framework => "frameworks",
+            Self::Standing => "standings",
         }
     }
 
@@ -31,6 +34,8 @@ impl Kind {
     fn in_buckets(self) -> bool {
         match self {
             Self::Agent | Self::Framework => true,
+            // Few agents are drained or deactivated at a time.
+            Self::Standing => false,
         }
     }
 

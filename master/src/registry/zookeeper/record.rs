@@ -3,9 +3,9 @@
 
 use mezzo_api::{
     ids::{AgentId, FrameworkId},
-    registry::{Admitted, Gone, Record, TornDown, Unreachable, record::Entry},
+    registry::{Admitted, Gone, Record, Standing, TornDown, Unreachable, record::Entry},
 };
-use mezzo_master_core::registry::{Recovered, RegistryOp};
+use mezzo_master_core::registry::{self, Recovered, RegistryOp};
 use prost::Message;
 
 use super::layout::{Kind, Place};
@@ -36,6 +36,14 @@ pub(super) fn change(operation: &RegistryOp) -> Change {
             Change::Put(agent(id), Entry::Unreachable(Unreachable { since_ns: *since }))
         }
         RegistryOp::MarkGone(id, since) => Change::Put(agent(id), Entry::Gone(Gone { since_ns: *since })),
+        RegistryOp::PutStanding(id, wanted) => {
+            let place = Place::of(Kind::Standing, id.as_str());
+            if *wanted == registry::Standing::default() {
+                return Change::Delete(place);
+            }
+            let standing = Standing { deactivated: wanted.deactivated, drain: wanted.drain };
+            Change::Put(place, Entry::Standing(standing))
+        }
         RegistryOp::CompleteFramework(id) => Change::TearDown(id.clone()),
     }
 }
@@ -90,6 +98,10 @@ impl Findings {
                 self.recovered.unreachable.push((id.into(), unreachable.since_ns));
             }
             (Kind::Agent, Entry::Gone(gone)) => self.recovered.gone.push((id.into(), gone.since_ns)),
+            (Kind::Standing, Entry::Standing(standing)) => {
+                let Standing { deactivated, drain } = standing;
+                self.recovered.standings.push((id.into(), registry::Standing { deactivated, drain }));
+            }
             (Kind::Framework, Entry::TornDown(torn_down)) => self.torn_down.push((torn_down.number, id.into())),
             (kind, _) => return Err(RecordError::Damaged(format!("it is not what stands in {}", kind.directory()))),
         }
@@ -103,6 +115,7 @@ impl Findings {
         self.recovered.agents.sort_by_cached_key(key);
         self.recovered.unreachable.sort_by(|one, other| (one.1, &one.0).cmp(&(other.1, &other.0)));
         self.recovered.gone.sort_by(|one, other| (one.1, &one.0).cmp(&(other.1, &other.0)));
+        self.recovered.standings.sort_by(|one, other| one.0.cmp(&other.0));
         self.recovered.completed_frameworks = self.torn_down.iter().map(|(_, id)| id.clone()).collect();
         (self.recovered, self.torn_down)
     }
