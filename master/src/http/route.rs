@@ -41,6 +41,8 @@ pub(crate) enum Route<'a> {
     Unsupported,
     /// `/metrics/snapshot`
     Metrics,
+    /// `/metrics`: the same and more, for Prometheus.
+    Prometheus,
     /// `/system/stats.json`
     SystemStats,
     /// `/logging/toggle`
@@ -74,6 +76,7 @@ pub(crate) fn find(path: &str) -> Route<'_> {
         ["link"] => Route::Link,
         ["assets", file] => Route::Asset(file),
         ["version", ..] => Route::Version,
+        ["metrics"] => Route::Prometheus,
         ["metrics", "snapshot", ..] => Route::Metrics,
         ["system", "stats.json", ..] => Route::SystemStats,
         ["logging", "toggle", ..] => Route::LoggingToggle,
@@ -152,6 +155,7 @@ mod tests {
             ("/metrics/snapshot", Route::Metrics),
             ("/master/metrics/snapshot", Route::NotFound),
             ("/metrics/snapshot.json", Route::NotFound),
+            ("/metrics/", Route::Prometheus),
             ("/system/stats.json", Route::SystemStats),
             ("/tasks/", Route::Tasks),
             ("/tasks.json", Route::NotFound),
