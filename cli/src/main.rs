@@ -5,6 +5,7 @@
 mod args;
 mod http;
 mod local;
+mod operate;
 mod programs;
 mod run;
 
@@ -33,8 +34,11 @@ fn main() -> ExitCode {
             log_to_stderr();
             runtime.block_on(run::main(&options))
         }
-        // these names are dispatched before anything is parsed
-        Command::Master { .. } | Command::Agent { .. } | Command::Executor { .. } => ExitCode::from(run::OWN_FAILURE),
+        other => match other.verb() {
+            Some(verb) => runtime.block_on(operate::main(verb)),
+            // these names are dispatched before anything is parsed
+            None => ExitCode::from(run::OWN_FAILURE),
+        },
     }
 }
 

@@ -130,6 +130,10 @@ impl Core {
                     out.push(Effect::Reply(request, answer));
                 }
             },
+            OperatorCall::KillTask { framework_id, task_id } => {
+                let answer = self.kill_for_operator(now, &framework_id, task_id, out);
+                out.push(Effect::Reply(request, answer));
+            }
         }
     }
 

@@ -65,6 +65,13 @@ pub enum OperatorCall {
         /// Which.
         framework_id: v1::FrameworkId,
     },
+    /// Kill one task, as its framework would (Mezzo's own: `POST /kill-task`).
+    KillTask {
+        /// Whose.
+        framework_id: v1::FrameworkId,
+        /// Which.
+        task_id: v1::TaskId,
+    },
 }
 
 /// The settings that the core decides by. Names and defaults are those of Mesos' flags (src/master/flags.cpp).

@@ -142,6 +142,7 @@ async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<
         Route::Home => webui::home(request.headers()).await,
         Route::Asset(file) => webui::asset(file, request.headers()).await,
         Route::Teardown => operator::teardown(app, request).await,
+        Route::KillTask => operator::kill_task(app, request).await,
         Route::Files(operation) => {
             let operation = operation.to_owned();
             mezzo_server::files::serve(&app.file_router, request, &operation).await.map(Body::File)
