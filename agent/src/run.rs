@@ -52,6 +52,9 @@ pub(crate) fn run(flags: Flags) -> Result<()> {
 async fn agent(mut flags: Flags) -> Result<()> {
     let started = Instant::now();
     let start_time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    if let Some(command) = &flags.ip_discovery_command {
+        flags.ip = Some(mezzo_server::flags::discovered_ip(command)?);
+    }
     fs::create_dir_all(&flags.work_dir).with_context(|| format!("--work_dir={}", flags.work_dir.display()))?;
     flags.work_dir =
         flags.work_dir.canonicalize().with_context(|| format!("--work_dir={}", flags.work_dir.display()))?;

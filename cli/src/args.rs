@@ -26,6 +26,7 @@ Examples:
   mezzo agent list                             what the cluster has; also framework, task, role
   mezzo top                                    who uses what, live; `events` tells what happens
   mezzo doctor                                 what is wrong with the cluster
+  mezzo registry dump --zk=zk://z1,z2,z3/mezzo > copy.json
   mezzo master --work_dir=/var/lib/mezzo       one part of a real cluster
   mezzo agent --master=10.0.0.1:5050 --work_dir=/var/lib/mezzo-agent";
 
@@ -36,6 +37,9 @@ pub(crate) enum Command {
     Local(Local),
     /// Run one command on a cluster, with its output and its exit code
     Run(Run),
+    /// Copy what masters remember, or put a copy back
+    #[command(subcommand)]
+    Registry(Registry),
     /// Start a master (`mezzo master --help` tells its flags)
     #[command(disable_help_flag = true)]
     Master {
@@ -186,9 +190,50 @@ impl Command {
             Self::Doctor { options } => Verb::Doctor { options },
             Self::Completions { shell } => Verb::Completions { shell },
             Self::Man { directory } => Verb::Man { directory },
-            Self::Local(_) | Self::Run(_) | Self::Master { .. } | Self::Executor { .. } => return None,
+            Self::Local(_) | Self::Run(_) | Self::Registry(_) | Self::Master { .. } | Self::Executor { .. } => {
+                return None;
+            }
         })
     }
+}
+
+/// `mezzo registry`
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Registry {
+    /// Write the content of a registry as JSON
+    #[command(after_help = "\
+An embedded registry is read while its master is stopped; one in ZooKeeper at any time. Everything that was readable is
+written. Exit status: 0, or 1 when there is no registry or a record of it is damaged (which one is said).")]
+    Dump {
+        #[command(flatten)]
+        place: RegistryPlace,
+        /// Where to [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Put a copy into an empty registry, while no master runs
+    #[command(after_help = "\
+The copy may come from the other kind of registry: that is the way from one master with a work directory to several
+with ZooKeeper, and back. A registry that is not empty is left as it is. Exit status: 0, or 1 when nothing was restored.")]
+    Restore {
+        #[command(flatten)]
+        place: RegistryPlace,
+        /// What `mezzo registry dump` wrote; - is standard input
+        #[arg(value_name = "FILE")]
+        input: PathBuf,
+    },
+}
+
+/// Which registry.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct RegistryPlace {
+    /// The embedded one of the master with this work directory
+    #[arg(long = "work_dir", alias = "work-dir", value_name = "DIR")]
+    pub(crate) work_dir: Option<PathBuf>,
+    /// The one of masters with this --zk: zk://[user:password@]host:port[,…]/path, or file://PATH of a file that holds it
+    #[arg(long, value_name = "URL")]
+    pub(crate) zk: Option<String>,
 }
 
 /// `mezzo local`

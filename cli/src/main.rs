@@ -7,6 +7,7 @@ mod http;
 mod local;
 mod operate;
 mod programs;
+mod registry;
 mod run;
 
 use std::{io::IsTerminal, process::ExitCode};
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             log_to_stderr();
             runtime.block_on(run::main(&options))
         }
+        Command::Registry(command) => runtime.block_on(registry::main(&command)),
         other => match other.verb() {
             Some(verb) => runtime.block_on(operate::main(verb)),
             // these names are dispatched before anything is parsed

@@ -2,8 +2,12 @@
 
 use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use mezzo_master_core::input::Config;
-use mezzo_server::{files::Files, logs::Logs};
+use mezzo_master_core::input::{Config, Lifecycle};
+use mezzo_server::{
+    files::Files,
+    flags::{DiscoveryError, DomainError},
+    logs::Logs,
+};
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
@@ -35,6 +39,12 @@ pub enum StartError {
          --registry=in_memory, which forgets all agents at each start)"
     )]
     NoWorkDir,
+    /// The address to listen on is not known.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// Region and zone make no sense.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
     /// The registry is of no use.
     #[error(transparent)]
     Registry(Box<dyn std::error::Error + Send + Sync>),
@@ -67,12 +77,16 @@ impl Master {
     ///
     /// # Errors
     /// If the registry cannot be used, or the address cannot be listened on.
-    pub async fn start(flags: Flags) -> Result<Self, StartError> {
+    pub async fn start(mut flags: Flags) -> Result<Self, StartError> {
+        if let Some(command) = &flags.ip_discovery_command {
+            flags.ip = mezzo_server::flags::discovered_ip(command)?;
+        }
+        let domain = flags.fault_domain()?;
         let address = SocketAddr::new(flags.ip, flags.port);
         let listener = listen(address).map_err(|error| StartError::Listen { address, error })?;
         let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
         let opened = open(&flags)?;
-        let identity = Identity::new(&flags, address);
+        let identity = Identity::new(&flags, address, domain);
         let published = Arc::new(Published::new(&opened.recovered));
         let links = Arc::new(Links::new(opened.term));
         let config = config(&flags, &identity, opened.term);
@@ -224,6 +238,14 @@ fn config(flags: &Flags, identity: &Identity, term: u64) -> Config {
         agent_ping_timeout: flags.agent_ping_timeout,
         max_agent_ping_timeouts: flags.max_agent_ping_timeouts,
         agent_reregister_timeout: flags.agent_reregister_timeout,
+        lifecycle: Lifecycle {
+            removal_rate_limit: flags.agent_removal_rate_limit.map(|rate| rate.0),
+            recovery_removal_limit: flags.recovery_agent_removal_limit,
+            registry_gc_interval: flags.registry_gc_interval,
+            registry_max_agent_age: flags.registry_max_agent_age,
+            registry_max_agent_count: flags.registry_max_agent_count,
+            require_agent_domain: flags.require_agent_domain,
+        },
         offer_timeout: flags.offer_timeout.0,
         heartbeat_interval: HEARTBEAT_INTERVAL,
         max_completed_frameworks: flags.max_completed_frameworks,

@@ -162,5 +162,6 @@ fn kind_to(message: &to_agent::Message) -> &'static str {
         Message::UpdateFramework(_) => "UPDATE FRAMEWORK",
         Message::Shutdown(_) => "SHUTDOWN",
         Message::OpenBulk(_) => "OPEN BULK",
+        Message::Notice(_) => "NOTICE",
     }
 }

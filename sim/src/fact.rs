@@ -247,6 +247,7 @@ pub fn to_agent(message: &to_agent::Message) -> String {
         }
         Message::Shutdown(message) => format!("SHUTDOWN: {}", message.reason),
         Message::OpenBulk(_) => "OPEN BULK".to_owned(),
+        Message::Notice(message) => format!("NOTICE: {}", message.text),
     }
 }
 
@@ -411,6 +412,7 @@ fn ops(operations: &[RegistryOp]) -> String {
         RegistryOp::RemoveAgent(id) => format!("remove {}", tail(id.as_str())),
         RegistryOp::MarkUnreachable(id, _) => format!("mark {} unreachable", tail(id.as_str())),
         RegistryOp::MarkGone(id, _) => format!("mark {} gone", tail(id.as_str())),
+        RegistryOp::PruneAgent(id) => format!("forget {}", tail(id.as_str())),
         RegistryOp::CompleteFramework(id) => format!("complete {}", tail(id.as_str())),
     };
     operations.iter().map(one).collect::<Vec<_>>().join(", ")

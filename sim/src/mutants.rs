@@ -30,6 +30,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("failover-timer-kept", "a framework's return does not stop its failover timer"),
     mutant("ping-timer-inherited", "a new leader counts the silence of agents that it has never heard of"),
     mutant("silence-forgiven", "missed pings are never counted up"),
+    mutant("removals-not-paced", "the master gives up silent agents faster than it was told to"),
+    mutant("late-word-ignored", "the master gives up an agent that spoke while it waited for its turn"),
     mutant("missing-tasks-unasked", "the master does not ask a returning agent for tasks that it did not report"),
     mutant("returning-tasks-ignored", "tasks of an agent that was unreachable are not taken back into the books"),
     mutant("suppression-ignored", "the allocator offers to frameworks that want none"),

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod clients;
+mod clouds;
 mod commands;
 mod faults;
 mod golden;

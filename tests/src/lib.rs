@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod environment;
 pub mod framework;
 pub mod golden;
+pub mod hosts;
 pub mod http;
 pub mod leftovers;
 pub mod operator;

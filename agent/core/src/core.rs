@@ -144,6 +144,7 @@ impl Core {
             to_agent::Message::Acknowledge(message) => self.acknowledge(now, &message, out),
             to_agent::Message::UpdateFramework(message) => self.update_framework(now, message, out),
             to_agent::Message::Shutdown(message) => self.shut_down(now, message.reason, out),
+            to_agent::Message::Notice(message) => tracing::warn!("the master says: {}", message.text),
             to_agent::Message::OpenBulk(message) => out.push(Effect::OpenBulk(message.token)),
         }
     }

@@ -146,7 +146,7 @@ impl Core {
                 .map(|capability| v1::agent_info::Capability { r#type: Some(*capability as i32) })
                 .collect(),
             checkpointed_resources: Vec::new(),
-            advertised_ip: self.config.advertise_ip.map(|ip| ip.to_string()),
+            advertised_ip: Some(self.config.advertise_ip.unwrap_or(self.config.ip).to_string()),
         }
     }
 

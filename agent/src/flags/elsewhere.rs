@@ -91,7 +91,6 @@ pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
         "image_providers",
         "ip6",
         "ip6_discovery_command",
-        "ip_discovery_command",
         "jwt_secret_key",
         "master_detector",
         "modules",

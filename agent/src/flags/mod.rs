@@ -6,11 +6,11 @@ mod values;
 use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
-pub use mezzo_server::flags::{Bytes, LoggingLevel};
+pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
 use mezzo_server::flags::{boolean, bytes, duration};
 
 use elsewhere::ELSEWHERE;
-pub use values::{Domain, Master, Variables};
+pub use values::{Master, Variables};
 use values::{fraction, reregistration_timeout};
 
 /// What `mezzo-agent` is told.
@@ -37,10 +37,19 @@ pub struct Flags {
     /// Region and zone, as a JSON DomainInfo
     #[arg(long, help_heading = "Cluster", value_name = "JSON")]
     pub domain: Option<Domain>,
+    /// Region of this machine, in short; with --zone
+    #[arg(long, help_heading = "Cluster", value_name = "NAME")]
+    pub region: Option<String>,
+    /// Zone of this machine within its region
+    #[arg(long, help_heading = "Cluster", value_name = "NAME")]
+    pub zone: Option<String>,
 
     /// Address to listen on, for executors and tools of this machine
     #[arg(long, help_heading = "Network", value_name = "IP")]
     pub ip: Option<IpAddr>,
+    /// A line for the shell that writes the address to listen on
+    #[arg(long, help_heading = "Network", value_name = "COMMAND", conflicts_with = "ip")]
+    pub ip_discovery_command: Option<String>,
     /// Port to listen on; 0 takes a free one
     #[arg(long, help_heading = "Network", default_value_t = 5051)]
     pub port: u16,

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use mezzo_api::v1;
 use mezzo_server::flags::duration;
 
 /// `--master`: where the leading master is found.
@@ -37,20 +36,6 @@ impl FromStr for Variables {
         serde_json::from_str(text)
             .map(Self)
             .map_err(|error| format!("'{text}' is no JSON object of texts, e.g. {{\"PATH\": \"/bin\"}}: {error}"))
-    }
-}
-
-/// `--domain`: a JSON `DomainInfo`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Domain(pub v1::DomainInfo);
-
-impl FromStr for Domain {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        mezzo_api::codec::decode(mezzo_api::codec::Encoding::Json, text.as_bytes())
-            .map(Self)
-            .map_err(|error| format!("'{text}' is no DomainInfo: {error}"))
     }
 }
 

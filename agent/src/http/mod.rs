@@ -10,7 +10,7 @@ mod state;
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use mezzo_agent_core::view::View;
 use mezzo_api::time::parse_duration;
@@ -36,6 +36,9 @@ use crate::{
 
 /// A response's body.
 pub(crate) type Body = axum::body::Body;
+
+/// The agent's id in the answer of `/health`.
+const ID_HEADER: HeaderName = HeaderName::from_static("mezzo-agent-id");
 
 /// What the doors know besides the core's view.
 pub(crate) struct Door {
@@ -69,9 +72,20 @@ impl Door {
             (Route::Executor, _) => executor::call(self, request).await,
             (Route::Files(operation), _) => files::serve(&self.files, request, operation).await,
             (Route::Operator, _) => operator::serve(self, request).await,
-            (Route::Health, _) => answer::empty(StatusCode::OK),
+            (Route::Health, _) => self.health().await,
             (route, _) => self.read(&route, &request).await,
         }
+    }
+
+    /// Says who answers, too: the master looks whether it finds this agent where it says it is.
+    async fn health(&self) -> Response<Body> {
+        let mut response = answer::empty(StatusCode::OK);
+        let view = self.handle.view().await;
+        let id = view.and_then(|view| view.agent_id.as_ref()?.as_str().parse().ok());
+        if let Some(id) = id {
+            response.headers_mut().insert(ID_HEADER, id);
+        }
+        response
     }
 
     async fn read(&self, route: &Route<'_>, request: &Request<Incoming>) -> Response<Body> {

@@ -1,6 +1,6 @@
 //! The state machine's face: every input has its method.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use indexmap::IndexSet;
 use mezzo_api::{
@@ -9,10 +9,9 @@ use mezzo_api::{
     time::Now,
     v1::scheduler::Event,
 };
-use slotmap::SlotMap;
 
 use crate::{
-    agents::Agents,
+    agents::{Agents, Removals},
     allocator::Allocator,
     counters::{Counter, Counters},
     effect::{Answer, Change, Effect, Effects},
@@ -21,6 +20,7 @@ use crate::{
     keys::{AgentKey, FrameworkKey, TaskKey},
     offers::Offers,
     registry::{Recovered, RegistryError},
+    slots::Slots,
     tasks::Task,
     timers::{Timer, Timers},
     writes::Writes,
@@ -32,9 +32,10 @@ pub struct Core {
     pub(crate) config: Config,
     pub(crate) frameworks: Frameworks,
     pub(crate) agents: Agents,
-    pub(crate) tasks: SlotMap<TaskKey, Task>,
+    pub(crate) tasks: Slots<TaskKey, Task>,
     pub(crate) offers: Offers,
     pub(crate) allocator: Allocator,
+    pub(crate) removals: Removals,
     pub(crate) writes: Writes,
     pub(crate) timers: Timers,
     pub(crate) counters: Counters,
@@ -58,8 +59,9 @@ impl Core {
             allocator: Allocator::new(&config, seed),
             frameworks: Frameworks::default(),
             agents: Agents::default(),
-            tasks: SlotMap::default(),
+            tasks: Slots::default(),
             offers: Offers::default(),
+            removals: Removals::new(&config.lifecycle),
             writes: Writes::default(),
             timers: Timers::default(),
             counters: Counters::default(),
@@ -73,6 +75,8 @@ impl Core {
                 core.agents.recovered.insert(id, Arc::new(info));
             }
         }
+        core.agents.recovered_count = core.agents.recovered.len();
+        core.timers.set(now.mono + core.config.lifecycle.registry_gc_interval, Timer::RegistryGc);
         core.agents.unreachable.extend(recovered.unreachable);
         core.agents.gone.extend(recovered.gone);
         recovered.completed_frameworks.into_iter().for_each(|id: FrameworkId| core.frameworks.complete(id));
@@ -123,6 +127,9 @@ impl Core {
             return;
         }
         match call {
+            OperatorCall::MarkAgentGone { agent_id } => {
+                self.on_mark_gone(now, request, &AgentId::from(&agent_id), out);
+            }
             OperatorCall::Teardown { framework_id } => match self.live_framework(&framework_id.value) {
                 Some(key) => self.begin_removal(now, key, Some(Requester::Operator(request)), out),
                 None => {
@@ -158,6 +165,13 @@ impl Core {
         }
     }
 
+    /// An agent's advertised address was tried (`Effect::Probe`); `failure` is why it was not found there.
+    pub fn probed(&mut self, id: &AgentId, address: SocketAddr, failure: Option<&str>, out: &mut Effects) {
+        if !self.deposed {
+            self.on_probed(id, address, failure, out);
+        }
+    }
+
     /// A registry write ended.
     pub fn registry(&mut self, now: Now, ticket: Ticket, result: Result<(), RegistryError>, out: &mut Effects) {
         if !self.deposed {
@@ -183,6 +197,8 @@ impl Core {
                 Timer::Ping(agent) => self.on_ping_timer(now, agent, out),
                 Timer::Offer(offer) => self.on_offer_timeout(now, offer, out),
                 Timer::RecoveredAgents => self.on_recovered_timeout(now, out),
+                Timer::Removal => self.on_removal_timer(now, out),
+                Timer::RegistryGc => self.on_registry_gc(now, out),
                 Timer::Retry(ticket) => self.on_retry(ticket, out),
             }
         }
@@ -239,6 +255,14 @@ impl Core {
     /// If one is broken; only tests and the simulator call it.
     pub fn check(&self) {
         crate::check::check(self);
+    }
+
+    /// The invariants of what was touched since the last check: after each step as good as [`Core::check`], and cheaper.
+    ///
+    /// # Panics
+    /// If one is broken; only tests and the simulator call it.
+    pub fn check_touched(&mut self) {
+        crate::check::check_touched(self);
     }
 
     /// A framework that is neither completed nor on its way there.

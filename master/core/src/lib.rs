@@ -22,6 +22,7 @@ pub mod model;
 mod offers;
 mod reconcile;
 pub mod registry;
+mod slots;
 mod tasks;
 mod timers;
 pub mod validate;

@@ -8,7 +8,7 @@ use crate::{
     agents::{Admission, Removal, Return},
     core::Core,
     effect::{Effect, Effects},
-    input::Ticket,
+    input::{RequestId, Ticket},
     keys::FrameworkKey,
     registry::{RegistryError, RegistryOp},
     timers::Timer,
@@ -28,6 +28,17 @@ pub(crate) enum Pending {
     Remove(Removal),
     /// Agents of the registry that did not come back, and since when they count as unreachable.
     RecoveredUnreachable(Vec<AgentId>, i64),
+    /// An agent that was not there is gone, and who asked for it.
+    Gone {
+        /// Which.
+        agent: AgentId,
+        /// Since when, in nanoseconds since the epoch.
+        since: i64,
+        /// Who asked.
+        request: RequestId,
+    },
+    /// Agents of long ago are forgotten.
+    Prune(Vec<AgentId>),
     /// A framework comes to its end.
     Complete(FrameworkKey),
     /// Nothing.
@@ -78,6 +89,7 @@ impl Core {
             Err(RegistryError::Unknown) if mezzo_api::mutant!("unknown-outcome-forgotten") => {}
             Err(RegistryError::Fenced) => {
                 self.refuse_removals(out);
+                self.refuse_ends_of_agents(out);
                 tracing::warn!("the registry refused a write: this master leads no more");
                 self.deposed = true;
             }
@@ -93,6 +105,8 @@ impl Core {
                     Pending::Return(back) => self.readmit(now, *back, out),
                     Pending::Remove(removal) => self.finish_removal_of_agent(now, &removal, out),
                     Pending::RecoveredUnreachable(agents, since) => self.give_up(now, agents, since, out),
+                    Pending::Gone { agent, since, request } => self.finish_gone(now, &agent, since, request, out),
+                    Pending::Prune(agents) => self.finish_prune(now, &agents, out),
                     Pending::Complete(framework) => self.complete_framework(now, framework, out),
                     Pending::Forget => {}
                 }

@@ -53,6 +53,9 @@ pub struct AgentMachine {
     rebooted: bool,
 }
 
+/// Every so many steps of an agent the sums of its resources are checked too.
+const FULL_CHECK_EVERY: u64 = 8;
+
 /// One run of an agent.
 #[derive(Debug)]
 pub struct Agent {
@@ -76,6 +79,7 @@ pub struct Agent {
     /// So many of the staged effects are being committed.
     committing: usize,
     planned: Option<Moment>,
+    steps: u64,
     /// Containers that it has yet to hear of since it started.
     finding: BTreeSet<ContainerId>,
 }
@@ -167,6 +171,7 @@ impl World {
             staged: effects.into(),
             committing: 0,
             planned: None,
+            steps: 0,
             finding: recovered.containers.iter().cloned().collect(),
         };
         self.agents[index].agent = Some(Box::new(agent));
@@ -272,8 +277,11 @@ impl World {
         if agent.core.deadline().is_some_and(|deadline| deadline <= now.mono) {
             agent.core.tick(now, &mut effects);
         }
-        if std::env::var_os("NOCHECK").is_none() {
+        agent.steps += 1;
+        if agent.steps.is_multiple_of(FULL_CHECK_EVERY) {
             agent.core.check();
+        } else {
+            agent.core.check_entities();
         }
         let weight = effects.iter().filter(|effect| !matches!(effect, Effect::CloseLink(_))).count();
         agent.staged.extend(effects);

@@ -55,8 +55,7 @@ impl Core {
         out: &mut Effects,
     ) {
         let info = &report.register.agent;
-        let valid = Resources::from_protos(&info.resources).is_ok();
-        let Some(id) = info.id.as_ref().filter(|id| valid && validate_id(&id.value).is_ok()).map(AgentId::from) else {
+        let Some(id) = info.id.as_ref().filter(|id| validate_id(&id.value).is_ok()).map(AgentId::from) else {
             tracing::warn!(link = link_id.0, "refusing an agent with an invalid description");
             self.close_link(now, link_id, CloseReason::Protocol, out);
             return;
@@ -69,6 +68,11 @@ impl Core {
         }
         if self.agents.gone.contains_key(&id) {
             self.shut_down(now, link_id, "Agent has been marked gone", out);
+            return;
+        }
+        if let Err(reason) = self.admissible(info) {
+            let hostname = info.hostname.clone();
+            self.refuse(now, link_id, &hostname, &reason, out);
             return;
         }
         if let Some(parked) = self.agents.writing.get_mut(&id) {

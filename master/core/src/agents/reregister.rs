@@ -52,6 +52,21 @@ pub(super) enum Were {
     Unknown,
 }
 
+/// How an unreachable task ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) state: TaskState,
+    pub(super) reason: Reason,
+    pub(super) message: &'static str,
+}
+
+/// The agent is back without it.
+const NOT_BROUGHT_BACK: End = End {
+    state: TaskState::TaskGone,
+    reason: Reason::Reconciliation,
+    message: "Reconciliation: Task is unknown to the agent",
+};
+
 impl Core {
     /// The registry knows all that it needs to.
     pub(crate) fn readmit(&mut self, now: Now, back: Return, out: &mut Effects) {
@@ -71,20 +86,58 @@ impl Core {
                 self.insert_agent(now, id.clone(), register, peer, Some(now.timestamp()))
             }
         };
+        let welcome = self.welcome(now, key, were);
         self.recover_frameworks(now, &report.frameworks);
         let missing = self.reconcile_report(now, key, &report, were, out);
         if were != Were::Known {
             self.forget_recovered(&id);
             self.agents.unreachable.shift_remove(&id);
-            self.tell_of_gone_tasks(now, &id, out);
+            self.end_unreachable_tasks(now, &id, NOT_BROUGHT_BACK, out);
         }
         if peer.is_some() {
             self.connect(now, key, link, out);
             self.answer_report(key, link, &report, missing, out);
+            if let Some(text) = welcome {
+                self.tell_link(link, to_agent::Message::Notice(link::Notice { text }), out);
+            }
         } else if let Some(agent) = self.agents.get_mut(key) {
             agent.heard = false;
         }
         self.end_write_of(now, &id, out);
+    }
+
+    /// Tells the operator that an agent is back, and gives what the agent itself is to hear of its absence.
+    fn welcome(&self, now: Now, key: AgentKey, were: Were) -> Option<String> {
+        let agent = self.agents.get(key)?;
+        let (id, hostname) = (&agent.id, agent.info.hostname.as_str());
+        match were {
+            Were::Known => {
+                let away = agent.away_since.map(|since| now.mono.saturating_sub(since).as_secs_f64());
+                tracing::info!(agent = %id, hostname, away_secs = away, "agent is back: nothing was lost");
+                None
+            }
+            Were::Recovered => {
+                tracing::info!(agent = %id, hostname, "agent is back after a change of masters");
+                None
+            }
+            Were::Unknown => {
+                tracing::warn!(agent = %id, hostname, "an agent that the registry does not know is back and taken");
+                Some("the master did not know this agent and takes it back with its tasks".to_owned())
+            }
+            Were::Unreachable => {
+                let since = self.agents.unreachable.get(id).copied().unwrap_or_default();
+                let seconds = super::liveness::nanoseconds(now).saturating_sub(since) / 1_000_000_000;
+                let tasks = self.agents.unreachable_tasks.get(id).map_or(0, BTreeSet::len);
+                tracing::warn!(
+                    agent = %id, hostname, unreachable_secs = seconds, tasks,
+                    "agent is back after it was given up: those of its tasks that still run are taken back"
+                );
+                Some(format!(
+                    "this agent did not answer and was unreachable to the master for {seconds} s: {tasks} of its tasks were \
+                     reported unreachable or lost, and may have been launched elsewhere; those that still run are taken back"
+                ))
+            }
+        }
     }
 
     /// What the agent says of itself may have changed.
@@ -324,9 +377,9 @@ impl Core {
         }
     }
 
-    /// Tasks that the agent took with it when it became unreachable, and did not bring back: they are lost, and
-    /// frameworks that believe that they may come back hear so.
-    fn tell_of_gone_tasks(&mut self, now: Now, id: &AgentId, out: &mut Effects) {
+    /// Tasks that the agent took with it when it became unreachable, and that will not come back: frameworks that believe
+    /// that they may hear so.
+    pub(super) fn end_unreachable_tasks(&mut self, now: Now, id: &AgentId, end: End, out: &mut Effects) {
         for (framework_id, task_id) in self.agents.unreachable_tasks.remove(id).unwrap_or_default() {
             let Some(key) = self.frameworks.find(framework_id.as_str()) else { continue };
             let Some(framework) = self.frameworks.get_mut(key) else { continue };
@@ -336,17 +389,17 @@ impl Core {
                 task_id: task_id.as_str(),
                 agent_id: Some(id.as_str()),
                 executor_id: None,
-                state: TaskState::TaskGone,
-                reason: Reason::Reconciliation,
-                message: "Reconciliation: Task is unknown to the agent",
+                state: end.state,
+                reason: end.reason,
+                message: end.message,
             };
             let task = Arc::make_mut(&mut view);
             task.list = TaskList::Completed;
             if !is_terminal(task.state) {
                 let status = statement.status(now);
-                task.state = TaskState::TaskGone;
+                task.state = end.state;
                 task.statuses.push(status.clone());
-                self.counters.task_ended(TaskState::TaskGone, status.source(), Some(Reason::Reconciliation));
+                self.counters.task_ended(end.state, status.source(), Some(end.reason));
                 self.send(key, events::update(status), out);
             }
             out.push(Effect::Publish(Change::Task(view)));

@@ -206,7 +206,10 @@ fn an_unreachable_agent_comes_back_with_its_tasks() {
         ]
     );
     assert_eq!(updates[0].message(), "Unreachable agent re-reregistered");
-    assert_eq!(world.messages(back.link).len(), 2);
+    let messages = world.messages(back.link);
+    assert_eq!(messages.len(), 3);
+    let Some(to_agent::Message::Notice(notice)) = messages.last() else { panic!("{messages:?}") };
+    assert!(notice.text.contains("2 of its tasks were reported unreachable or lost"), "{}", notice.text);
     let list = |id: &str| world.view.tasks[&(scheduler.id.as_str().into(), id.into())].list;
     assert_eq!((list("kept"), list("never-arrived")), (TaskList::Active, TaskList::Completed));
 }
@@ -228,7 +231,7 @@ fn an_agent_that_comes_back_while_it_is_being_given_up_waits() {
         .map(|update| update.status.state())
         .collect();
     assert_eq!(states, [TaskState::TaskUnreachable, TaskState::TaskRunning]);
-    assert_eq!(world.messages(back.link).len(), 2);
+    assert_eq!(world.messages(back.link).len(), 3);
 }
 
 #[test]
