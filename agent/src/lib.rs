@@ -6,6 +6,7 @@
 mod checkpoint;
 pub mod containerizer;
 pub mod detect;
+mod failpoint;
 pub mod fetcher;
 pub mod flags;
 mod gc;
@@ -14,8 +15,10 @@ mod identity;
 mod link;
 mod memory;
 mod outbox;
+mod probes;
 mod run;
 mod shell;
+mod web;
 
 use std::{ffi::OsString, process::ExitCode};
 

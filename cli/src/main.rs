@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod explain;
 mod http;
 mod local;
 mod operate;
 mod programs;
 mod registry;
 mod run;
+mod task;
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
             runtime.block_on(run::main(&options))
         }
         Command::Registry(command) => runtime.block_on(registry::main(&command)),
+        Command::Explain(options) => runtime.block_on(explain::main(&options)),
+        Command::Task { command: operate::args::Task::Logs(options), .. } => runtime.block_on(task::logs(&options)),
         other => match other.verb() {
             Some(verb) => runtime.block_on(operate::main(verb)),
             // these names are dispatched before anything is parsed

@@ -6,11 +6,13 @@
 #![warn(clippy::iter_over_hash_type)]
 
 mod check;
+mod checks;
 mod command;
 pub mod config;
 pub mod container;
 pub mod core;
 pub mod counters;
+mod drain;
 pub mod effect;
 mod entity;
 mod environment;
@@ -18,9 +20,12 @@ mod executor_api;
 mod executors;
 mod generated;
 mod launch;
+mod played;
+mod pod;
 mod record;
 mod recover;
 mod registration;
+mod run;
 mod snapshot;
 mod status;
 mod timers;

@@ -26,8 +26,6 @@ pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
         ("docker_store_dir", Some("/tmp/mesos/store/docker")),
         ("docker_volume_checkpoint_dir", Some("/var/run/mesos/isolators/docker/volume")),
         ("executor_reregistration_retry_interval", None),
-        ("fetcher_cache_dir", Some("/tmp/mesos/fetch")),
-        ("fetcher_cache_size", Some("2GB")),
         ("gc_non_executor_container_sandboxes", Some("false")),
         ("hadoop_home", None),
         ("http_heartbeat_interval", Some("30secs")),
@@ -62,9 +60,6 @@ pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
         ("http_executor_domain_sockets", "false"),
         ("isolation", "posix/cpu,posix/mem"),
         ("launcher", "posix"),
-        ("reconfiguration_policy", "equal"),
-        ("recover", "reconnect"),
-        ("strict", "true"),
     ],
     not_known: &[
         "acls",

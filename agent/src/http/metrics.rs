@@ -31,6 +31,8 @@ pub(super) fn collect(door: &Door, view: &View) -> BTreeMap<String, f64> {
     put("slave/uptime_secs", now - door.start_time);
     put("slave/registered", f64::from(u8::from(view.registered)));
     put("slave/recovery_errors", 0.0);
+    put("mezzo/agent/draining", f64::from(u8::from(view.draining)));
+    put("mezzo/agent/disk_full", f64::from(u8::from(view.disk_full)));
     put("slave/recovery_time_secs", door.recovery_time_secs);
     put("slave/frameworks_active", float(view.frameworks.len() as u64));
     counters(view, &mut put);

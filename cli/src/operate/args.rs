@@ -138,6 +138,8 @@ pub(crate) enum Task {
         #[arg(long, value_name = "ID")]
         framework: Option<String>,
     },
+    /// Show what a task has written
+    Logs(crate::args::Logs),
     /// Kill a task, as its framework would
     Kill {
         /// The task's id

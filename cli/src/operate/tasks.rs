@@ -12,6 +12,8 @@ pub(super) async fn run(cluster: &mut Cluster, options: &Options, verb: Task) ->
             list(cluster, options, all, framework.as_deref(), agent.as_deref()).await?;
         }
         Task::Show { task, framework } => show(cluster, options, &task, framework.as_deref()).await?,
+        // has a door of its own, which goes on across changes of the leader
+        Task::Logs(_) => {}
         Task::Kill { task, framework } => {
             let found = find(cluster, &task, framework.as_deref(), false).await?;
             let (id, framework) = (show::text(&found, "id"), show::text(&found, "framework_id"));

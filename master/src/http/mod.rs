@@ -2,6 +2,7 @@
 
 mod body;
 mod events;
+mod explain;
 mod forward;
 mod metrics;
 mod operator;
@@ -141,6 +142,7 @@ async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<
         }
         Route::Home => webui::home(request.headers()).await,
         Route::Asset(file) => webui::asset(file, request.headers()).await,
+        Route::Explain => explain::serve(app, &request).await,
         Route::Teardown => operator::teardown(app, request).await,
         Route::KillTask => operator::kill_task(app, request).await,
         Route::Files(operation) => {

@@ -26,7 +26,7 @@ use mezzo_server::{
     operator::{self, Arrays},
 };
 
-use super::{App, body::Body, events, metrics};
+use super::{App, body::Body, events, explain, metrics};
 use crate::{
     server::{Cut, Input},
     view::{View, get_agents, get_executors, get_frameworks, get_roles, get_state, get_tasks},
@@ -38,6 +38,9 @@ pub(super) async fn serve(app: &Arc<App>, connection: &Cut, request: Request<Inc
         Ok(read) => read,
         Err(error) => return answer::unread(&error),
     };
+    if let Some(answer) = explain::call(app, &parts.headers, &body).await {
+        return answer;
+    }
     match checked(&parts.method, &parts.headers, &body) {
         Ok((call, encoding)) if call.r#type() == call::Type::Subscribe => {
             events::subscribe(app, connection, encoding).await

@@ -37,6 +37,8 @@ pub(crate) enum Route<'a> {
     Teardown,
     /// `/kill-task`: Mezzo's own.
     KillTask,
+    /// `/explain`
+    Explain,
     /// An endpoint that shows a setting which nobody can change yet: its only answer.
     Constant(&'static str),
     /// An endpoint that changes what cannot be changed yet.
@@ -106,6 +108,7 @@ fn of_master<'a>(components: &[&'a str]) -> Route<'a> {
         ["roles", ..] => Route::Roles,
         ["teardown", ..] => Route::Teardown,
         ["kill-task"] => Route::KillTask,
+        ["explain", ..] => Route::Explain,
         ["quota", ..] | ["maintenance", "schedule" | "status", ..] => Route::Constant("{}"),
         ["weights", ..] => Route::Constant("[]"),
         ["reserve" | "unreserve" | "create-volumes" | "destroy-volumes", ..] | ["machine", "up" | "down", ..] => {
