@@ -8,7 +8,7 @@ use clap_complete::Shell;
 /// What all of them take.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// The master, host:port; several with commas between; the one that leads is found
+    /// The master, host:port; several with commas between, or zk://host:port,…/path; the one that leads is found
     #[arg(long, global = true, help_heading = "Cluster", value_name = "MASTER", env = "MEZZO_MASTER")]
     pub(crate) master: Option<String>,
     /// Write JSON, for scripts

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use mezzo_election::{Detector, address_of};
 use mezzo_sdk::{Address, AddressError};
 use serde_json::{Value, json};
 
@@ -37,14 +38,20 @@ pub(crate) enum ClusterError {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     masters: Vec<Address>,
+    /// Tells who leads, where masters are found through ZooKeeper.
+    detector: Option<Detector>,
     leader: Option<Http>,
 }
 
 impl Cluster {
     /// The cluster that the options name.
     pub(crate) fn of(options: &Options) -> Result<Self, ClusterError> {
-        let masters = Address::parse_list(&config::masters(options.master.as_deref())?)?;
-        Ok(Self { masters, leader: None })
+        let text = config::masters(options.master.as_deref())?;
+        if !text.trim_start().starts_with("zk://") && !text.trim_start().starts_with("file://") {
+            return Ok(Self { masters: Address::parse_list(&text)?, detector: None, leader: None });
+        }
+        let source = mezzo_election::source(&text).map_err(|error| ClusterError::Config(error.to_string()))?;
+        Ok(Self { masters: Vec::new(), detector: Some(Detector::new(source)), leader: None })
     }
 
     /// All masters that are named.
@@ -125,7 +132,17 @@ impl Cluster {
     }
 
     /// Asks each master who leads.
-    async fn find(&self) -> Result<Http, ClusterError> {
+    async fn find(&mut self) -> Result<Http, ClusterError> {
+        if let Some(detector) = &mut self.detector {
+            let found = match detector.leader() {
+                Some(leader) => Some(leader),
+                None => tokio::time::timeout(PATIENCE, detector.changed()).await.ok().flatten(),
+            };
+            let (host, port) = found.as_ref().map(address_of).ok_or_else(|| {
+                ClusterError::Unreached("ZooKeeper does not answer, or knows of no leader".to_owned())
+            })?;
+            return Ok(Http::new(Address { host, port }));
+        }
         let (mut answered, mut problems) = (false, Vec::new());
         for address in &self.masters {
             let mut http = Http::new(address.clone());

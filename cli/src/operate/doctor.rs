@@ -50,6 +50,9 @@ pub(super) async fn run(options: &Options) -> Result<u8, Failure> {
     match cluster.leader().await {
         Ok(leader) => {
             findings.add(Verdict::Good, format!("{leader} leads"));
+            if cluster.masters().is_empty() {
+                one_master(&leader, &mut findings).await;
+            }
             agents(&mut cluster, &leader, &mut findings).await;
             metrics(&mut cluster, &mut findings).await;
         }
