@@ -15,7 +15,11 @@ use mezzo_api::{
         scheduler::{Call, Event, call, event},
     },
 };
-use mezzo_master_core::{effect::Change, input::StreamId, model::FrameworkState};
+use mezzo_master_core::{
+    effect::Change,
+    input::StreamId,
+    model::{FrameworkState, Task},
+};
 use mezzo_server::prometheus::Histogram;
 
 use crate::view::{View, roles_of};
@@ -150,30 +154,30 @@ impl Activity {
                     self.offer.record(made.elapsed());
                 }
             }
-            Change::Task(task) => {
-                let key = || (task.framework_id.clone(), task.id.clone());
-                match task.state {
-                    TaskState::TaskStaging if task.statuses.is_empty() => {
-                        if self.launches.len() < MAX_LAUNCHES {
-                            self.launches.insert(key(), Instant::now());
-                        }
-                    }
-                    TaskState::TaskStaging | TaskState::TaskStarting => {}
-                    TaskState::TaskRunning => {
-                        if let Some(launched) = self.launches.remove(&key()) {
-                            self.launch.record(launched.elapsed());
-                        }
-                    }
-                    // It ended before anybody saw it run.
-                    _ => {
-                        self.launches.remove(&key());
-                    }
-                }
-            }
+            Change::Task(task) => self.task(task),
             Change::FrameworkForgotten(id) => {
                 self.frameworks.0.remove(id);
             }
             _ => {}
+        }
+    }
+
+    /// The state may have gone further than the statuses that were told so far.
+    fn task(&mut self, task: &Task) {
+        let key = || (task.framework_id.clone(), task.id.clone());
+        if task.state == TaskState::TaskStaging && task.statuses.is_empty() {
+            if self.launches.len() < MAX_LAUNCHES {
+                self.launches.insert(key(), Instant::now());
+            }
+            return;
+        }
+        let told = |state: TaskState| task.statuses.iter().any(|status| status.state() == state);
+        if task.state == TaskState::TaskRunning || told(TaskState::TaskRunning) {
+            if let Some(launched) = self.launches.remove(&key()) {
+                self.launch.record(launched.elapsed());
+            }
+        } else if TERMINAL.into_iter().any(told) {
+            self.launches.remove(&key());
         }
     }
 

@@ -119,7 +119,6 @@ fn an_exporter_finds_the_names_it_expects() {
         "master/invalid_status_updates",
         "registrar/queued_operations",
         "registrar/state_store_ms",
-        "registrar/state_store_ms/p99",
         "allocator/mesos/allocation_run_ms/p50",
         "allocator/mesos/allocation_run_latency_ms/p99",
         "allocator/mesos/event_queue_dispatches",

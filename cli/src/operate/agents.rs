@@ -36,7 +36,13 @@ pub(super) async fn run(cluster: &mut Cluster, options: &Options, verb: Agent) -
             confirm(&format!("agent {agent} will be gone for ever, and all its tasks with it"), yes)?;
             // An agent that the master does not hold now is known to its registry: the id is taken as it is.
             let call = json!({"type": "MARK_AGENT_GONE", "mark_agent_gone": {"agent_id": {"value": agent}}});
-            done(cluster, options, call, &format!("agent {agent} is gone")).await?;
+            match done(cluster, options, call, &format!("agent {agent} is gone")).await {
+                Err(Failure::Refused { status: 404, .. }) => {
+                    let hint = " (its whole id is needed here)".to_owned();
+                    return Err(Failure::Unknown { what: "agent", id: agent, hint });
+                }
+                result => result?,
+            }
         }
     }
     Ok(OK)
