@@ -4,6 +4,11 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::operate::{
+    self, Options, Verb,
+    args::{EXIT_STATUS, Policy},
+};
+
 /// Run and use a Mezzo cluster.
 #[derive(Debug, Parser)]
 #[command(name = "mezzo", version, about, max_term_width = 100, arg_required_else_help = true, after_help = EXAMPLES)]
@@ -18,6 +23,9 @@ Examples:
   mezzo local --agents=3 --demo                … with three agents, and a first task on it
   mezzo run -- echo hello                      run a command on the cluster, see its output
   mezzo run --resources='cpus:2;mem:512' --shell -- 'make test | tail -3'
+  mezzo agent list                             what the cluster has; also framework, task, role
+  mezzo top                                    who uses what, live; `events` tells what happens
+  mezzo doctor                                 what is wrong with the cluster
   mezzo registry dump --zk=zk://z1,z2,z3/mezzo > copy.json
   mezzo explain --framework=ID                 why it is not offered what it waits for
   mezzo task logs -f web-3                     what a task has written, and what it writes
@@ -36,11 +44,6 @@ pub(crate) enum Command {
     Registry(Registry),
     /// Tell why a framework is not offered what it waits for
     Explain(Explain),
-    /// Look at tasks
-    Task {
-        #[command(subcommand)]
-        command: Task,
-    },
     /// Start a master (`mezzo master --help` tells its flags)
     #[command(disable_help_flag = true)]
     Master {
@@ -48,12 +51,119 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         flags: Vec<OsString>,
     },
-    /// Start an agent (`mezzo agent --help` tells its flags)
-    #[command(disable_help_flag = true)]
+    /// List, show and manage agents; with flags, start one (`mezzo agent --help` tells them)
+    #[command(after_help = EXIT_STATUS)]
     Agent {
-        /// The agent's flags
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        flags: Vec<OsString>,
+        #[command(flatten)]
+        options: Options,
+        #[command(subcommand)]
+        command: operate::args::Agent,
+    },
+    /// List, show and end frameworks
+    #[command(after_help = EXIT_STATUS)]
+    Framework {
+        #[command(flatten)]
+        options: Options,
+        #[command(subcommand)]
+        command: operate::args::Framework,
+    },
+    /// List, show and kill tasks, see what they write
+    #[command(after_help = EXIT_STATUS)]
+    Task {
+        #[command(flatten)]
+        options: Options,
+        #[command(subcommand)]
+        command: operate::args::Task,
+    },
+    /// List roles
+    #[command(after_help = EXIT_STATUS)]
+    Role {
+        #[command(flatten)]
+        options: Options,
+        #[command(subcommand)]
+        command: operate::args::Role,
+    },
+    /// List, set and remove quotas of roles
+    #[command(after_help = EXIT_STATUS)]
+    Quota {
+        #[command(flatten)]
+        options: Options,
+        #[command(subcommand)]
+        command: operate::args::Quota,
+    },
+    /// List and set weights of roles
+    #[command(after_help = EXIT_STATUS)]
+    Weight {
+        #[command(flatten)]
+        options: Options,
+        #[command(subcommand)]
+        command: operate::args::Weight,
+    },
+    /// Reserve resources of an agent for a role
+    #[command(after_help = EXIT_STATUS)]
+    Reserve {
+        #[command(flatten)]
+        options: Options,
+        #[command(flatten)]
+        what: operate::args::Reservation,
+    },
+    /// Give up a reservation
+    #[command(after_help = EXIT_STATUS)]
+    Unreserve {
+        #[command(flatten)]
+        options: Options,
+        #[command(flatten)]
+        what: operate::args::Reservation,
+    },
+    /// List, create and destroy persistent volumes
+    #[command(after_help = EXIT_STATUS)]
+    Volume {
+        #[command(flatten)]
+        options: Options,
+        #[command(subcommand)]
+        command: operate::args::Volume,
+    },
+    /// Plan, start and end maintenance of machines
+    #[command(after_help = EXIT_STATUS)]
+    Maintenance {
+        #[command(flatten)]
+        options: Options,
+        #[command(subcommand)]
+        command: operate::args::Maintenance,
+    },
+    /// Show who uses what, live
+    #[command(after_help = EXIT_STATUS)]
+    Top {
+        #[command(flatten)]
+        options: Options,
+        /// Once, and not again and again
+        #[arg(long)]
+        once: bool,
+        /// Seconds between two looks
+        #[arg(long, default_value_t = 2.0, value_name = "SECONDS", value_parser = interval)]
+        interval: f64,
+    },
+    /// Show what happens on the cluster, as it happens
+    #[command(after_help = EXIT_STATUS)]
+    Events {
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Look for what is wrong: addresses, masters, clocks, versions, limits, agents
+    #[command(after_help = EXIT_STATUS)]
+    Doctor {
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Write completions for a shell, e.g. mezzo completions bash > /etc/bash_completion.d/mezzo
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a directory, e.g. mezzo man /usr/share/man/man1
+    Man {
+        /// Which
+        directory: PathBuf,
     },
     /// Started by agents, not by people
     #[command(hide = true, disable_help_flag = true)]
@@ -62,6 +172,38 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         flags: Vec<OsString>,
     },
+}
+
+impl Command {
+    /// The operator's verb that it is; the others have doors of their own.
+    pub(crate) fn verb(self) -> Option<Verb> {
+        let policy = |options, command| Verb::Policy { options, command };
+        Some(match self {
+            Self::Agent { options, command } => Verb::Agent { options, command },
+            Self::Framework { options, command } => Verb::Framework { options, command },
+            Self::Task { options, command } => Verb::Task { options, command },
+            Self::Role { options, command: operate::args::Role::List } => policy(options, Policy::Roles),
+            Self::Quota { options, command } => policy(options, Policy::Quota(command)),
+            Self::Weight { options, command } => policy(options, Policy::Weight(command)),
+            Self::Reserve { options, what } => policy(options, Policy::Reserve(what)),
+            Self::Unreserve { options, what } => policy(options, Policy::Unreserve(what)),
+            Self::Volume { options, command } => policy(options, Policy::Volume(command)),
+            Self::Maintenance { options, command } => policy(options, Policy::Maintenance(command)),
+            Self::Top { options, once, interval } => Verb::Top { options, once, interval },
+            Self::Events { options } => Verb::Events { options },
+            Self::Doctor { options } => Verb::Doctor { options },
+            Self::Completions { shell } => Verb::Completions { shell },
+            Self::Man { directory } => Verb::Man { directory },
+            Self::Local(_)
+            | Self::Explain(_)
+            | Self::Run(_)
+            | Self::Registry(_)
+            | Self::Master { .. }
+            | Self::Executor { .. } => {
+                return None;
+            }
+        })
+    }
 }
 
 /// `mezzo registry`
@@ -219,13 +361,6 @@ impl Explain {
     }
 }
 
-/// `mezzo task …`
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum Task {
-    /// Show what a task has written
-    Logs(Logs),
-}
-
 /// `mezzo task logs`
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -284,6 +419,13 @@ fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("expected a number of seconds from 0.1 to 3600".to_owned()),
     }
 }
 

@@ -1,10 +1,10 @@
-//! GET requests to one server, over one connection that is kept.
+//! Requests to one server, over one connection that is kept.
 
 use std::{convert::Infallible, fmt::Write};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, combinators::BoxBody};
-use hyper::{Request, client::conn::http1};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::{Request, Response, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use mezzo_sdk::Address;
 use tokio::net::TcpStream;
@@ -42,9 +42,35 @@ pub(crate) enum HttpError {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Where another one is that leads.
-    pub(crate) leader: Option<String>,
+    /// Where a redirection leads.
+    pub(crate) location: Option<String>,
+    /// What time it was there.
+    pub(crate) date: Option<String>,
     pub(crate) body: Bytes,
+}
+
+/// An answer whose body comes bit by bit.
+pub(crate) struct Stream {
+    pub(crate) status: u16,
+    body: Incoming,
+}
+
+impl Stream {
+    /// The next piece; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, hyper::Error> {
+        while let Some(frame) = self.body.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All that is left, as text.
+    pub(crate) async fn rest(self) -> String {
+        let bytes = self.body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
 }
 
 /// Asks one server.
@@ -63,37 +89,68 @@ impl Http {
         &self.address
     }
 
-    /// GET `path`, query included. A kept connection that turns out to be closed is replaced once.
+    /// GET `path`, query included.
     pub(crate) async fn get(&mut self, path: &str) -> Result<Answer, HttpError> {
-        let kept = self.sender.as_ref().is_some_and(|sender| !sender.is_closed());
-        match self.get_once(path).await {
-            Err(HttpError::Broken { .. }) if kept => {
-                self.sender = None;
-                self.get_once(path).await
-            }
-            result => result,
-        }
+        self.send("GET", path, None, Bytes::new()).await
     }
 
-    async fn get_once(&mut self, path: &str) -> Result<Answer, HttpError> {
+    /// Sends a request. A kept connection that turns out to be closed is replaced once, if nothing can have been changed.
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+    ) -> Result<Answer, HttpError> {
+        let kept = self.sender.as_ref().is_some_and(|sender| !sender.is_closed());
+        let response = match self.send_once(method, path, content_type, body.clone()).await {
+            Err(HttpError::Broken { .. }) if kept && method == "GET" => {
+                self.sender = None;
+                self.send_once(method, path, content_type, body).await?
+            }
+            result => result?,
+        };
+        let status = response.status().as_u16();
+        let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+        let (location, date) = (header("location"), header("date"));
         let broken = |source| HttpError::Broken { address: self.address.clone(), source };
-        let request = Request::get(path)
+        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        Ok(Answer { status, location, date, body })
+    }
+
+    /// POST, for an answer that goes on and on.
+    pub(crate) async fn open(&mut self, path: &str, content_type: &str, body: Bytes) -> Result<Stream, HttpError> {
+        let response = self.send_once("POST", path, Some(content_type), body).await?;
+        Ok(Stream { status: response.status().as_u16(), body: response.into_body() })
+    }
+
+    async fn send_once(
+        &mut self,
+        method: &str,
+        path: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, HttpError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
             .header("host", self.address.to_string())
-            .header("accept", "application/json")
-            .body(Empty::new().boxed())
+            .header("accept", "application/json");
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let request = request
+            .body(Full::new(body).boxed())
             .map_err(|source| HttpError::Path { path: path.to_owned(), source })?;
         let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
             Some(sender) => sender,
             None => self.connect().await?,
         };
+        let broken = |source| HttpError::Broken { address: self.address.clone(), source };
         sender.ready().await.map_err(broken)?;
         let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status().as_u16();
-        let location = response.headers().get("location").filter(|_| status == 307);
-        let leader = location.and_then(|location| location.to_str().ok()).map(str::to_owned);
-        let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
         self.sender = Some(sender);
-        Ok(Answer { status, leader, body })
+        Ok(response)
     }
 
     async fn connect(&self) -> Result<http1::SendRequest<BoxBody<Bytes, Infallible>>, HttpError> {

@@ -6,6 +6,7 @@ mod args;
 mod explain;
 mod http;
 mod local;
+mod operate;
 mod programs;
 mod registry;
 mod run;
@@ -38,9 +39,12 @@ fn main() -> ExitCode {
         }
         Command::Registry(command) => runtime.block_on(registry::main(&command)),
         Command::Explain(options) => runtime.block_on(explain::main(&options)),
-        Command::Task { command: args::Task::Logs(options) } => runtime.block_on(task::logs(&options)),
-        // these names are dispatched before anything is parsed
-        Command::Master { .. } | Command::Agent { .. } | Command::Executor { .. } => ExitCode::from(run::OWN_FAILURE),
+        Command::Task { command: operate::args::Task::Logs(options), .. } => runtime.block_on(task::logs(&options)),
+        other => match other.verb() {
+            Some(verb) => runtime.block_on(operate::main(verb)),
+            // these names are dispatched before anything is parsed
+            None => ExitCode::from(run::OWN_FAILURE),
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
+use crate::operate::args::AGENT_VERBS;
 use nix::{
     sys::{prctl, signal::Signal},
     unistd::getppid,
@@ -49,10 +50,16 @@ fn program(arguments: &[OsString]) -> Option<(Program, usize)> {
     }
     match arguments.get(1)?.to_str()? {
         "master" => Some((Program::Master, 2)),
+        // `mezzo agent list` is a verb, `mezzo agent --master=…` an agent
+        "agent" if is_verb(arguments.get(2)) => None,
         "agent" => Some((Program::Agent, 2)),
         "executor" => Some((Program::Executor, 2)),
         _ => None,
     }
+}
+
+fn is_verb(word: Option<&OsString>) -> bool {
+    word.and_then(|word| word.to_str()).is_some_and(|word| AGENT_VERBS.contains(&word))
 }
 
 /// What `ps` and `top` call it.
@@ -92,7 +99,9 @@ mod tests {
         assert_eq!(named(&["mezzo", "master", "--port=1"]), Some((Program::Master, 2)));
         assert_eq!(named(&["mezzo", "agent"]), Some((Program::Agent, 2)));
         assert_eq!(named(&["mezzo", "executor"]), Some((Program::Executor, 2)));
-        for arguments in [&["mezzo"][..], &["mezzo", "run", "master"], &["mezzo", "--help"], &[]] {
+        for arguments in
+            [&["mezzo"][..], &["mezzo", "run", "master"], &["mezzo", "--help"], &["mezzo", "agent", "list"], &[]]
+        {
             assert_eq!(named(arguments), None);
         }
     }

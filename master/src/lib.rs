@@ -4,6 +4,7 @@
 //! what readers are served from, `registry/` what must not be forgotten.
 #![forbid(unsafe_code)]
 
+mod activity;
 pub mod flags;
 mod http;
 mod identity;

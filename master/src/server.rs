@@ -16,10 +16,12 @@ use mezzo_master_core::{
     effect::{Answer, Change, CloseReason, Effect, Effects},
     input::{Config, LinkId, LinkUp, OperatorCall, Principal, RequestId, SchedulerCall, StreamId, Subscribe, Ticket},
 };
+use mezzo_server::prometheus::Histogram;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    activity::{Activity, Frameworks},
     link::{LinkSink, Links},
     outbox::{self, PushError},
     prober::Prober,
@@ -70,10 +72,21 @@ pub(crate) enum Input {
     Probed(AgentId, SocketAddr, Option<String>),
     /// A registry write ended.
     Registry(Ticket, Result<(), RegistryFailure>),
-    /// Somebody wants the core's numbers, by their names.
-    Metrics(oneshot::Sender<Vec<(String, f64)>>),
+    /// Somebody wants the core's numbers.
+    Metrics(oneshot::Sender<Numbers>),
     /// The server stops.
     Stop,
+}
+
+/// What the core's thread counts and measures.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    /// By Mesos' names.
+    pub(crate) metrics: Vec<(String, f64)>,
+    /// What was counted of each framework.
+    pub(crate) frameworks: Frameworks,
+    /// Durations.
+    pub(crate) histograms: Vec<Histogram>,
 }
 
 /// Where a framework's events go.
@@ -116,6 +129,11 @@ impl CoreHandle {
     /// Hands over an input; waits while too many wait.
     pub(crate) async fn send(&self, input: Input) -> Result<(), Stopped> {
         self.inputs.send(input).await.map_err(|_| Stopped)
+    }
+
+    /// Inputs that wait for the core.
+    pub(crate) fn waiting(&self) -> usize {
+        WAITING_INPUTS - self.inputs.capacity().min(WAITING_INPUTS)
     }
 
     /// Hands over an input from a place that cannot wait.
@@ -195,6 +213,7 @@ pub(crate) fn start(
             allocation_latency: Timer::with_statistics("allocator/mesos/allocation_run_latency_ms"),
             registry_store: Timer::with_statistics("registrar/state_store_ms"),
             registry_fetch,
+            activity: Activity::default(),
             damaged_records: damaged.len(),
             writing: HashMap::new(),
             ended_streams: Vec::new(),
@@ -225,6 +244,7 @@ struct Shell {
     allocation_latency: Timer,
     registry_store: Timer,
     registry_fetch: Timer,
+    activity: Activity,
     /// Records that could not be read.
     damaged_records: usize,
     /// When the writes that are under way were asked for.
@@ -247,7 +267,9 @@ impl Shell {
             if batch.iter().any(|input| matches!(input, Input::Stop)) {
                 return Ok(());
             }
+            let start = Instant::now();
             self.step(&mut batch)?;
+            self.activity.step.record(start.elapsed());
         }
     }
 
@@ -279,8 +301,11 @@ impl Shell {
         let start = Instant::now();
         self.core.flush(now, &mut self.effects);
         if self.core.counters().get(Counter::AllocationRuns) != runs {
-            self.allocation_run.record(start.elapsed());
-            self.allocation_latency.record(due.map_or(Duration::ZERO, |due| now.mono.saturating_sub(due)));
+            let (took, late) = (start.elapsed(), due.map_or(Duration::ZERO, |due| now.mono.saturating_sub(due)));
+            self.allocation_run.record(took);
+            self.allocation_latency.record(late);
+            self.activity.allocation.record(took);
+            self.activity.allocation_delay.record(late);
         }
     }
 
@@ -293,9 +318,11 @@ impl Shell {
             }
             Input::StreamClosed(stream) => {
                 self.streams.remove(&stream);
+                self.activity.closed(stream);
                 self.core.stream_closed(now, stream, false, out);
             }
             Input::Scheduler { call, stream_id, principal, reply } => {
+                self.activity.call(&call);
                 let request = Self::expect_reply(&mut self.next_request, &mut self.replies, reply);
                 self.core.scheduler_call(now, SchedulerCall { request, stream_id, principal, call: *call }, out);
             }
@@ -321,6 +348,7 @@ impl Shell {
             Input::Registry(ticket, Ok(())) => {
                 if let Some(asked) = self.writing.remove(&ticket) {
                     self.registry_store.record(asked.elapsed());
+                    self.activity.registry.record(asked.elapsed());
                 }
                 self.core.registry(now, ticket, Ok(()), out);
             }
@@ -336,7 +364,7 @@ impl Shell {
         Ok(())
     }
 
-    fn metrics(&self, now: Now) -> Vec<(String, f64)> {
+    fn metrics(&self, now: Now) -> Numbers {
         #[allow(clippy::cast_precision_loss)] // counters are told as doubles
         let counters = self.core.counters().iter().map(|(name, value)| (name.to_owned(), value as f64));
         let mut metrics: Vec<(String, f64)> = counters.chain(self.core.allocator_metrics(now)).collect();
@@ -345,7 +373,9 @@ impl Shell {
         for timer in [&self.allocation_run, &self.allocation_latency, &self.registry_store, &self.registry_fetch] {
             timer.metrics(&mut metrics);
         }
-        metrics
+        #[allow(clippy::cast_precision_loss)] // a count
+        metrics.push(("registrar/queued_operations".to_owned(), self.writing.len() as f64));
+        Numbers { metrics, frameworks: self.activity.frameworks(), histograms: self.activity.histograms() }
     }
 
     fn expect_reply(
@@ -367,7 +397,10 @@ impl Shell {
             .filter_map(|effect| if let Effect::Publish(change) = effect { Some(change.clone()) } else { None })
             .collect();
         if !changes.is_empty() {
-            self.published.apply(changes);
+            changes.iter().for_each(|change| self.activity.change(change));
+            for (framework, state) in self.published.apply(changes) {
+                self.activity.ended(&framework, state);
+            }
         }
         for effect in effects.drain(..) {
             self.carry_out_one(effect);
@@ -400,6 +433,7 @@ impl Shell {
 
     fn send_event(&mut self, stream: StreamId, event: Box<v1::scheduler::Event>) {
         let Some(sink) = self.streams.get(&stream) else { return };
+        self.activity.event(stream, &event);
         let bytes = event.encoded_len();
         let Err(error) = sink.events.push(event, bytes) else { return };
         if error == PushError::Full {

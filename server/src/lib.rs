@@ -10,3 +10,4 @@ pub mod http;
 pub mod level;
 pub mod logs;
 pub mod operator;
+pub mod prometheus;

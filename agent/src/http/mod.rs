@@ -10,13 +10,17 @@ mod state;
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderName, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use mezzo_agent_core::view::View;
-use mezzo_server::http::{
-    answer::{self, text},
-    endpoints, machine,
-    query::Query,
+use mezzo_api::time::parse_duration;
+use mezzo_server::{
+    http::{
+        answer::{self, text},
+        endpoints, machine,
+        query::Query,
+    },
+    prometheus,
 };
 use serde_json::json;
 
@@ -97,6 +101,16 @@ impl Door {
             Route::Help => return help(),
             _ => {
                 let Some(view) = self.handle.view().await else { return answer::bare(StatusCode::SERVICE_UNAVAILABLE) };
+                if *route == Route::Prometheus {
+                    let text = prometheus::render(&metrics::collect(self, &view), &[]);
+                    let content_type = HeaderValue::from_static(prometheus::CONTENT_TYPE);
+                    let response = answer::of_type(StatusCode::OK, content_type, text.into());
+                    return answer::packed(request.headers(), response).await;
+                }
+                if let (Route::Metrics, Some(Err(error))) = (route, query.get("timeout").map(parse_duration)) {
+                    let given = query.get("timeout").unwrap_or_default();
+                    return text(StatusCode::BAD_REQUEST, format!("Invalid timeout '{given}': {error}.\n"));
+                }
                 match self.of_view(route, &query, &view) {
                     Ok(body) => body,
                     Err(response) => return *response,

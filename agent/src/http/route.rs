@@ -23,6 +23,8 @@ pub(crate) enum Route<'a> {
     Statistics,
     /// `/metrics/snapshot`
     Metrics,
+    /// `/metrics`, for Prometheus.
+    Prometheus,
     /// `/system/stats.json`
     SystemStats,
     /// `/logging/toggle`
@@ -49,6 +51,7 @@ pub(crate) fn find(path: &str) -> Route<'_> {
         ["slave(1)" | "slave%281%29", rest @ ..] => of_agent(rest),
         ["link", "control"] => Route::Control,
         ["version", ..] => Route::Version,
+        ["metrics"] => Route::Prometheus,
         ["metrics", "snapshot", ..] => Route::Metrics,
         ["system", "stats.json", ..] => Route::SystemStats,
         ["logging", "toggle", ..] => Route::LoggingToggle,

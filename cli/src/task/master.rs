@@ -73,7 +73,7 @@ impl Master {
                     return Err(error.into());
                 }
             };
-            match answer.leader.as_deref().and_then(address) {
+            match answer.location.as_deref().and_then(address) {
                 Some(leader) => self.http = Http::new(leader),
                 None => return Ok(answer),
             }

@@ -4,7 +4,7 @@ use mezzo_api::{
     link,
     time::Now,
     v1::{
-        OperationState,
+        self, OperationState,
         scheduler::{Call, call},
     },
 };
@@ -144,6 +144,26 @@ impl Core {
             agent.killed.insert((key, id));
         }
         self.tell(agent, link::to_agent::Message::KillTask(message), out);
+    }
+
+    /// An operator's kill of a task that has not ended.
+    pub(crate) fn kill_for_operator(
+        &mut self,
+        now: Now,
+        framework: &v1::FrameworkId,
+        task_id: v1::TaskId,
+        out: &mut Effects,
+    ) -> Answer {
+        let Some(key) = self.live_framework(&framework.value) else {
+            return Answer::new(404, "No framework found with specified ID");
+        };
+        let known = self.frameworks.get(key).is_some_and(|framework| framework.tasks.contains_key(&*task_id.value));
+        if !known {
+            return Answer::new(404, format!("The framework has no active task '{}'", task_id.value));
+        }
+        tracing::info!(framework = framework.value, task = task_id.value, "an operator kills a task");
+        self.on_kill(now, key, call::Kill { task_id, ..Default::default() }, out);
+        Answer::accepted()
     }
 
     fn on_shutdown(&mut self, key: FrameworkKey, shutdown: call::Shutdown, out: &mut Effects) {

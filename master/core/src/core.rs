@@ -147,6 +147,10 @@ impl Core {
                     out.push(Effect::Reply(request, answer));
                 }
             },
+            OperatorCall::KillTask { framework_id, task_id } => {
+                let answer = self.kill_for_operator(now, &framework_id, task_id, out);
+                out.push(Effect::Reply(request, answer));
+            }
             OperatorCall::Explain(explain) => self.on_explain(request, &explain, out),
         }
     }

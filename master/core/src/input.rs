@@ -65,6 +65,13 @@ pub enum OperatorCall {
         /// Which.
         framework_id: v1::FrameworkId,
     },
+    /// Kill one task, as its framework would (Mezzo's own: `POST /kill-task`).
+    KillTask {
+        /// Whose.
+        framework_id: v1::FrameworkId,
+        /// Which.
+        task_id: v1::TaskId,
+    },
     /// An agent will never come back (`MARK_AGENT_GONE`).
     MarkAgentGone {
         /// Which.

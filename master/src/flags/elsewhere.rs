@@ -15,7 +15,6 @@ pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
         ("memory_profiling", Some("false")),
         ("offer_constraints_re2_max_mem", Some("4KB")),
         ("offer_constraints_re2_max_program_size", Some("100")),
-        ("publish_per_framework_metrics", Some("true")),
         ("quorum", None),
         ("registry_fetch_timeout", Some("1mins")),
         ("registry_store_timeout", Some("20secs")),

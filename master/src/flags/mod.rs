@@ -165,6 +165,11 @@ pub struct Flags {
     #[arg(long, help_heading = "Network", default_value_t = 1000, value_name = "N")]
     pub max_operator_event_stream_subscribers: usize,
 
+    /// Tell of each framework's calls, events, offers and tasks in the metrics
+    #[arg(long, help_heading = "History", default_value = "true", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub publish_per_framework_metrics: bool,
+
     /// What is logged: DEBUG, INFO, WARNING or ERROR
     #[arg(long, help_heading = "Logs", default_value = "INFO", value_name = "LEVEL")]
     pub logging_level: LoggingLevel,

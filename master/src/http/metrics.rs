@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use http::{Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use mezzo_api::{
     resources::{Resources, Scalar},
     time::parse_duration,
 };
 use mezzo_master_core::model::FrameworkState;
-use mezzo_server::http::{answer, machine::Machine, query::Query};
+use mezzo_server::{
+    http::{answer, machine::Machine, query::Query},
+    prometheus::Histogram,
+};
 
 use super::{App, body::Body};
 use crate::{
@@ -32,17 +35,46 @@ pub(super) async fn snapshot(app: &Arc<App>, query: &Query) -> Result<String, Bo
     }
 }
 
-/// All of them.
+/// `/metrics`, in the text format of Prometheus.
+pub(super) async fn prometheus(app: &Arc<App>, headers: &HeaderMap) -> Response<Body> {
+    let (metrics, histograms) = match measured(app).await {
+        Ok(measured) => measured,
+        Err(stopped) => return answer::text(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()),
+    };
+    let text = mezzo_server::prometheus::render(&metrics, &histograms);
+    let content_type = HeaderValue::from_static(mezzo_server::prometheus::CONTENT_TYPE);
+    answer::packed(headers, answer::of_type(StatusCode::OK, content_type, text.into())).await
+}
+
+/// All of Mesos' names.
 pub(super) async fn collect(app: &App) -> Result<Metrics, Stopped> {
+    let (mut metrics, _) = measured(app).await?;
+    metrics.remove(LONGEST_WAIT);
+    Ok(metrics)
+}
+
+/// Mezzo's own, which is not among Mesos' names.
+const LONGEST_WAIT: &str = "master/framework_longest_wait_for_offer_secs";
+
+#[allow(clippy::cast_precision_loss)] // counts are shown as doubles
+async fn measured(app: &App) -> Result<(Metrics, Vec<Histogram>), Stopped> {
     let mut metrics = Metrics::new();
     metrics.extend(Machine::read().metrics().map(|(name, value)| (name.to_owned(), value)));
     constants(&mut metrics);
-    picture(&mut metrics, &app.published.snapshot());
-    #[allow(clippy::cast_precision_loss)] // a count
+    let waiting = app.core.waiting();
+    let numbers = app.core.ask(Input::Metrics).await?;
+    let view = app.published.snapshot();
+    picture(&mut metrics, &view);
+    metrics.insert("master/event_queue_messages".into(), waiting as f64);
+    metrics.insert("master/http_cache_hits".into(), app.rendered.hits() as f64);
     metrics.insert("master/operator_event_stream_subscribers".into(), app.published.subscribers() as f64);
     metrics.insert("master/uptime_secs".into(), seconds_since_epoch() - app.identity.start_time);
-    metrics.extend(app.core.ask(Input::Metrics).await?);
-    Ok(metrics)
+    metrics.insert(LONGEST_WAIT.into(), numbers.frameworks.longest_wait(&view).as_secs_f64());
+    if app.flags.publish_per_framework_metrics {
+        numbers.frameworks.metrics(&view, &mut metrics);
+    }
+    metrics.extend(numbers.metrics);
+    Ok((metrics, numbers.histograms))
 }
 
 /// What is always there, and the same: this master leads, and nothing waits in a queue when it answers.
@@ -55,9 +87,6 @@ fn constants(metrics: &mut Metrics) {
         "allocator/mesos/event_queue_dispatches",
         "master/event_queue_dispatches",
         "master/event_queue_http_requests",
-        "master/event_queue_messages",
-        "master/http_cache_hits",
-        "registrar/queued_operations",
     ] {
         metrics.insert(name.into(), 0.0);
     }

@@ -144,6 +144,7 @@ async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<
         Route::Asset(file) => webui::asset(file, request.headers()).await,
         Route::Explain => explain::serve(app, &request).await,
         Route::Teardown => operator::teardown(app, request).await,
+        Route::KillTask => operator::kill_task(app, request).await,
         Route::Files(operation) => {
             let operation = operation.to_owned();
             mezzo_server::files::serve(&app.file_router, request, &operation).await.map(Body::File)

@@ -52,24 +52,45 @@ pub(super) async fn serve(app: &Arc<App>, connection: &Cut, request: Request<Inc
 
 /// `/teardown`: the same as a form.
 pub(super) async fn teardown(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
-    let (parts, body) = match request::read(request, app.flags.max_request_bytes.0).await {
-        Ok(read) => read,
-        Err(error) => return answer::unread(&error),
-    };
-    if parts.method != Method::POST {
-        return answer::method_not_allowed("POST", &parts.method);
-    }
-    let form = match Query::parse(&String::from_utf8_lossy(&body)) {
+    let form = match form(app, request).await {
         Ok(form) => form,
-        Err(error) => return answer::text(StatusCode::BAD_REQUEST, error.to_string()),
+        Err(refusal) => return *refusal,
     };
-    match form.get("frameworkId") {
-        Some(id) => ask(app, OperatorCall::Teardown { framework_id: v1::FrameworkId { value: id.to_owned() } }).await,
-        None => {
-            let text = "Missing 'frameworkId' query parameter in the request body";
-            answer::text(StatusCode::BAD_REQUEST, text)
-        }
+    match needed(&form, "frameworkId") {
+        Ok(value) => ask(app, OperatorCall::Teardown { framework_id: v1::FrameworkId { value } }).await,
+        Err(refusal) => *refusal,
     }
+}
+
+/// `/kill-task`, a form as `/teardown` has it: Mezzo's own, for operators, who are no framework that could KILL.
+pub(super) async fn kill_task(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
+    let form = match form(app, request).await {
+        Ok(form) => form,
+        Err(refusal) => return *refusal,
+    };
+    let named = needed(&form, "frameworkId").and_then(|framework| Ok((framework, needed(&form, "taskId")?)));
+    match named {
+        Ok((framework, task)) => {
+            let framework_id = v1::FrameworkId { value: framework };
+            ask(app, OperatorCall::KillTask { framework_id, task_id: v1::TaskId { value: task } }).await
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn form(app: &App, request: Request<Incoming>) -> Result<Query, Box<Response<Body>>> {
+    let read = request::read(request, app.flags.max_request_bytes.0).await;
+    let (parts, body) = read.map_err(|error| Box::new(answer::unread(&error)))?;
+    if parts.method != Method::POST {
+        return Err(Box::new(answer::method_not_allowed("POST", &parts.method)));
+    }
+    let bad = |text: String| Box::new(answer::text(StatusCode::BAD_REQUEST, text));
+    Query::parse(&String::from_utf8_lossy(&body)).map_err(|error| bad(error.to_string()))
+}
+
+fn needed(form: &Query, name: &str) -> Result<String, Box<Response<Body>>> {
+    let text = || format!("Missing '{name}' query parameter in the request body");
+    form.get(name).map(str::to_owned).ok_or_else(|| Box::new(answer::text(StatusCode::BAD_REQUEST, text())))
 }
 
 async fn ask(app: &App, call: OperatorCall) -> Response<Body> {

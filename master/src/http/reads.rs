@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -36,7 +39,10 @@ type Slot = Arc<tokio::sync::Mutex<Option<(u64, Bytes)>>>;
 
 /// Each read is rendered once for each version, however many ask.
 #[derive(Debug, Default)]
-pub(crate) struct Rendered(Mutex<BTreeMap<Read, Slot>>);
+pub(crate) struct Rendered {
+    slots: Mutex<BTreeMap<Read, Slot>>,
+    hits: AtomicU64,
+}
 
 /// All such endpoints.
 pub(super) async fn serve<B>(app: &Arc<App>, route: &Route<'_>, request: &Request<B>) -> Response<Body> {
@@ -67,6 +73,7 @@ async fn plain(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap, query: &Q
             Ok(metrics) => metrics,
             Err(response) => return *response,
         },
+        Route::Prometheus => return metrics::prometheus(app, headers).await,
         Route::LoggingToggle => return endpoints::logging_toggle(query),
         Route::Help => return plain::help(),
         Route::Constant(constant) => (*constant).to_owned(),
@@ -118,6 +125,7 @@ impl Rendered {
         if let Some((version, body)) = &*slot
             && *version == view.version
         {
+            self.hits.fetch_add(1, Ordering::Relaxed);
             return Some((*version, body.clone()));
         }
         let version = view.version;
@@ -132,8 +140,13 @@ impl Rendered {
         Some((version, body))
     }
 
+    /// Reads that were answered with what had been written for others.
+    pub(super) fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
     fn slot(&self, read: &Read) -> Slot {
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= REMEMBERED && !slots.contains_key(read) {
             slots.clear();
         }

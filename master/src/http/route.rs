@@ -35,6 +35,8 @@ pub(crate) enum Route<'a> {
     Roles,
     /// `/teardown`
     Teardown,
+    /// `/kill-task`: Mezzo's own.
+    KillTask,
     /// `/explain`
     Explain,
     /// An endpoint that shows a setting which nobody can change yet: its only answer.
@@ -43,6 +45,8 @@ pub(crate) enum Route<'a> {
     Unsupported,
     /// `/metrics/snapshot`
     Metrics,
+    /// `/metrics`: the same and more, for Prometheus.
+    Prometheus,
     /// `/system/stats.json`
     SystemStats,
     /// `/logging/toggle`
@@ -76,6 +80,7 @@ pub(crate) fn find(path: &str) -> Route<'_> {
         ["link"] => Route::Link,
         ["assets", file] => Route::Asset(file),
         ["version", ..] => Route::Version,
+        ["metrics"] => Route::Prometheus,
         ["metrics", "snapshot", ..] => Route::Metrics,
         ["system", "stats.json", ..] => Route::SystemStats,
         ["logging", "toggle", ..] => Route::LoggingToggle,
@@ -102,6 +107,7 @@ fn of_master<'a>(components: &[&'a str]) -> Route<'a> {
         ["tasks", ..] => Route::Tasks,
         ["roles", ..] => Route::Roles,
         ["teardown", ..] => Route::Teardown,
+        ["kill-task"] => Route::KillTask,
         ["explain", ..] => Route::Explain,
         ["quota", ..] | ["maintenance", "schedule" | "status", ..] => Route::Constant("{}"),
         ["weights", ..] => Route::Constant("[]"),
@@ -155,6 +161,7 @@ mod tests {
             ("/metrics/snapshot", Route::Metrics),
             ("/master/metrics/snapshot", Route::NotFound),
             ("/metrics/snapshot.json", Route::NotFound),
+            ("/metrics/", Route::Prometheus),
             ("/system/stats.json", Route::SystemStats),
             ("/tasks/", Route::Tasks),
             ("/tasks.json", Route::NotFound),

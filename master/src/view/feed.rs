@@ -128,7 +128,8 @@ mod tests {
         let first = poll_fn(|context| one.poll_next(context)).await.unwrap();
         let second = poll_fn(|context| two.poll_next(context)).await.unwrap();
         let record = first[0].record(Encoding::Json);
-        assert_eq!(record, "71\n{\"type\":\"AGENT_REMOVED\",\"agent_removed\":{\"agent_id\":{\"value\":\"S0\"}}}");
+        let event = r#"{"type":"AGENT_REMOVED","agent_removed":{"agent_id":{"value":"S0"}}}"#;
+        assert_eq!(record, format!("{}\n{event}", event.len()));
         assert_eq!(record.as_ptr(), second[0].record(Encoding::Json).as_ptr(), "written twice");
         assert_ne!(record, second[0].record(Encoding::Protobuf));
     }

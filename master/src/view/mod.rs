@@ -28,7 +28,7 @@ use mezzo_master_core::{
     registry::Recovered,
 };
 
-use crate::{outbox, server::Cut};
+use crate::{activity::TERMINAL, outbox, server::Cut};
 use changes::Draft;
 use feed::Feed;
 
@@ -36,7 +36,7 @@ pub(crate) use agents::agents;
 pub(crate) use feed::Batch;
 pub(crate) use frameworks::frameworks;
 pub(crate) use messages::{get_agents, get_executors, get_frameworks, get_roles, get_state, get_tasks};
-pub(crate) use roles::roles;
+pub(crate) use roles::{roles, roles_of};
 pub(crate) use state::{Master, state};
 pub(crate) use summary::summary;
 pub(crate) use tasks::{TaskQuery, tasks};
@@ -90,20 +90,22 @@ impl Published {
         self.lock().view.version
     }
 
-    /// Makes the next version, and tells of what changed.
-    pub(crate) fn apply(&self, changes: Vec<Change>) {
+    /// Makes the next version, and tells of what changed. Gives the tasks that ended by it, with their frameworks.
+    pub(crate) fn apply(&self, changes: Vec<Change>) -> Vec<(FrameworkId, v1::TaskState)> {
         let mut inner = self.lock();
         let Inner { view, feed } = &mut *inner;
         view.version += 1;
         let heard = feed.is_heard();
-        let mut drafts = Vec::new();
+        let (mut drafts, mut ended) = (Vec::new(), Vec::new());
         for change in changes {
+            ended.extend(view.ended_by(&change));
             if heard {
                 drafts.extend(Draft::of(view, &change));
             }
             view.apply(change);
         }
         feed.tell(changes::ordered(drafts));
+        ended
     }
 
     /// The latest version, and every change of it from then on: nothing is lost or told twice. `connection` is cut when
@@ -175,6 +177,15 @@ impl View {
                 self.offers.remove(&id);
             }
         }
+    }
+
+    fn ended_by(&self, change: &Change) -> Option<(FrameworkId, v1::TaskState)> {
+        let Change::Task(task) = change else { return None };
+        if !TERMINAL.contains(&task.state) {
+            return None;
+        }
+        let known = self.tasks.get(&task.framework_id)?.get(&task.id)?;
+        (!TERMINAL.contains(&known.state)).then(|| (task.framework_id.clone(), task.state))
     }
 
     fn forget_task(&mut self, framework: &FrameworkId, task: &TaskId) {

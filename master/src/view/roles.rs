@@ -38,13 +38,19 @@ pub(crate) fn roles(view: &View, whitelist: Option<&[String]>) -> Vec<u8> {
     document.end()
 }
 
+/// The roles of a framework.
+#[allow(deprecated)] // the role of frameworks without MULTI_ROLE
+pub(crate) fn roles_of(info: &mezzo_api::v1::FrameworkInfo) -> Vec<String> {
+    if is_multi_role(info) { info.roles.clone() } else { vec![info.role().to_owned()] }
+}
+
 /// All roles with frameworks, allocations or reservations, and their ancestors.
 pub(super) fn uses(view: &View) -> BTreeMap<String, RoleUse> {
     let mut roles: BTreeMap<String, RoleUse> = BTreeMap::new();
     for framework in view.present_frameworks() {
         let info = &framework.info;
         #[allow(deprecated)] // the role of frameworks without MULTI_ROLE
-        let own = if is_multi_role(info) { info.roles.clone() } else { vec![info.role().to_owned()] };
+        let own = roles_of(info);
         for role in own {
             for ancestor in ancestors(&role) {
                 roles.entry(ancestor.to_owned()).or_default();
