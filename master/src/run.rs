@@ -99,7 +99,15 @@ impl Master {
             server::start(config, opened, Arc::clone(&published), Arc::clone(&links)).map_err(StartError::Thread)?;
         let url = format!("http://{}", identity.authority());
         let (stop, stopped) = watch::channel(false);
-        let app = App { core: core.clone(), published, links, identity, flags, rendered: Default::default() };
+        let app = App {
+            core: core.clone(),
+            published,
+            links,
+            identity,
+            flags,
+            rendered: Default::default(),
+            page: Default::default(),
+        };
         let serving = tokio::spawn(http::serve(Arc::new(app), listener, stopped));
         Ok(Self { address, url, core, stop, ended, serving })
     }

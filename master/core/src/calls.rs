@@ -146,6 +146,27 @@ impl Core {
         self.tell(agent, link::to_agent::Message::KillTask(message), out);
     }
 
+    /// The same for an operator, who is told at once what a framework learns from a status.
+    pub(crate) fn kill_by_operator(
+        &mut self,
+        now: Now,
+        framework: &str,
+        task_id: mezzo_api::v1::TaskId,
+        out: &mut Effects,
+    ) -> Answer {
+        let Some(key) = self.live_framework(framework) else {
+            return Answer::new(404, format!("There is no framework {framework} that could have tasks."));
+        };
+        let known =
+            self.frameworks.get(key).is_some_and(|framework| framework.tasks.contains_key(task_id.value.as_str()));
+        if !known {
+            return Answer::new(404, format!("The framework has no task {} that could be killed.", task_id.value));
+        }
+        tracing::info!(framework, task = task_id.value, "an operator kills a task");
+        self.on_kill(now, key, call::Kill { task_id, agent_id: None, kill_policy: None }, out);
+        Answer::accepted()
+    }
+
     fn on_shutdown(&mut self, key: FrameworkKey, shutdown: call::Shutdown, out: &mut Effects) {
         let Some(framework_id) = self.frameworks.get(key).map(|framework| framework.id.proto()) else { return };
         if let Some(agent) = self.agents.find(&shutdown.agent_id.value) {

@@ -137,6 +137,10 @@ impl Core {
                     out.push(Effect::Reply(request, answer));
                 }
             },
+            OperatorCall::KillTask { framework_id, task_id } => {
+                let answer = self.kill_by_operator(now, &framework_id.value, task_id, out);
+                out.push(Effect::Reply(request, answer));
+            }
         }
     }
 

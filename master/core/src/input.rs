@@ -69,6 +69,12 @@ pub enum OperatorCall {
     MarkAgentGone {
         /// Which.
         agent_id: v1::AgentId,
+    /// Kill a task, as its framework's KILL would (`POST /kill`; Mezzo's own).
+    KillTask {
+        /// Whose.
+        framework_id: v1::FrameworkId,
+        /// Which.
+        task_id: v1::TaskId,
     },
 }
 

@@ -14,6 +14,7 @@ use mezzo_api::{
 };
 use mezzo_master_core::input::StreamId;
 
+use super::ui::Versions;
 use crate::{
     outbox,
     server::{CoreHandle, Input},
@@ -29,6 +30,8 @@ pub(crate) enum Body {
     Full(Bytes),
     /// A framework's event stream.
     Events(Box<Events>),
+    /// What tells a web page of new versions.
+    Versions(Box<Versions>),
     /// What an agent answers.
     Relayed(Incoming),
 }
@@ -50,6 +53,7 @@ impl http_body::Body for Body {
             Self::Events(events) => {
                 events.poll_record(context).map(|record| record.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Self::Versions(versions) => versions.poll_event(context).map(|bytes| Some(Ok(Frame::data(bytes)))),
             Self::Relayed(incoming) => Pin::new(incoming).poll_frame(context).map_err(Into::into),
         }
     }
@@ -57,7 +61,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Events(_) => false,
+            Self::Events(_) | Self::Versions(_) => false,
             Self::Relayed(incoming) => incoming.is_end_stream(),
         }
     }
@@ -65,7 +69,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(_) | Self::Versions(_) => SizeHint::default(),
             Self::Relayed(incoming) => incoming.size_hint(),
         }
     }

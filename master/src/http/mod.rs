@@ -8,6 +8,7 @@ mod plain;
 mod reads;
 mod route;
 mod scheduler;
+mod ui;
 mod webui;
 
 use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -51,6 +52,8 @@ pub(crate) struct App {
     pub(crate) flags: Flags,
     /// What readers were given of the latest version.
     pub(crate) rendered: reads::Rendered,
+    /// What the web page's doors keep.
+    pub(crate) page: ui::Page,
 }
 
 impl App {
@@ -61,6 +64,7 @@ impl App {
 
 /// Accepts connections until `stop` says so.
 pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    tokio::spawn(ui::Page::sample(Arc::clone(&app), stop.clone()));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // Mesos writes `Mesos-Stream-Id`, and there may be clients that read it to the letter.
     builder.http1().title_case_headers(true).half_close(false);
@@ -136,6 +140,8 @@ async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<
         }
         Route::Home => webui::home(request.headers()).await,
         Route::Asset(file) => webui::asset(file, request.headers()).await,
+        Route::Ui(name) => ui::serve(app, name, &request).await,
+        Route::Kill => ui::kill(app, request).await,
         Route::Teardown => operator::teardown(app, request).await,
         Route::Health => answer::empty(StatusCode::OK),
         Route::Redirect => answer::redirect(&format!("//{}", app.identity.authority())),

@@ -64,7 +64,8 @@ pub(super) async fn teardown(app: &Arc<App>, request: Request<Incoming>) -> Resp
     }
 }
 
-async fn ask(app: &App, call: OperatorCall) -> Response<Body> {
+/// Hands a call to the core.
+pub(super) async fn ask(app: &App, call: OperatorCall) -> Response<Body> {
     match app.core.ask(|reply| Input::Operator { call, principal: None, reply }).await {
         Ok(answer) => answer::with_status(answer.status, answer.body),
         Err(stopped) => answer::text(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()),

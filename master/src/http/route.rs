@@ -9,6 +9,8 @@ pub(crate) enum Route<'a> {
     Home,
     /// A file of the web page.
     Asset(&'a str),
+    /// What the web page reads.
+    Ui(&'a str),
     /// `/api/v1/scheduler`
     Scheduler,
     /// `/api/v1`
@@ -35,6 +37,8 @@ pub(crate) enum Route<'a> {
     Roles,
     /// `/teardown`
     Teardown,
+    /// `/kill`
+    Kill,
     /// An endpoint that shows a setting which nobody can change yet: its only answer.
     Constant(&'static str),
     /// An endpoint that changes what cannot be changed yet.
@@ -72,7 +76,8 @@ pub(crate) fn find(path: &str) -> Route<'_> {
         ["agent", id, ..] => Route::Agent { id, path: after(path, id) },
         ["master", rest @ ..] => of_master(rest),
         ["link"] => Route::Link,
-        ["assets", file] => Route::Asset(file),
+        ["assets", ..] => Route::Asset(after_assets(path)),
+        ["ui", name] => Route::Ui(name),
         ["version", ..] => Route::Version,
         ["metrics", "snapshot", ..] => Route::Metrics,
         ["system", "stats.json", ..] => Route::SystemStats,
@@ -101,6 +106,7 @@ fn of_master<'a>(components: &[&'a str]) -> Route<'a> {
         ["tasks", ..] => Route::Tasks,
         ["roles", ..] => Route::Roles,
         ["teardown", ..] => Route::Teardown,
+        ["kill"] => Route::Kill,
         ["quota", ..] | ["maintenance", "schedule" | "status", ..] => Route::Constant("{}"),
         ["weights", ..] => Route::Constant("[]"),
         ["reserve" | "unreserve" | "create-volumes" | "destroy-volumes", ..] | ["machine", "up" | "down", ..] => {
@@ -108,6 +114,11 @@ fn of_master<'a>(components: &[&'a str]) -> Route<'a> {
         }
         _ => Route::NotFound,
     }
+}
+
+/// A file's name below `/assets/`.
+fn after_assets(path: &str) -> &str {
+    path.trim_start_matches('/').strip_prefix("assets").unwrap_or_default().trim_start_matches('/')
 }
 
 /// What follows the agent's id, as it was written.
@@ -162,6 +173,10 @@ mod tests {
             ("/index.html", Route::NotFound),
             ("/favicon.ico", Route::NotFound),
             ("/assets/app.js", Route::Asset("app.js")),
+            ("/assets/pages/tasks.js", Route::Asset("pages/tasks.js")),
+            ("/ui/tasks", Route::Ui("tasks")),
+            ("/ui/tasks/x", Route::NotFound),
+            ("/kill", Route::Kill),
             ("/state/../flags", Route::NotFound),
             ("/../etc/passwd", Route::NotFound),
             ("/link", Route::Link),

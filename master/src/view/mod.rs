@@ -8,6 +8,7 @@ mod agents;
 pub(crate) mod document;
 mod frameworks;
 mod messages;
+pub(crate) mod page;
 mod roles;
 mod state;
 mod summary;
@@ -48,6 +49,8 @@ pub(crate) struct View {
     pub(crate) tasks: OrdMap<FrameworkId, HashMap<TaskId, Arc<Task>>>,
     pub(crate) executors: OrdMap<(FrameworkId, AgentId, ExecutorId), Arc<Executor>>,
     pub(crate) offers: OrdMap<OfferId, Arc<Offer>>,
+    /// What the web page tells of the way here.
+    pub(crate) activity: page::activity::Activity,
 }
 
 /// Where the latest version is found.
@@ -81,6 +84,7 @@ impl Published {
         let mut view = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         view.version += 1;
         for change in changes {
+            view.observe(&change);
             view.apply(change);
         }
     }
