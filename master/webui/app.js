@@ -77,10 +77,10 @@ function App() {
     let going = 0;
     const keys = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
-      if (/INPUT|TEXTAREA|SELECT/.test(event.target.tagName) || event.target.closest?.('dialog')) return;
+      if (/INPUT|TEXTAREA|SELECT/.test(event.target.tagName) || event.target.closest?.('dialog[open]')) return;
       const page = PAGES.find(([, , key]) => key === event.key);
       if (going && page && Date.now() - going < 1500) location.hash = `#/${page[0]}`;
-      else if (event.key === '/') document.querySelector('main .search')?.focus() ?? document.querySelector('header .search').focus();
+      else if (event.key === '/') (document.querySelector('main .search') ?? document.querySelector('header .search')).focus();
       else if (event.key === '?') help.current.showModal();
       else if (event.key === 'd') turn();
       else if (event.key !== 'g') return;

@@ -16,7 +16,9 @@ export function List({ read, columns, open, rowKey, label, empty, filled, height
   const [[sort, order], setOrder] = useState(usual);
   const [from, setFrom] = useState(0);
   const [seen, setSeen] = useState([0, 30]);
-  const [chosen, setChosen] = useState(-1);
+  const [, redraw] = useState(0);
+  // Keys may come faster than the page is drawn, so that what they lead to is not in the drawn state.
+  const at = useRef(-1);
   const box = useRef(null);
   const known = useRef(new Map());
   const query = `${read}${read.includes('?') ? '&' : '?'}sort=${sort}&order=${order}`;
@@ -25,7 +27,7 @@ export function List({ read, columns, open, rowKey, label, empty, filled, height
   useEffect(() => {
     known.current = new Map();
     setFrom(0);
-    setChosen(-1);
+    at.current = -1;
     if (box.current) box.current.scrollTop = 0;
   }, [query]);
   useEffect(() => {
@@ -56,13 +58,13 @@ export function List({ read, columns, open, rowKey, label, empty, filled, height
     else if (top + 2 * height > box.current.scrollTop + box.current.clientHeight) box.current.scrollTop = top + 2 * height - box.current.clientHeight;
   };
   const step = (by) => {
-    const index = Math.max(0, Math.min(total - 1, chosen + by));
-    setChosen(index);
-    show(index);
+    at.current = Math.max(0, Math.min(total - 1, at.current + by));
+    show(at.current);
+    redraw((count) => count + 1);
   };
   useEffect(() => {
     const keys = (event) => {
-      if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName) || event.target.closest?.('dialog')) return;
+      if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName) || event.target.closest?.('dialog[open]')) return;
       // On a page with several lists the keys are of the first, or of the one that has the focus.
       const lists = [...document.querySelectorAll('.list')];
       const focused = lists.find((one) => one.contains(document.activeElement));
@@ -70,7 +72,7 @@ export function List({ read, columns, open, rowKey, label, empty, filled, height
       const inside = box.current.contains(document.activeElement) || document.activeElement === document.body || document.activeElement.id === 'main';
       if (event.key === 'j' || (event.key === 'ArrowDown' && inside)) step(1);
       else if (event.key === 'k' || (event.key === 'ArrowUp' && inside)) step(-1);
-      else if (event.key === 'Enter' && known.current.has(chosen) && inside) location.hash = open(known.current.get(chosen)).slice(1);
+      else if (event.key === 'Enter' && known.current.has(at.current) && inside) location.hash = open(known.current.get(at.current)).slice(1);
       else return;
       event.preventDefault();
     };
@@ -92,7 +94,7 @@ export function List({ read, columns, open, rowKey, label, empty, filled, height
         const row = known.current.get(index);
         const place = { transform: `translateY(${index * height}px)`, height: `${height}px` };
         if (!row) return html`<div key=${`empty ${index}`} class="row ghost" role="row" aria-rowindex=${index + 2} style=${place}><span role="cell">…</span></div>`;
-        return html`<div key=${rowKey(row)} class="row ${index === chosen ? 'chosen' : ''}" role="row" aria-rowindex=${index + 2} style=${place}>${columns.map((column) => html`<span key=${column.key} role="cell" class=${column.class ?? ''}>${column.cell(row)}</span>`)}</div>`;
+        return html`<div key=${rowKey(row)} class="row ${index === at.current ? 'chosen' : ''}" role="row" aria-rowindex=${index + 2} style=${place}>${columns.map((column) => html`<span key=${column.key} role="cell" class=${column.class ?? ''}>${column.cell(row)}</span>`)}</div>`;
       })}</div></div></div>`;
 }
 

@@ -217,8 +217,15 @@ impl Browser {
         } else {
             ""
         };
-        self.call("Input.dispatchKeyEvent", json!({"type": "keyDown", "key": key, "text": text}));
-        self.call("Input.dispatchKeyEvent", json!({"type": "keyUp", "key": key}));
+        let code = match key {
+            "Enter" => 13,
+            "Escape" => 27,
+            _ => 0,
+        };
+        for (kind, text) in [("keyDown", text), ("keyUp", "")] {
+            let stroke = json!({"type": kind, "key": key, "text": text, "windowsVirtualKeyCode": code});
+            self.call("Input.dispatchKeyEvent", stroke);
+        }
     }
 
     /// Types a text into what has the focus.

@@ -1,7 +1,7 @@
 // Agents: where they are, how they are, what they carry.
 import { html, useState } from '../vendor/preact-htm.js';
-import { agentPath, megabytes, number } from '../format.js';
-import { Ago, Bar, Empty, Id, Panel, State } from '../parts.js';
+import { agentPath, megabytes, number, shortId } from '../format.js';
+import { Ago, Bar, Empty, Panel, State } from '../parts.js';
 import { setQuery } from '../router.js';
 import { Choices, List, Search } from '../table.js';
 import { place } from './overview.js';
@@ -11,7 +11,7 @@ const amount = (key, title, text) => ({
 });
 
 const COLUMNS = [
-  { key: 'host', title: 'Host', sort: 'host', class: 'main', cell: (agent) => html`<a href=${agentPath(agent.id)}>${agent.host}</a><span class="under"><${Id} id=${agent.id} /></span>` },
+  { key: 'host', title: 'Host', sort: 'host', class: 'main', cell: (agent) => html`<a href=${agentPath(agent.id)}>${agent.host}</a><span class="under mono" title=${agent.id}>${shortId(agent.id)}</span>` },
   { key: 'state', title: 'State', sort: 'state', cell: (agent) => html`<${State} state=${agent.state} />` },
   { key: 'zone', title: 'Region / zone', sort: 'zone', class: 'wide', cell: place },
   { key: 'tasks', title: 'Tasks', sort: 'tasks', first: 'desc', class: 'num', cell: (agent) => number(agent.tasks) },

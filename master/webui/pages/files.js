@@ -35,7 +35,8 @@ function Listing({ agent, entries }) {
 }
 
 function Roots({ agent, paths }) {
-  const shown = paths.filter((one) => one.startsWith('/frameworks/') || one === '/slave/log').sort();
-  if (!shown.length) return html`<${Empty}>No sandbox is kept on this agent.<//>`;
-  return html`<ul class="plain">${shown.map((one) => html`<li key=${one}><a class="mono" href=${one === '/slave/log' ? filePath(agent, one) : filesPath(agent, one)}>${one === '/slave/log' ? 'the agent’s log' : one.split('/').slice(4, 5)[0]}</a> <span class="soft mono">${one === '/slave/log' ? '' : shortId(one.split('/')[2])}</span></li>`)}</ul>`;
+  const [logs, dirs] = [paths.filter((one) => one.endsWith('/log')).sort(), paths.filter((one) => !one.endsWith('/log')).sort()];
+  if (!paths.length) return html`<${Empty}>This agent shows no files.<//>`;
+  return html`<ul class="plain">${logs.map((one) => html`<li key=${one}><a href=${filePath(agent, one)}>the agent’s log</a></li>`)}
+    ${dirs.map((one) => html`<li key=${one}><a class="mono" href=${filesPath(agent, one)}>${one}</a> ${one === '/frameworks' && html`<span class="soft">sandboxes, by framework and executor</span>`}</li>`)}</ul>`;
 }

@@ -1,12 +1,12 @@
 // Frameworks: who asks for resources.
 import { html, useState } from '../vendor/preact-htm.js';
-import { frameworkPath, megabytes, number, percent } from '../format.js';
-import { Ago, Empty, Id, Panel, State } from '../parts.js';
+import { frameworkPath, megabytes, number, percent, shortId } from '../format.js';
+import { Ago, Empty, Panel, State } from '../parts.js';
 import { setQuery } from '../router.js';
 import { Choices, List, Search } from '../table.js';
 
 const COLUMNS = [
-  { key: 'name', title: 'Name', sort: 'name', class: 'main', cell: (one) => html`<a href=${frameworkPath(one.id)}>${one.name || 'without a name'}</a><span class="under"><${Id} id=${one.id} /></span>` },
+  { key: 'name', title: 'Name', sort: 'name', class: 'main', cell: (one) => html`<a href=${frameworkPath(one.id)}>${one.name || 'without a name'}</a><span class="under mono" title=${one.id}>${shortId(one.id)}</span>` },
   { key: 'state', title: 'State', sort: 'state', cell: (one) => html`<${State} state=${one.state} />` },
   { key: 'roles', title: 'Roles', class: 'wide', cell: (one) => html`<span title=${one.roles.join(', ')}>${one.roles.join(', ')}</span>` },
   { key: 'user', title: 'User', sort: 'user', class: 'wide', cell: (one) => one.user },

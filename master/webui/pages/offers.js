@@ -1,12 +1,12 @@
 // Offers that wait for an answer.
 import { html, useState } from '../vendor/preact-htm.js';
 import { agentPath, frameworkPath, megabytes, number, resources, shortId } from '../format.js';
-import { Empty, Id, Panel } from '../parts.js';
+import { Empty, Panel } from '../parts.js';
 import { setQuery } from '../router.js';
 import { List, Search } from '../table.js';
 
 const COLUMNS = [
-  { key: 'host', title: 'Agent', sort: 'host', class: 'main', cell: (offer) => html`<a href=${agentPath(offer.agent_id)} title=${offer.agent_id}>${offer.host || shortId(offer.agent_id)}</a><span class="under"><${Id} id=${offer.id} /></span>` },
+  { key: 'host', title: 'Agent', sort: 'host', class: 'main', cell: (offer) => html`<a href=${agentPath(offer.agent_id)} title=${offer.agent_id}>${offer.host || shortId(offer.agent_id)}</a><span class="under mono" title=${offer.id}>${shortId(offer.id)}</span>` },
   { key: 'framework', title: 'Framework', sort: 'framework', cell: (offer) => html`<a href=${frameworkPath(offer.framework_id)}>${offer.framework || shortId(offer.framework_id)}</a>` },
   { key: 'role', title: 'Role', sort: 'role', class: 'wide', cell: (offer) => offer.role },
   { key: 'cpus', title: 'CPUs', sort: 'cpus', first: 'desc', class: 'num', cell: (offer) => number(offer.amounts.cpus) },

@@ -46,7 +46,7 @@ fn a_log_is_followed_and_searched() {
     assert_eq!(broken, false, "a character was cut in two");
     let at_end = "(({ scrollTop, clientHeight, scrollHeight }) => scrollTop + clientHeight > scrollHeight - 10)(document.querySelector('.tail pre'))";
     browser.wait("its end is in sight", at_end);
-    std::fs::write(sandbox(&cluster).join("go"), "").unwrap();
+    std::fs::write(sandbox(&cluster, &path).join("go"), "").unwrap();
     browser.wait_text("the needle");
     browser.wait("its end is in sight again", at_end);
     browser.click("button", "Show earlier");
@@ -56,11 +56,10 @@ fn a_log_is_followed_and_searched() {
     is_content(&mut browser, &cluster);
 }
 
-fn sandbox(cluster: &Cluster) -> std::path::PathBuf {
-    let debug = http::get_json(cluster.agents[0].address, "/files/debug");
-    let mut places = debug.as_object().into_iter().flatten();
-    let place = places.find(|(name, _)| name.ends_with("/runs/latest")).expect("a sandbox");
-    place.1.as_str().unwrap_or_default().into()
+fn sandbox(cluster: &Cluster, path: &str) -> std::path::PathBuf {
+    let places = http::get_json(cluster.agents[0].address, "/files/debug");
+    let root = places["/frameworks"].as_str().expect("the agent shows its sandboxes");
+    format!("{root}{}", path.trim_start_matches("/frameworks")).into()
 }
 
 #[test]

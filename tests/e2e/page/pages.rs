@@ -52,10 +52,10 @@ fn every_page_shows_what_is_there() {
     shows("#/topology", &["north", "one"]);
     let task = |name: &str| format!("#/tasks/{}/{name}", framework.id);
     shows(&task("task-that-runs"), &["to be seen", "and told", "told by the executor", "Kill"]);
-    shows(&task("task-that-fails"), &["Command exited with status 7", "command executor failed"]);
+    shows(&task("task-that-fails"), &["Command exited with status 7"]);
     let place = format!("/frameworks/{}/executors/task-that-runs/runs/latest", framework.id);
     shows(&format!("#/agents/{of}/files?path={place}"), &["stdout", "stderr", "Download"]);
-    shows(&format!("#/agents/{of}/files?path="), &["task-that-runs"]);
+    shows(&format!("#/agents/{of}/files?path="), &["sandboxes, by framework and executor"]);
     shows(&format!("#/agents/{of}/file?path={place}/stdout"), &["to be seen"]);
     is_content(&mut browser, &cluster);
 }

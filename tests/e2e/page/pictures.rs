@@ -132,21 +132,17 @@ fn load(cluster: &Cluster) -> Vec<Framework> {
             frameworks.len() - 1
         });
         let framework = &mut frameworks[number];
-        let offer = framework.wait_offer("large enough", |offer| {
-            tasks::amount(offer, "cpus") >= cpus && tasks::amount(offer, "mem") >= mem
-        });
+        if framework.offers.is_empty() {
+            framework.call("REVIVE", Value::Null);
+        }
+        let fits = |offer: &Value| tasks::amount(offer, "cpus") >= cpus && tasks::amount(offer, "mem") >= mem;
+        let offer = framework.wait_offer("large enough", fits);
         framework.launch(&offer, &[large(task, &offer, cpus, mem, TALK)]);
         framework.wait_status(task, "TASK_RUNNING");
+        framework.listen(Duration::from_millis(1500));
         // Others need offers, too.
         for held in framework.offers.values().cloned().collect::<Vec<_>>() {
-            framework.decline(&held, 0.0);
-        }
-        framework.listen(Duration::from_millis(2500));
-        for held in framework.offers.values().cloned().collect::<Vec<_>>() {
             framework.decline(&held, 600.0);
-        }
-        if !framework.offers.is_empty() {
-            framework.call("REVIVE", Value::Null);
         }
     }
     let nightly = &mut frameworks[1];
