@@ -5,6 +5,9 @@ const short = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
 
 export const number = (value) => round.format(value ?? 0);
 
+/** `1 agent`, `2 agents`. */
+export const counted = (count, what) => `${number(count)} ${what}${count === 1 ? '' : 's'}`;
+
 /** Megabytes, as Mesos counts memory and disk. */
 export function megabytes(value) {
   if (!value) return '0';
@@ -45,7 +48,7 @@ export const time = (seconds) => (seconds ? new Date(seconds * 1000).toLocaleTim
 export const AMOUNTS = [['cpus', 'CPUs', number], ['mem', 'Memory', megabytes], ['disk', 'Disk', megabytes], ['gpus', 'GPUs', number]];
 
 export function resources(given) {
-  const amounts = AMOUNTS.filter(([key]) => given?.[key]).map(([key, name, text]) => `${text(given[key])}${text === number ? ` ${name}` : key === 'disk' ? ' disk' : ''}`);
+  const amounts = AMOUNTS.filter(([key]) => given?.[key]).map(([key, name, text]) => `${text === number ? counted(given[key], name.slice(0, -1)) : text(given[key])}${key === 'disk' ? ' disk' : ''}`);
   const others = Object.entries(given ?? {}).filter(([key]) => !AMOUNTS.some(([known]) => known === key)).map(([key, value]) => `${key} ${value}`);
   return [...amounts, ...others].join(' · ') || 'nothing';
 }

@@ -69,6 +69,7 @@ pub enum OperatorCall {
     MarkAgentGone {
         /// Which.
         agent_id: v1::AgentId,
+    },
     /// Kill a task, as its framework's KILL would (`POST /kill`; Mezzo's own).
     KillTask {
         /// Whose.

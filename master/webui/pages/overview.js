@@ -1,7 +1,7 @@
 // The cluster at a glance: what it has, who uses it, what happened lately.
 import { html, useEffect } from '../vendor/preact-htm.js';
 import { Areas, Spark, useHistory } from '../chart.js';
-import { AMOUNTS, agentPath, clock, frameworkPath, number, path, percent, reason, stateOf, time } from '../format.js';
+import { AMOUNTS, agentPath, clock, counted, frameworkPath, number, path, percent, reason, stateOf, time } from '../format.js';
 import { remember } from '../leader.js';
 import { useRead } from '../live.js';
 import { Ago, Answer, Bar, Copy, Empty, Facts, Legend, Panel, State } from '../parts.js';
@@ -28,8 +28,8 @@ function Shown({ data }) {
     </div>
     <div class="charts">${shown.map(([key, title, text]) => html`<${Amount} key=${key} id=${key} title=${title} text=${text} now=${data.now} history=${history} />`)}</div>
     <div class="columns">
-      <${Panel} title="By role" flush><${Groups} rows=${data.roles.map((role) => ({ key: role.name, name: role.name === '*' ? '* (everyone)' : role.name, href: `#/roles?role=${encodeURIComponent(role.name)}`, note: `${number(role.frameworks)} frameworks`, used: role.used, offered: role.offered, total: data.now.total }))} empty="No framework has subscribed under a role yet." /><//>
-      <${Panel} title="By zone" flush><${Groups} rows=${data.zones.map((zone) => ({ key: `${zone.region}/${zone.zone}`, name: place(zone), href: '#/topology', note: `${number(zone.agents)} agents`, used: zone.used, offered: zone.offered, total: zone.total }))} empty="No agent is registered, so there are no zones." /><//>
+      <${Panel} title="By role" flush><${Groups} rows=${data.roles.map((role) => ({ key: role.name, name: role.name === '*' ? '* (everyone)' : role.name, href: `#/roles?role=${encodeURIComponent(role.name)}`, note: counted(role.frameworks, 'framework'), used: role.used, offered: role.offered, total: data.now.total }))} empty="No framework has subscribed under a role yet." /><//>
+      <${Panel} title="By zone" flush><${Groups} rows=${data.zones.map((zone) => ({ key: `${zone.region}/${zone.zone}`, name: place(zone), href: '#/topology', note: counted(zone.agents, 'agent'), used: zone.used, offered: zone.offered, total: zone.total }))} empty="No agent is registered, so there are no zones." /><//>
     </div>
     <div class="columns">
       <${Panel} title="Task states" flush><${States} states=${data.states} /><//>

@@ -1,7 +1,7 @@
 // Roles as a tree: who has which part of the cluster, what is promised, what is the limit; to be changed here, too.
 import { html, useState } from '../vendor/preact-htm.js';
 import { useCan } from '../can.js';
-import { AMOUNTS, frameworkPath, number, percent, shortId } from '../format.js';
+import { AMOUNTS, counted, frameworkPath, number, percent, shortId } from '../format.js';
 import { operator, useRead } from '../live.js';
 import { Act, Answer, Bar, Empty, Facts, Panel } from '../parts.js';
 
@@ -33,7 +33,7 @@ function Tree({ roles, total, wanted, can }) {
   walk('', 0);
   const chosen = byName[wanted];
   const toggle = (name) => setClosed({ ...closed, [name]: !closed[name] });
-  return html`<${Panel} title="Fair shares" note=${`${number(roles.length)} roles`} flush><div class="scroll" tabindex="0" role="region" aria-label="Fair shares"><table class="tree"><thead><tr><th scope="col">Role</th><th scope="col">Weight</th><th scope="col">Fair share among siblings</th><th scope="col">Dominant share</th><th scope="col">Guarantee</th><th scope="col">Limit</th><th scope="col">Frameworks</th></tr></thead>
+  return html`<${Panel} title="Fair shares" note=${counted(roles.length, 'role')} flush><div class="scroll" tabindex="0" role="region" aria-label="Fair shares"><table class="tree"><thead><tr><th scope="col">Role</th><th scope="col">Weight</th><th scope="col">Fair share among siblings</th><th scope="col">Dominant share</th><th scope="col">Guarantee</th><th scope="col">Limit</th><th scope="col">Frameworks</th></tr></thead>
     <tbody>${rows.map(([role, depth, fair, inner]) => html`<tr key=${role.name} class=${role.name === wanted ? 'chosen' : ''}><td style=${{ paddingLeft: `${16 + depth * 22}px` }}>${inner ? html`<button type="button" class="twist" aria-expanded=${String(!closed[role.name])} aria-label=${`Roles below ${role.name}`} onclick=${() => toggle(role.name)}>${closed[role.name] ? '▸' : '▾'}</button>` : html`<span class="twist"></span>`}<a href=${`#/roles?role=${encodeURIComponent(role.name)}`}>${role.name.split('/').at(-1)}</a></td>
       <td class="num">${number(role.weight)}</td><td class="num">${percent(fair, 1)}</td><td class="sharebar"><span class="num">${percent(share(role.allocated, total), 1)}</span><${Bar} label=${role.name} used=${share(role.allocated, total)} offered=${share(role.offered, total)} total=${1} /></td>
       <td class="num">${listed(role.quota?.guarantee)}</td><td class="num">${listed(role.quota?.limit)}</td><td class="num">${number(role.frameworks.length)}</td></tr>`)}</tbody></table></div><//>

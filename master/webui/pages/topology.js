@@ -1,11 +1,12 @@
 // The whole cluster at once: regions, zones, and each agent a block that fills as it is used.
 import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact-htm.js';
-import { agentPath, megabytes, number, percent, taskPath } from '../format.js';
+import { agentPath, counted, megabytes, number, percent, taskPath } from '../format.js';
 import { read, useRead } from '../live.js';
 import { Answer, Empty, Legend, Panel, State, Tabs } from '../parts.js';
 import { place } from './overview.js';
 
-const MANY = 1500; // more blocks than this are small
+// Pixels of a block and of the gap after it, by how many there are.
+const SIZES = [[60, 52, 6], [1500, 30, 5], [Infinity, 11, 2]];
 const SHOWN_TASKS = 8;
 
 export function Topology() {
@@ -23,25 +24,25 @@ function Zones({ data, by, over, setOver }) {
     for (const zone of data.zones) (found[zone.region] ??= []).push({ ...zone, agents: zone.agents.map((values) => Object.fromEntries(data.columns.map((name, index) => [name, values[index]]))) });
     return Object.entries(found);
   }, [data]);
-  return html`<div class="map ${count > MANY ? 'small' : ''}"><${Legend} />
-    ${regions.map(([region, zones]) => html`<${Panel} key=${region} title=${region || 'No region'} note=${`${number(zones.reduce((sum, zone) => sum + zone.agents.length, 0))} agents`}>
-      ${zones.map((zone) => html`<div class="zone" key=${zone.zone}><h3>${zone.zone || place(zone)} <span class="soft num">${number(zone.agents.length)}</span></h3><${Blocks} agents=${zone.agents} by=${by} setOver=${setOver} small=${count > MANY} /></div>`)}<//>`)}
+  return html`<div class="map"><${Legend} />
+    ${regions.map(([region, zones]) => html`<${Panel} key=${region} title=${region || 'No region'} note=${counted(zones.reduce((sum, zone) => sum + zone.agents.length, 0), 'agent')}>
+      <div class="zones">${zones.map((zone) => html`<div class="zone" key=${zone.zone}><h3>${zone.zone || place(zone)} <span class="soft num">${number(zone.agents.length)}</span></h3><${Blocks} agents=${zone.agents} by=${by} setOver=${setOver} count=${count} /></div>`)}</div><//>`)}
     ${over && html`<${Card} key=${over.agent.id} over=${over} />`}</div>`;
 }
 
 /** Blocks are drawn on a canvas: ten thousand of them are one element. The list for keyboards and screen readers is the page of agents. */
-function Blocks({ agents, by, setOver, small }) {
+function Blocks({ agents, by, setOver, count }) {
   const canvas = useRef(null);
-  const [size, gap] = small ? [11, 2] : [34, 5];
+  const [, size, gap] = SIZES.find(([most]) => count <= most);
   const [width, setWidth] = useState(800);
   const across = Math.max(1, Math.floor((width + gap) / (size + gap)));
-  const height = Math.ceil(agents.length / across) * (size + gap);
+  const height = Math.ceil(agents.length / across) * (size + gap) - gap;
   useEffect(() => {
     const watch = new ResizeObserver(([entry]) => setWidth(Math.floor(entry.contentRect.width)));
     watch.observe(canvas.current.parentElement);
     return () => watch.disconnect();
   }, []);
-  useEffect(() => draw(canvas.current, agents, by, { size, gap, across, width, height }), [agents, by, width, small]);
+  useEffect(() => draw(canvas.current, agents, by, { size, gap, across, width, height }), [agents, by, width, size]);
   useEffect(() => {
     const again = () => draw(canvas.current, agents, by, { size, gap, across, width, height });
     const watch = new MutationObserver(again);

@@ -43,7 +43,7 @@ fn nothing_from_the_cluster_is_parsed_as_html() {
         "#/topology".to_owned(),
         format!("#/agents/{agent}"),
         format!("#/agents/{agent}/file?path={files}/stdout"),
-        format!("#/no/<img src=x onerror=window.caught=1>"),
+        "#/no/<img src=x onerror=window.caught=1>".to_owned(),
         "#/tasks?q=<img src=x onerror=window.caught=1>&framework=<b>".to_owned(),
     ] {
         browser.go(&page);

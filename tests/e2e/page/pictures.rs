@@ -155,9 +155,19 @@ fn load(cluster: &Cluster) -> Vec<Framework> {
         nightly.launch(&offer, &[large(task, &offer, 0.5, 128.0, command)]);
         nightly.wait_status(task, state);
     }
+    keep_one(&mut frameworks[1]);
     frameworks[3].call("REVIVE", Value::Null);
     frameworks[3].wait_any_offer();
+    frameworks[3].listen(Duration::from_millis(1500));
+    keep_one(&mut frameworks[3]);
     frameworks
+}
+
+/// Declines all offers but one.
+fn keep_one(framework: &mut Framework) {
+    for held in framework.offers.values().skip(1).cloned().collect::<Vec<_>>() {
+        framework.decline(&held, 600.0);
+    }
 }
 
 fn large(id: &str, offer: &Value, cpus: f64, mem: f64, command: &str) -> Value {

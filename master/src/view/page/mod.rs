@@ -77,3 +77,6 @@ pub(crate) fn render(view: &View, master: Master<'_>, samples: &[Sample], read: 
         PageRead::Topology => topology::topology(view),
     })
 }
+
+#[cfg(test)]
+mod tests;
