@@ -48,7 +48,7 @@ pub struct Load {
 pub async fn serve(address: SocketAddr, load: Load) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     let flags = Flags::default();
-    let identity = Identity::new(&flags, listener.local_addr()?);
+    let identity = Identity::new(&flags, listener.local_addr()?, None);
     let published = Arc::new(Published::new(&Recovered::default()));
     let agents = (0..load.agents).map(|number| Change::Agent(Arc::new(agent(number))));
     let frameworks =
@@ -119,6 +119,7 @@ fn agent(number: usize) -> Agent {
         ),
         used: resources(&format!("cpus:{};mem:{}", number % 30 + 1, (number % 100 + 1) * 1024)),
         offered: resources("cpus:1;mem:1024"),
+        warning: None,
     }
 }
 

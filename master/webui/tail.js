@@ -83,7 +83,7 @@ export function Tail({ agent, file, brief = false, still = false, search = '', t
   const scrolled = () => setFollows(box.current.scrollTop + box.current.clientHeight >= box.current.scrollHeight - 8);
   return html`<div class="tail ${brief ? 'brief' : ''}">
     ${from > 0 && html`<p class="soft earlier">${bytes(from)} before this. <button type="button" onclick=${earlier}>Show earlier</button></p>`}
-    <pre ref=${box} tabindex="0" aria-label=${`Contents of ${file.split('/').at(-1)}`} onscroll=${scrolled}>${text || (ready ? '' : '…')}</pre>
+    <pre ref=${box} tabindex="0" role="region" aria-label=${`Contents of ${file.split('/').at(-1)}`} onscroll=${scrolled}>${text || (ready ? '' : '…')}</pre>
     <p class="soft foot"><span class="num">${bytes(to)}</span>${ready && !text && ' · nothing in it yet'}${error && ` · ${missing(error)}`}<span class="grow"></span>${still ? '' : follows ? '● follows' : html`<button type="button" onclick=${() => setFollows(true)}>Follow the end</button>`}</p></div>`;
 }
 

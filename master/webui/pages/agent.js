@@ -47,7 +47,7 @@ function Shown({ data }) {
   const drain = agent.drain_info;
   return html`<div class="title"><h1>${agent.hostname}</h1><${State} state=${row.state} /><span class="grow"></span><${Actions} data=${data} /></div>
     ${drain && html`<p class="notice">${drain.state === 'DRAINED' ? 'Drained: nothing runs here any more.' : 'It is being drained.'}${agent.estimated_drain_start_time_seconds && html` Begun <${Ago} at=${agent.estimated_drain_start_time_seconds} />.`}${drain.config?.mark_gone && ' It is marked gone when that is done.'}</p>`}
-    ${data.address_warning && html`<p class="notice bad"><b>Its advertised address does not lead to it.</b> ${data.address_warning} Nothing in the cluster needs it; frameworks and people that dial it do.</p>`}
+    ${agent.warning && html`<p class="notice bad"><b>Its advertised address:</b> ${agent.warning}.</p>`}
     ${row.state === 'away' && html`<p class="notice">It has no connection at the moment. Its tasks are left alone until the ping timeout is over.</p>`}
     <div class="columns">
       <${Panel} title="Resources" actions=${html`<${Legend} />`}><${Uses} use=${row} /><p class="soft ports">${agent.resources.ports ? `Ports ${agent.resources.ports}${agent.used_resources.ports ? `, of which ${agent.used_resources.ports} are used` : ''}` : ''}</p>

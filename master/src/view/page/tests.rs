@@ -34,7 +34,7 @@ fn published() -> Published {
 fn read(view: &View, name: &str, query: &str) -> Option<Value> {
     let read = PageRead::of(name, &Query::parse(query).unwrap())?;
     let flags = Flags::default();
-    let identity = Identity::new(&flags, "127.0.0.1:5050".parse().unwrap());
+    let identity = Identity::new(&flags, "127.0.0.1:5050".parse().unwrap(), None);
     let samples = [view.sample()];
     let body = render(view, Master { identity: &identity, flags: &flags }, &samples, &read)?;
     Some(serde_json::from_slice(&body).unwrap())
