@@ -13,6 +13,7 @@ use mezzo_master_core::{
     model::{Agent, Framework, FrameworkState, Task, TaskList},
     registry::Recovered,
 };
+use mezzo_server::files::Files;
 use prost::Message;
 use tokio::{net::TcpListener, sync::watch};
 
@@ -55,11 +56,14 @@ pub async fn serve(address: SocketAddr, load: Load) -> std::io::Result<()> {
         (0..load.tasks.div_ceil(TASKS_PER_FRAMEWORK)).map(|number| Change::Framework(Arc::new(framework(number))));
     published.apply(agents.chain(frameworks).collect());
     published.apply((0..load.tasks).map(|number| Change::Task(Arc::new(task(&load, number, 0)))).collect());
+    let files = Files::default();
     let app = App {
         core: CoreHandle::of_nobody(),
         published: Arc::clone(&published),
         links: Arc::new(Links::new(1)),
         identity,
+        file_router: mezzo_server::files::router(files.clone()),
+        files,
         flags,
         rendered: Default::default(),
         page: Default::default(),

@@ -14,7 +14,7 @@ use super::{App, body::Body};
 use crate::{
     identity::seconds_since_epoch,
     server::{Input, Stopped},
-    view::{self, View},
+    view::View,
 };
 
 /// Names and values, in the order of the names.
@@ -38,6 +38,8 @@ pub(super) async fn collect(app: &App) -> Result<Metrics, Stopped> {
     metrics.extend(Machine::read().metrics().map(|(name, value)| (name.to_owned(), value)));
     constants(&mut metrics);
     picture(&mut metrics, &app.published.snapshot());
+    #[allow(clippy::cast_precision_loss)] // a count
+    metrics.insert("master/operator_event_stream_subscribers".into(), app.published.subscribers() as f64);
     metrics.insert("master/uptime_secs".into(), seconds_since_epoch() - app.identity.start_time);
     metrics.extend(app.core.ask(Input::Metrics).await?);
     Ok(metrics)
@@ -55,7 +57,6 @@ fn constants(metrics: &mut Metrics) {
         "master/event_queue_http_requests",
         "master/event_queue_messages",
         "master/http_cache_hits",
-        "master/operator_event_stream_subscribers",
         "registrar/queued_operations",
     ] {
         metrics.insert(name.into(), 0.0);
@@ -98,9 +99,6 @@ fn picture(metrics: &mut Metrics, view: &View) {
     gauge("frameworks_inactive", frameworks - active);
     gauge("outstanding_offers", view.offers.len());
     resources(metrics, view);
-    for (name, value) in view::role_metrics(view) {
-        metrics.insert(format!("allocator/mesos/{name}"), value);
-    }
 }
 
 fn resources(metrics: &mut Metrics, view: &View) {
@@ -117,12 +115,5 @@ fn resources(metrics: &mut Metrics, view: &View) {
             metrics.insert(format!("master/{name}{suffix}_used"), used);
             metrics.insert(format!("master/{name}{suffix}_percent"), share);
         }
-    }
-    for name in ["cpus", "mem", "disk"] {
-        let total: Scalar = view.agents.values().map(|agent| agent.total.scalar(name)).sum();
-        let taken: Scalar =
-            view.agents.values().map(|agent| agent.used.scalar(name) + agent.offered.scalar(name)).sum();
-        metrics.insert(format!("allocator/mesos/resources/{name}/total"), total.as_f64());
-        metrics.insert(format!("allocator/mesos/resources/{name}/offered_or_allocated"), taken.as_f64());
     }
 }

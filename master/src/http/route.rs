@@ -39,6 +39,8 @@ pub(crate) enum Route<'a> {
     Teardown,
     /// `/kill`
     Kill,
+    /// `/explain`
+    Explain,
     /// An endpoint that shows a setting which nobody can change yet: its only answer.
     Constant(&'static str),
     /// An endpoint that changes what cannot be changed yet.
@@ -49,8 +51,8 @@ pub(crate) enum Route<'a> {
     SystemStats,
     /// `/logging/toggle`
     LoggingToggle,
-    /// `/files/browse`, `/files/read`, `/files/download`: the master has no files to show.
-    Files,
+    /// `/files/<operation>`
+    Files(&'a str),
     /// `/help`
     Help,
     /// Where agents open their links.
@@ -82,8 +84,7 @@ pub(crate) fn find(path: &str) -> Route<'_> {
         ["metrics", "snapshot", ..] => Route::Metrics,
         ["system", "stats.json", ..] => Route::SystemStats,
         ["logging", "toggle", ..] => Route::LoggingToggle,
-        ["files", "browse" | "read" | "download", ..] => Route::Files,
-        ["files", "debug", ..] => Route::Constant("{}"),
+        ["files", operation @ ("browse" | "read" | "download" | "debug"), ..] => Route::Files(operation),
         ["__processes__", ..] => Route::Constant("[]"),
         ["help", ..] => Route::Help,
         ["files" | "metrics" | "system" | "logging", ..] => Route::NotFound,
@@ -107,6 +108,7 @@ fn of_master<'a>(components: &[&'a str]) -> Route<'a> {
         ["roles", ..] => Route::Roles,
         ["teardown", ..] => Route::Teardown,
         ["kill"] => Route::Kill,
+        ["explain", ..] => Route::Explain,
         ["quota", ..] | ["maintenance", "schedule" | "status", ..] => Route::Constant("{}"),
         ["weights", ..] => Route::Constant("[]"),
         ["reserve" | "unreserve" | "create-volumes" | "destroy-volumes", ..] | ["machine", "up" | "down", ..] => {
@@ -167,7 +169,7 @@ mod tests {
             ("/system/stats.json", Route::SystemStats),
             ("/tasks/", Route::Tasks),
             ("/tasks.json", Route::NotFound),
-            ("/files/read", Route::Files),
+            ("/files/read", Route::Files("read")),
             ("/files/nosuch", Route::NotFound),
             ("/slave(1)/state", Route::NotFound),
             ("/index.html", Route::NotFound),

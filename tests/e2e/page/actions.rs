@@ -36,3 +36,30 @@ fn a_framework_is_torn_down() {
     wait::until_true("the master has completed it", completed);
     is_content(&mut browser, &cluster);
 }
+
+#[test]
+fn an_agent_is_marked_gone() {
+    let Some((cluster, mut browser)) = looked_at(Cluster::builder().agents(2)) else { return };
+    let agent = cluster.agent_ids().remove(0);
+    browser.go(&format!("#/agents/{agent}"));
+    browser.click(".title button", "Mark gone");
+    browser.click("dialog[open] button", "It is gone for good");
+    wait::until_true("the master has given it up", || !cluster.agent_ids().contains(&agent));
+    browser.go("#/");
+    browser.wait_text("agent marked gone");
+    is_content(&mut browser, &cluster);
+}
+
+#[test]
+fn it_is_explained_why_a_framework_waits() {
+    let Some((cluster, mut browser)) = looked_at(Cluster::builder()) else { return };
+    let framework = with_tasks(&cluster);
+    browser.go(&format!("#/explain?framework={}", framework.id));
+    browser.wait_text("Could be offered now");
+    browser.wait_text("What keeps agents from it");
+    browser.go(&format!("#/explain?framework={}&resources=cpus:64", framework.id));
+    browser.wait_text("the agent does not have as much");
+    browser.go(&format!("#/explain?framework={}&resources=nonsense", framework.id));
+    browser.wait_text("Invalid 'resources'");
+    is_content(&mut browser, &cluster);
+}

@@ -38,6 +38,7 @@ pub(crate) fn config() -> Config {
         root_submissions: true,
         filter_gpu_resources: true,
         min_allocatable_resources: vec![vec![("cpus".into(), 0.01)], vec![("mem".into(), 32.0)]],
+        allocator: crate::input::AllocatorConfig::default(),
     }
 }
 
@@ -85,7 +86,7 @@ pub(crate) fn agent_info(resources: &str) -> AgentInfo {
 
 pub(crate) fn register(info: &AgentInfo) -> link::Register {
     use v1::agent_info::{Capability, capability::Type};
-    let all = [Type::MultiRole, Type::ReservationRefinement, Type::TaskResourceLimits];
+    let all = [Type::MultiRole, Type::HierarchicalRole, Type::ReservationRefinement, Type::TaskResourceLimits];
     link::Register {
         agent: info.clone(),
         version: "1.11.0".into(),

@@ -1,0 +1,3 @@
+//! The allocator by itself, feature by feature.
+
+mod features;
