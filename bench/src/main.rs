@@ -11,13 +11,17 @@ mod framework;
 mod latency;
 mod links;
 mod memory;
+mod page;
 mod process;
 mod registry;
 mod run;
 mod throughput;
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
+use mezzo_master::stand_in::Load;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Bench {
@@ -35,6 +39,8 @@ enum Bench {
     Registry,
     /// `mezzo run true`, end to end.
     Run,
+    /// The web page on a large cluster that is made up.
+    Page,
     /// The allocator alone: Mesos' own workloads (no cluster is started).
     Allocator,
 }
@@ -68,10 +74,28 @@ struct Arguments {
     /// Agents in the registry.
     #[arg(long, default_value_t = 50_000)]
     known: usize,
+    /// Agents that the page shows.
+    #[arg(long, default_value_t = 10_000)]
+    page_agents: usize,
+    /// Tasks that the page shows.
+    #[arg(long, default_value_t = 100_000)]
+    page_tasks: usize,
+    /// Seconds for which the page is watched while tasks change.
+    #[arg(long, default_value_t = 20)]
+    page_seconds: u64,
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == "serve-page") {
+        // With as many threads as a master has.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        return runtime.block_on(page::serve(&words[1..]));
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure())
+}
+
+async fn measure() -> Result<()> {
     let arguments = Arguments::parse();
     let chosen = |bench: Bench| arguments.name.is_none_or(|name| name == bench);
     if chosen(Bench::Memory) {
@@ -97,6 +121,10 @@ async fn main() -> Result<()> {
     }
     if chosen(Bench::Run) {
         run::measure(arguments.samples.min(50), arguments.json)?;
+    }
+    if chosen(Bench::Page) {
+        let load = Load { agents: arguments.page_agents, tasks: arguments.page_tasks, changes_per_second: 500 };
+        page::measure(load, Duration::from_secs(arguments.page_seconds), arguments.json)?;
     }
     Ok(())
 }

@@ -14,6 +14,8 @@ mod prober;
 pub mod registry;
 mod run;
 mod server;
+#[doc(hidden)]
+pub mod stand_in;
 mod timer;
 mod view;
 

@@ -110,6 +110,7 @@ impl Master {
             files,
             flags,
             rendered: Default::default(),
+            page: Default::default(),
         };
         let serving = tokio::spawn(http::serve(Arc::new(app), listener, stopped));
         Ok(Self { address, url, core, stop, ended, serving })

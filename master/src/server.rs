@@ -126,6 +126,11 @@ pub(crate) struct CoreHandle {
 pub(crate) struct Stopped;
 
 impl CoreHandle {
+    /// The way to a core that is not there: whatever is sent is refused.
+    pub(crate) fn of_nobody() -> Self {
+        Self { inputs: mpsc::channel(1).0 }
+    }
+
     /// Hands over an input; waits while too many wait.
     pub(crate) async fn send(&self, input: Input) -> Result<(), Stopped> {
         self.inputs.send(input).await.map_err(|_| Stopped)

@@ -65,6 +65,12 @@ pub fn browser() -> Option<PathBuf> {
     ["chromium", "chromium-browser"].iter().map(PathBuf::from).find(|name| runs(name, &["--version"]))
 }
 
+/// The script of axe, which finds what a page keeps from people who cannot see it or use a mouse; from `cargo xtask setup`.
+#[must_use]
+pub fn axe() -> Option<String> {
+    std::fs::read_to_string(bin_dir().parent()?.join("test-env-axe/axe.min.js")).ok()
+}
+
 /// Whether this process may do everything.
 #[must_use]
 pub fn is_root() -> bool {

@@ -4,6 +4,7 @@
 //! full control over every byte, [`framework`] is a plain v1 framework in either encoding, and [`golden`] compares
 //! what they say with what a real Mesos said.
 
+pub mod browser;
 pub mod cluster;
 pub mod environment;
 pub mod framework;

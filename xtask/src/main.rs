@@ -1,11 +1,13 @@
 //! The project's own commands: `cargo xtask <verb>`. One file for each verb.
 #![forbid(unsafe_code)]
 
+mod axe;
 mod bench;
 mod dependencies;
 mod fuzz;
 mod local;
 mod process;
+mod screenshots;
 mod setup;
 mod sim;
 mod soak;
@@ -25,7 +27,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Install what the tests need: Python with pymesos, a browser.
+    /// Install what the tests need: Python with pymesos, a browser, axe.
     Setup(setup::Arguments),
     /// Everything that must hold before a change goes in; what CI runs.
     Test(test::Arguments),
@@ -39,6 +41,8 @@ enum Verb {
     Soak(soak::Arguments),
     /// Simulate whole clusters from seeds: the real cores, virtual time, faults.
     Sim(sim::Arguments),
+    /// Take the pictures of the web page in docs/images anew.
+    Screenshots,
     /// Build, then start a cluster on this machine.
     Local(local::Arguments),
 }
@@ -62,6 +66,7 @@ fn carry_out(verb: Verb) -> anyhow::Result<()> {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Sim(arguments) => sim::run(&arguments),
+        Verb::Screenshots => screenshots::run(),
         Verb::Local(arguments) => local::run(&arguments),
     }
 }

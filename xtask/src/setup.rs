@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::axe;
 use crate::process::{command, run as run_command, succeeds, target_dir};
 
 const PYMESOS: &str = "pymesos==0.3.15";
@@ -30,7 +31,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.no_system_packages {
         system_packages()?;
     }
-    python_environment()
+    python_environment()?;
+    axe::install()
 }
 
 /// A program that tests need, and the Debian package that brings it.

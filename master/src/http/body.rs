@@ -15,6 +15,7 @@ use mezzo_api::{
 use mezzo_master_core::input::StreamId;
 
 use super::events::OperatorEvents;
+use super::ui::Versions;
 use crate::{
     outbox,
     server::{CoreHandle, Input},
@@ -30,6 +31,8 @@ pub(crate) enum Body {
     Full(Bytes),
     /// A framework's event stream.
     Events(Box<Events>),
+    /// What tells a web page of new versions.
+    Versions(Box<Versions>),
     /// An operator's event stream.
     OperatorEvents(Box<OperatorEvents>),
     /// A file, or what there is of them.
@@ -55,6 +58,7 @@ impl http_body::Body for Body {
             Self::Events(events) => {
                 events.poll_record(context).map(|record| record.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Self::Versions(versions) => versions.poll_event(context).map(|bytes| Some(Ok(Frame::data(bytes)))),
             Self::OperatorEvents(events) => {
                 events.poll_record(context).map(|record| record.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -66,7 +70,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Events(_) | Self::OperatorEvents(_) => false,
+            Self::Events(_) | Self::OperatorEvents(_) | Self::Versions(_) => false,
             Self::File(file) => file.is_end_stream(),
             Self::Relayed(incoming) => incoming.is_end_stream(),
         }
@@ -75,7 +79,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Events(_) | Self::OperatorEvents(_) => SizeHint::default(),
+            Self::Events(_) | Self::OperatorEvents(_) | Self::Versions(_) => SizeHint::default(),
             Self::File(file) => file.size_hint(),
             Self::Relayed(incoming) => incoming.size_hint(),
         }

@@ -10,6 +10,7 @@ mod plain;
 mod reads;
 mod route;
 mod scheduler;
+mod ui;
 mod webui;
 
 use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -57,6 +58,8 @@ pub(crate) struct App {
     pub(crate) file_router: axum::Router,
     /// What readers were given of the latest version.
     pub(crate) rendered: reads::Rendered,
+    /// What the web page's doors keep.
+    pub(crate) page: ui::Page,
 }
 
 impl App {
@@ -67,6 +70,7 @@ impl App {
 
 /// Accepts connections until `stop` says so.
 pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    tokio::spawn(ui::Page::sample(Arc::clone(&app), stop.clone()));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // Mesos writes `Mesos-Stream-Id`, and there may be clients that read it to the letter.
     builder.http1().title_case_headers(true).half_close(false);
@@ -142,6 +146,7 @@ async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<
         }
         Route::Home => webui::home(request.headers()).await,
         Route::Asset(file) => webui::asset(file, request.headers()).await,
+        Route::Ui(name) => ui::serve(app, name, &request).await,
         Route::Explain => explain::serve(app, &request).await,
         Route::Teardown => operator::teardown(app, request).await,
         Route::KillTask => operator::kill_task(app, request).await,

@@ -93,6 +93,7 @@ fn needed(form: &Query, name: &str) -> Result<String, Box<Response<Body>>> {
     form.get(name).map(str::to_owned).ok_or_else(|| Box::new(answer::text(StatusCode::BAD_REQUEST, text())))
 }
 
+/// Hands a call to the core.
 async fn ask(app: &App, call: OperatorCall) -> Response<Body> {
     match app.core.ask(|reply| Input::Operator { call, principal: None, reply }).await {
         Ok(answer) => answer::with_status(answer.status, answer.body),

@@ -9,6 +9,8 @@ pub(crate) enum Route<'a> {
     Home,
     /// A file of the web page.
     Asset(&'a str),
+    /// What the web page reads.
+    Ui(&'a str),
     /// `/api/v1/scheduler`
     Scheduler,
     /// `/api/v1`
@@ -78,7 +80,8 @@ pub(crate) fn find(path: &str) -> Route<'_> {
         ["agent", id, ..] => Route::Agent { id, path: after(path, id) },
         ["master", rest @ ..] => of_master(rest),
         ["link"] => Route::Link,
-        ["assets", file] => Route::Asset(file),
+        ["assets", ..] => Route::Asset(after_assets(path)),
+        ["ui", name] => Route::Ui(name),
         ["version", ..] => Route::Version,
         ["metrics"] => Route::Prometheus,
         ["metrics", "snapshot", ..] => Route::Metrics,
@@ -116,6 +119,11 @@ fn of_master<'a>(components: &[&'a str]) -> Route<'a> {
         }
         _ => Route::NotFound,
     }
+}
+
+/// A file's name below `/assets/`.
+fn after_assets(path: &str) -> &str {
+    path.trim_start_matches('/').strip_prefix("assets").unwrap_or_default().trim_start_matches('/')
 }
 
 /// What follows the agent's id, as it was written.
@@ -171,6 +179,10 @@ mod tests {
             ("/index.html", Route::NotFound),
             ("/favicon.ico", Route::NotFound),
             ("/assets/app.js", Route::Asset("app.js")),
+            ("/assets/pages/tasks.js", Route::Asset("pages/tasks.js")),
+            ("/ui/tasks", Route::Ui("tasks")),
+            ("/ui/tasks/x", Route::NotFound),
+            ("/kill-task", Route::KillTask),
             ("/state/../flags", Route::NotFound),
             ("/../etc/passwd", Route::NotFound),
             ("/link", Route::Link),

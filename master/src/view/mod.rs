@@ -10,6 +10,7 @@ pub(crate) mod document;
 mod feed;
 mod frameworks;
 mod messages;
+pub(crate) mod page;
 mod roles;
 mod state;
 mod summary;
@@ -55,6 +56,8 @@ pub(crate) struct View {
     pub(crate) tasks: OrdMap<FrameworkId, HashMap<TaskId, Arc<Task>>>,
     pub(crate) executors: OrdMap<(FrameworkId, AgentId, ExecutorId), Arc<Executor>>,
     pub(crate) offers: OrdMap<OfferId, Arc<Offer>>,
+    /// What the web page tells of the way here.
+    pub(crate) activity: page::activity::Activity,
 }
 
 /// Where the latest version is found.
@@ -99,6 +102,7 @@ impl Published {
         let (mut drafts, mut ended) = (Vec::new(), Vec::new());
         for change in changes {
             ended.extend(view.ended_by(&change));
+            view.observe(&change);
             if heard {
                 drafts.extend(Draft::of(view, &change));
             }

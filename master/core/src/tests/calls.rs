@@ -10,6 +10,7 @@ use mezzo_api::{
 };
 
 use super::*;
+use crate::input::OperatorCall;
 
 /// A framework with one running task, its offers put aside.
 pub(crate) fn running(world: &mut World, info: FrameworkInfo) -> (Slave, Scheduler) {
@@ -89,6 +90,26 @@ fn kill_reaches_the_agent_and_is_repeated_when_it_comes_back() {
     let messages = world.messages(agent.link);
     let kills = messages.iter().filter(|message| matches!(message, to_agent::Message::KillTask(_))).count();
     assert_eq!(kills, 1);
+    world.update(&agent, &scheduler, "t", TaskState::TaskKilled);
+    world.updates(&scheduler);
+}
+
+#[test]
+fn an_operator_kills_a_task_as_its_framework_would() {
+    let mut world = World::new();
+    let (agent, scheduler) = running(&mut world, modern("dev"));
+    let mut answer_to = |framework: &str, task: &str| {
+        let (framework_id, task_id) = (v1::FrameworkId { value: framework.into() }, v1::TaskId { value: task.into() });
+        let call = OperatorCall::KillTask { framework_id, task_id };
+        world.step(|core, now, out| core.operator_call(now, RequestId(900), None, call, out));
+        world.replies.remove(&RequestId(900)).unwrap().status
+    };
+    assert_eq!(answer_to("nobody", "t"), 404);
+    assert_eq!(answer_to(&scheduler.id, "never"), 404);
+    assert_eq!(answer_to(&scheduler.id, "t"), 202);
+    let messages = world.messages(agent.link);
+    let [to_agent::Message::KillTask(message)] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(message.task_id.value, "t");
     world.update(&agent, &scheduler, "t", TaskState::TaskKilled);
     world.updates(&scheduler);
 }
