@@ -281,8 +281,12 @@ impl Resource {
     }
 
     pub(super) fn map_reservations(&self, change: impl FnOnce(&mut Vec<v1::resource::ReservationInfo>)) -> Self {
+        self.map_details(|details| change(&mut details.reservations))
+    }
+
+    pub(super) fn map_details(&self, change: impl FnOnce(&mut Details)) -> Self {
         let mut details = self.details.as_deref().cloned().unwrap_or_default();
-        change(&mut details.reservations);
+        change(&mut details);
         let details = (!details.is_default()).then(|| Arc::new(details));
         Self { details, ..self.clone() }
     }
