@@ -17,6 +17,7 @@ mod memory;
 mod outbox;
 mod run;
 mod shell;
+mod volumes;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -13,7 +13,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use mezzo_agent_core::{Core, config::Config};
+use mezzo_agent_core::{Core, config::Config, effect::Effect};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -31,6 +31,7 @@ use crate::{
     identity::{Addresses, describe},
     link,
     shell::{Clock, End, Handle, Input, Shell},
+    volumes,
 };
 
 /// What the core said last is given so long to leave: the link's connection does not tell when it is sent.
@@ -68,6 +69,14 @@ async fn agent(mut flags: Flags) -> Result<()> {
     let mut first = Vec::new();
     let recovered = Core::recover(config, crate::identity::seed(), clock.now(), records, &mut first)
         .map_err(|error| anyhow!("{error}; {}", way_out(&meta)))?;
+    for effect in &first {
+        if let Effect::Volume { action, .. } = effect
+            && let Err(error) = volumes::carry_out(action)
+        {
+            tracing::error!("{error}");
+        }
+    }
+    first.retain(|effect| !matches!(effect, Effect::Volume { .. }));
     checkpoint.rewrite(&recovered.core.snapshot())?;
 
     let (events, container_events) = mpsc::unbounded_channel();

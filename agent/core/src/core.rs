@@ -19,6 +19,7 @@ use crate::{
     counters::Counters,
     effect::{Effect, Effects, LinkId, StreamId},
     entity::{Executor, Framework},
+    operations::Operations,
     record::Entry,
     registration::Registration,
     timers::{Handle, Timer, Timers},
@@ -51,6 +52,7 @@ pub struct Core {
     pub(crate) containers: HashMap<ContainerId, (FrameworkId, ExecutorId)>,
     pub(crate) streams: HashMap<StreamId, ContainerId>,
     pub(crate) updates: Streams,
+    pub(crate) operations: Operations,
     pub(crate) counters: Counters,
 }
 
@@ -117,6 +119,7 @@ impl Core {
             containers: HashMap::new(),
             streams: HashMap::new(),
             updates: Streams::default(),
+            operations: Operations::default(),
             counters: Counters::default(),
         }
     }
@@ -144,6 +147,8 @@ impl Core {
             to_agent::Message::Acknowledge(message) => self.acknowledge(now, &message, out),
             to_agent::Message::UpdateFramework(message) => self.update_framework(now, message, out),
             to_agent::Message::Shutdown(message) => self.shut_down(now, message.reason, out),
+            to_agent::Message::ApplyOperation(message) => self.apply_operation(now, message, out),
+            to_agent::Message::AcknowledgeOperation(message) => self.acknowledge_operation(&message, out),
             to_agent::Message::OpenBulk(message) => out.push(Effect::OpenBulk(message.token)),
         }
     }
@@ -174,6 +179,7 @@ impl Core {
                 Timer::Completion(container) => self.completion_timeout(now, &container, out),
                 Timer::Heartbeat(container) => self.heartbeat(now, &container, out),
                 Timer::RecoveryEnd => self.end_recovery(now, out),
+                Timer::Operation(uuid) => self.retry_operation(now, &uuid, out),
                 Timer::Ping => self.ping_timeout(out),
                 Timer::RegistrationRetry => self.registration_retry(now, out),
             }

@@ -18,6 +18,7 @@ mod executor_api;
 mod executors;
 mod generated;
 mod launch;
+mod operations;
 mod record;
 mod recover;
 mod registration;
@@ -27,5 +28,6 @@ mod timers;
 mod updates;
 pub mod validate;
 pub mod view;
+pub mod volumes;
 
 pub use crate::{core::Core, registration::capability_names, status::is_terminal};

@@ -18,6 +18,7 @@ impl Core {
         if self.agent_id.is_some() {
             entries.push(Entry::Agent((*self.info).clone()));
         }
+        entries.extend(self.operation_records());
         for framework in &self.completed_frameworks {
             entries.push(Entry::Framework((*framework.info).clone()));
             history(framework, &mut entries);

@@ -210,7 +210,7 @@ impl World {
                 Effect::Forget(id) => {
                     self.forgotten.insert(id);
                 }
-                Effect::OpenBulk(_) => {}
+                Effect::OpenBulk(_) | Effect::Volume { .. } | Effect::LinkVolumes { .. } => {}
                 Effect::Exit(reason) => panic!("the agent ended: {reason}"),
             }
         }
@@ -287,6 +287,7 @@ impl World {
             agent_id: v1::AgentId { value: AGENT.into() },
             total_ping_timeout_ms: 1 << 40,
             reconcile: reconcile.collect(),
+            reconcile_operations: Vec::new(),
         });
         self.say(crash, message);
     }

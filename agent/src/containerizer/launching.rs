@@ -16,7 +16,7 @@ use super::{
     user::Own,
     zygote::Zygote,
 };
-use crate::fetcher::Fetcher;
+use crate::{fetcher::Fetcher, volumes};
 
 /// Launches that are with the zygote at a time: enough to keep every core busy, few enough that a burst of thousands
 /// does not make all of them slow.
@@ -37,7 +37,7 @@ impl Actor {
         }
         let cancel = CancellationToken::new();
         self.add(id, None, Phase::Preparing(cancel.clone()));
-        if launch.uris.is_empty() && self.own.is(launch.user.as_deref()) {
+        if launch.uris.is_empty() && launch.volumes.is_empty() && self.own.is(launch.user.as_deref()) {
             return self.prepared(&launch, Ok(None));
         }
         let (own, fetcher, requests) = (self.own.clone(), self.fetcher.clone(), self.requests.clone());
@@ -172,13 +172,14 @@ async fn prepare(
     fetcher: &Fetcher,
     cancel: &CancellationToken,
 ) -> Result<Option<Credentials>, String> {
-    let (user, sandbox, fetches) = (launch.user.clone(), launch.sandbox.clone(), !launch.uris.is_empty());
+    let (user, sandbox) = (launch.user.clone(), launch.sandbox.clone());
+    let (fetches, mounts) = (!launch.uris.is_empty(), !launch.volumes.is_empty());
     let credentials = tokio::task::spawn_blocking(move || {
         let credentials = match user {
             Some(user) => own.credentials(&user).map_err(|error| error.to_string())?,
             None => None,
         };
-        if fetches {
+        if fetches || mounts {
             let owner = credentials.as_ref().map(|credentials| (credentials.uid, credentials.gid));
             sandbox::create(&sandbox, owner).map_err(|error| error.to_string())?;
         }
@@ -193,6 +194,11 @@ async fn prepare(
             .await
             .map_err(|error| error.to_string())?;
         tracing::info!(container = %launch.container_id, uris = launch.uris.len(), took = ?begun.elapsed(), "fetched");
+    }
+    if mounts {
+        let (sandbox, links) = (launch.sandbox.clone(), launch.volumes.clone());
+        let linked = tokio::task::spawn_blocking(move || volumes::link(&sandbox, &links, true)).await;
+        linked.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     }
     Ok(credentials)
 }

@@ -226,6 +226,11 @@ impl Resource {
         self.disk().and_then(|disk| disk.source.as_ref()).map(v1::resource::disk_info::Source::r#type)
     }
 
+    /// The disk that it is of, if it is not the one that the agent works on.
+    pub fn disk_source(&self) -> Option<&v1::resource::disk_info::Source> {
+        self.disk().and_then(|disk| disk.source.as_ref())
+    }
+
     /// The id of the persistent volume that it is.
     pub fn persistence_id(&self) -> Option<&str> {
         let persistence = self.disk().and_then(|disk| disk.persistence.as_ref());
