@@ -1,13 +1,13 @@
 //! The state machine's face: every input has its method.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use indexmap::IndexSet;
 use mezzo_api::{
     ids::{AgentId, FrameworkId},
     link,
     time::Now,
-    v1::scheduler::Event,
+    v1::{quota::QuotaConfig, scheduler::Event},
 };
 use slotmap::SlotMap;
 
@@ -18,8 +18,11 @@ use crate::{
     effect::{Answer, Change, Effect, Effects},
     frameworks::{Frameworks, Requester},
     input::{Config, LinkId, LinkUp, OperatorCall, Principal, RequestId, SchedulerCall, StreamId, Subscribe, Ticket},
+    inverse_offers::InverseOffers,
     keys::{AgentKey, FrameworkKey, TaskKey},
+    maintenance::Machines,
     offers::Offers,
+    operations::Operations,
     registry::{Recovered, RegistryError},
     tasks::Task,
     timers::{Timer, Timers},
@@ -34,6 +37,11 @@ pub struct Core {
     pub(crate) agents: Agents,
     pub(crate) tasks: SlotMap<TaskKey, Task>,
     pub(crate) offers: Offers,
+    pub(crate) inverse_offers: InverseOffers,
+    pub(crate) operations: Operations,
+    pub(crate) quotas: BTreeMap<String, QuotaConfig>,
+    pub(crate) weights: BTreeMap<String, f64>,
+    pub(crate) machines: Machines,
     pub(crate) allocator: Allocator,
     pub(crate) writes: Writes,
     pub(crate) timers: Timers,
@@ -48,6 +56,9 @@ pub(crate) struct Dirty {
     pub(crate) agents: IndexSet<AgentKey>,
     pub(crate) frameworks: IndexSet<FrameworkKey>,
     recovered: IndexSet<AgentId>,
+    pub(crate) maintenance: bool,
+    /// Nothing was shown yet.
+    first: bool,
 }
 
 impl Core {
@@ -60,10 +71,15 @@ impl Core {
             agents: Agents::default(),
             tasks: SlotMap::default(),
             offers: Offers::default(),
+            inverse_offers: InverseOffers::default(),
+            operations: Operations::new(seed),
+            quotas: BTreeMap::new(),
+            weights: BTreeMap::new(),
+            machines: Machines::recover(recovered.machines),
             writes: Writes::default(),
             timers: Timers::default(),
             counters: Counters::default(),
-            dirty: Dirty::default(),
+            dirty: Dirty { maintenance: true, first: true, ..Dirty::default() },
             deposed: false,
             config,
         };
@@ -75,6 +91,14 @@ impl Core {
         }
         core.agents.unreachable.extend(recovered.unreachable);
         core.agents.gone.extend(recovered.gone);
+        for quota in recovered.quotas {
+            core.enter_quota(now, &quota);
+            core.quotas.insert(quota.role.clone(), quota);
+        }
+        for (role, weight) in recovered.weights {
+            core.allocator.set_weight(now.mono, &role, weight);
+            core.weights.insert(role, weight);
+        }
         recovered.completed_frameworks.into_iter().for_each(|id: FrameworkId| core.frameworks.complete(id));
         if !core.agents.recovered.is_empty() {
             let pings = core.config.agent_ping_timeout * core.config.max_agent_ping_timeouts;
@@ -114,7 +138,7 @@ impl Core {
         &mut self,
         now: Now,
         request: RequestId,
-        _principal: Principal,
+        principal: Principal,
         call: OperatorCall,
         out: &mut Effects,
     ) {
@@ -130,6 +154,17 @@ impl Core {
                     out.push(Effect::Reply(request, answer));
                 }
             },
+            OperatorCall::Operation { agent_id, operation } => {
+                let answer = self.on_operator_operation(now, &agent_id, principal.as_deref(), *operation, out);
+                out.push(Effect::Reply(request, answer));
+            }
+            OperatorCall::UpdateQuota { configs, force } => self.update_quota(request, configs, force, out),
+            OperatorCall::SetQuota(quota) => self.set_quota(request, &quota, out),
+            OperatorCall::RemoveQuota { role, path } => self.remove_quota(request, &role, path.as_deref(), out),
+            OperatorCall::UpdateWeights(weights) => self.update_weights(request, &weights, out),
+            OperatorCall::UpdateSchedule(schedule) => self.update_schedule(request, &schedule, out),
+            OperatorCall::StartMaintenance(machines) => self.start_maintenance(request, &machines, out),
+            OperatorCall::StopMaintenance(machines) => self.stop_maintenance(request, &machines, out),
         }
     }
 
@@ -178,6 +213,7 @@ impl Core {
                 Timer::Failover(framework) => self.on_failover_timeout(now, framework, out),
                 Timer::Ping(agent) => self.on_ping_timer(now, agent, out),
                 Timer::Offer(offer) => self.on_offer_timeout(now, offer, out),
+                Timer::InverseOffer(offer) => self.on_inverse_offer_timeout(now, offer, out),
                 Timer::RecoveredAgents => self.on_recovered_timeout(now, out),
                 Timer::Retry(ticket) => self.on_retry(ticket, out),
             }
@@ -198,6 +234,14 @@ impl Core {
 
     fn publish(&mut self, out: &mut Effects) {
         let dirty = std::mem::take(&mut self.dirty);
+        if dirty.first {
+            let quotas = self.quotas.values().map(|quota| Change::Quota(Box::new(quota.clone())));
+            let weights = self.weights.iter().map(|(role, weight)| Change::Weight(role.clone(), *weight));
+            out.extend(quotas.chain(weights).map(Effect::Publish));
+        }
+        if dirty.maintenance {
+            out.push(Effect::Publish(Change::Maintenance(Arc::new(self.maintenance_view()))));
+        }
         for id in dirty.recovered {
             let info = self.agents.recovered.get(&id).cloned();
             out.push(Effect::Publish(Change::RecoveredAgent(id, info)));

@@ -17,14 +17,19 @@ mod events;
 mod executors;
 mod frameworks;
 pub mod input;
+mod inverse_offers;
 mod keys;
+mod maintenance;
 pub mod model;
 mod offers;
+mod operations;
+mod quota;
 mod reconcile;
 pub mod registry;
 mod tasks;
 mod timers;
 pub mod validate;
+mod weights;
 mod writes;
 
 #[cfg(test)]

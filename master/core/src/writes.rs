@@ -7,11 +7,14 @@ use mezzo_api::{ids::AgentId, time::Now};
 use crate::{
     agents::{Admission, Removal, Return},
     core::Core,
-    effect::{Effect, Effects},
-    input::Ticket,
+    effect::{Answer, Effect, Effects},
+    input::{RequestId, Ticket},
     keys::FrameworkKey,
+    maintenance::Planned,
+    quota::Granted,
     registry::{RegistryError, RegistryOp},
     timers::Timer,
+    weights::Weighed,
 };
 
 /// A write with an unknown outcome is made again after this.
@@ -30,6 +33,14 @@ pub(crate) enum Pending {
     RecoveredUnreachable(Vec<AgentId>, i64),
     /// A framework comes to its end.
     Complete(FrameworkKey),
+    /// Quota is set.
+    Quota(Granted),
+    /// A role has none any more.
+    QuotaRemoved(RequestId, String),
+    /// Weights are set.
+    Weights(Weighed),
+    /// The maintenance schedule is changed.
+    Maintenance(Planned),
     /// Nothing.
     Forget,
 }
@@ -78,6 +89,7 @@ impl Core {
             Err(RegistryError::Unknown) if mezzo_api::mutant!("unknown-outcome-forgotten") => {}
             Err(RegistryError::Fenced) => {
                 self.refuse_removals(out);
+                self.refuse_operators(out);
                 tracing::warn!("the registry refused a write: this master leads no more");
                 self.deposed = true;
             }
@@ -94,9 +106,32 @@ impl Core {
                     Pending::Remove(removal) => self.finish_removal_of_agent(now, &removal, out),
                     Pending::RecoveredUnreachable(agents, since) => self.give_up(now, agents, since, out),
                     Pending::Complete(framework) => self.complete_framework(now, framework, out),
+                    Pending::Quota(granted) => self.grant_quota(now, granted, out),
+                    Pending::QuotaRemoved(request, role) => self.drop_quota(now, request, &role, out),
+                    Pending::Weights(weighed) => self.weigh(now, weighed, out),
+                    Pending::Maintenance(planned) => self.maintain(now, planned, out),
                     Pending::Forget => {}
                 }
             }
+        }
+    }
+
+    /// This master leads no more: operators who wait for a write hear so.
+    fn refuse_operators(&mut self, out: &mut Effects) {
+        for write in self.writes.in_flight.values() {
+            let request = match &write.pending {
+                Pending::Quota(granted) => granted.request(),
+                Pending::QuotaRemoved(request, _) => *request,
+                Pending::Weights(weighed) => weighed.request(),
+                Pending::Maintenance(planned) => planned.request(),
+                Pending::Admit(_)
+                | Pending::Return(_)
+                | Pending::Remove(_)
+                | Pending::RecoveredUnreachable(..)
+                | Pending::Complete(_)
+                | Pending::Forget => continue,
+            };
+            out.push(Effect::Reply(request, Answer::new(503, "No leader elected")));
         }
     }
 

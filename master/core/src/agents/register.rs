@@ -17,6 +17,8 @@ use crate::{
     effect::{CloseReason, Effect, Effects},
     input::{LinkId, LinkUp},
     keys::AgentKey,
+    maintenance::DOWN,
+    operations::total_of,
     registry::RegistryOp,
     writes::Pending,
 };
@@ -56,6 +58,12 @@ impl Core {
                 self.on_exited_executor(now, agent, exited, out);
             }
             (Some(from_agent::Message::Unregister(_)), Some(agent)) => self.on_unregister(now, agent, out),
+            (Some(from_agent::Message::OperationStatus(status)), Some(agent)) => {
+                self.on_operation_status(agent, status, out);
+            }
+            (Some(from_agent::Message::ResourcesChanged(changed)), Some(agent)) => {
+                self.on_resources_changed(now, agent, &changed, out);
+            }
             // A pong has been counted above; what comes before registration, or is not known, is nothing to us.
             (Some(from_agent::Message::Pong(_)) | None, _) | (Some(_), None) => {}
         }
@@ -72,11 +80,16 @@ impl Core {
         if link.waiting {
             return;
         }
-        if let Err(error) = Resources::from_protos(&register.agent.resources) {
+        if let Err(error) = total_of(&register) {
             tracing::warn!(link = link_id.0, %error, "refusing an agent with invalid resources");
             self.close_link(now, link_id, CloseReason::Protocol, out);
             return;
         }
+        if self.is_down(&register, link.peer) {
+            self.shut_down(now, link_id, DOWN, out);
+            return;
+        }
+        let Some(link) = self.agents.links.get(&link_id) else { return };
         let advertised = advertised(&register, link.peer);
         let address = (link.peer, advertised.0, advertised.1, register.agent.hostname.clone());
         let replaces = self.replaced_by(&address);
@@ -149,9 +162,9 @@ impl Core {
         reregistered_time: Option<f64>,
     ) -> AgentKey {
         let advertised = advertised(&register, peer);
+        let total = Arc::new(total_of(&register).unwrap_or_default());
         let mut info = register.agent;
         info.id = Some(id.proto());
-        let total = Arc::new(Resources::from_protos(&info.resources).unwrap_or_default());
         let info = Arc::new(info);
         tracing::info!(agent = %id, hostname = info.hostname, resources = %total, "agent registered");
         let key = self.agents.insert(Agent {
@@ -172,6 +185,11 @@ impl Core {
             tasks: Default::default(),
             executors: Default::default(),
             offers: Default::default(),
+            operations: Default::default(),
+            resource_version: register.resource_version,
+            unavailability: None,
+            inverse_offers: Default::default(),
+            inverse_answers: Default::default(),
             killed: Default::default(),
             heard: true,
             missed_pings: 0,
@@ -180,6 +198,7 @@ impl Core {
         });
         self.set_ping_timer(now, key);
         self.allocator.add_agent(now.mono, key, info, total, false);
+        self.plan_for_agent(now, key);
         self.dirty.agents.insert(key);
         key
     }
@@ -220,7 +239,7 @@ impl Core {
 }
 
 /// What the agent calls its address: published, never dialled.
-pub(super) fn advertised(register: &link::Register, peer: IpAddr) -> (IpAddr, u16) {
+pub(crate) fn advertised(register: &link::Register, peer: IpAddr) -> (IpAddr, u16) {
     let ip = register.advertised_ip.as_ref().and_then(|ip| ip.parse().ok()).unwrap_or(peer);
     (ip, u16::try_from(register.agent.port()).unwrap_or_default())
 }

@@ -4,7 +4,7 @@
 use mezzo_api::{
     ids::AgentId,
     time::Now,
-    v1::{TaskState, TaskStatus, TimeInfo, task_status::Reason},
+    v1::{OperationState, TaskState, TaskStatus, TimeInfo, task_status::Reason},
 };
 
 use super::Agent;
@@ -28,6 +28,8 @@ pub(crate) enum Cause {
     Unregistered,
     /// Another one came at its address.
     Replaced,
+    /// Its machine is taken down by an operator.
+    MachineDown,
 }
 
 /// A removal that waits for the registry.
@@ -44,7 +46,7 @@ impl Core {
         self.begin_agent_removal(now, key, Cause::Unregistered, out);
     }
 
-    pub(super) fn begin_agent_removal(&mut self, now: Now, key: AgentKey, cause: Cause, out: &mut Effects) {
+    pub(crate) fn begin_agent_removal(&mut self, now: Now, key: AgentKey, cause: Cause, out: &mut Effects) {
         let Some(agent) = self.agents.get(key).filter(|agent| !agent.leaving) else { return };
         let id = agent.id.clone();
         if self.agents.writing.contains_key(&id) {
@@ -54,7 +56,7 @@ impl Core {
         }
         let op = match cause {
             Cause::Unreachable(since) => RegistryOp::MarkUnreachable(id.clone(), since),
-            Cause::Unregistered | Cause::Replaced => RegistryOp::RemoveAgent(id.clone()),
+            Cause::Unregistered | Cause::Replaced | Cause::MachineDown => RegistryOp::RemoveAgent(id.clone()),
         };
         self.begin_leaving(now, key, out);
         self.write(vec![op], Pending::Remove(Removal { agent: key, id, cause }), out);
@@ -84,12 +86,23 @@ impl Core {
             Cause::Replaced => {
                 format!("Agent {} removed: a new agent registered at the same address", agent.info.hostname)
             }
+            Cause::MachineDown => {
+                format!("Agent {} removed: Operator initiated 'Machine DOWN'", agent.info.hostname)
+            }
         };
         tracing::info!(agent = %removal.id, cause = ?removal.cause, "agent removed");
         let tasks: Vec<TaskKey> = agent.tasks.iter().copied().collect();
         self.count_removal(removal.cause);
         tasks.into_iter().for_each(|task| self.lose_task(now, task, removal.cause, &message, out));
         self.drop_executors(now, key, out);
+        let (state, told) = match removal.cause {
+            Cause::Unreachable(_) => (OperationState::OperationUnreachable, "Agent was marked unreachable"),
+            Cause::Unregistered | Cause::Replaced | Cause::MachineDown => {
+                (OperationState::OperationGoneByOperator, "Agent has been removed")
+            }
+        };
+        self.lose_operations(key, state, told, out);
+        self.rescind_inverse_offers_of_agent(now, key, out);
         self.allocator.remove_agent(key);
         if let Some(agent) = self.agents.remove(key) {
             self.let_go(now, agent, removal.cause, out);
@@ -102,6 +115,8 @@ impl Core {
             Cause::Unreachable(_) => Counter::SlaveRemovalsUnhealthy,
             Cause::Unregistered => Counter::SlaveRemovalsUnregistered,
             Cause::Replaced => Counter::SlaveRemovalsRegistered,
+            // Mesos has no reason of its own for it.
+            Cause::MachineDown => Counter::SlaveRemovalsUnregistered,
         });
         if matches!(cause, Cause::Unreachable(_)) {
             self.counters.increment(Counter::SlaveUnreachableCompleted);
@@ -118,7 +133,7 @@ impl Core {
         let aware = self.frameworks.get(task.framework).is_some_and(|framework| framework.capabilities.partition_aware);
         let unreachable_since = match cause {
             Cause::Unreachable(since) => Some(since),
-            Cause::Unregistered | Cause::Replaced => None,
+            Cause::Unregistered | Cause::Replaced | Cause::MachineDown => None,
         };
         let aware = aware || mezzo_api::mutant!("partition-awareness-assumed");
         let state = if aware && unreachable_since.is_some() { TaskState::TaskUnreachable } else { TaskState::TaskLost };
@@ -160,6 +175,7 @@ impl Core {
             }
             Cause::Unregistered => (AgentGone::Removed, CloseReason::Shutdown),
             Cause::Replaced => (AgentGone::Removed, CloseReason::Replaced),
+            Cause::MachineDown => (AgentGone::Removed, CloseReason::Shutdown),
         };
         if let Some(link) = agent.link {
             self.close_link(now, link, reason, out);
