@@ -8,6 +8,7 @@ mod agents;
 pub(crate) mod document;
 mod frameworks;
 mod messages;
+mod operator;
 mod roles;
 mod state;
 mod summary;
@@ -15,20 +16,25 @@ mod tasks;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use imbl::{HashMap, OrdMap, OrdSet};
 use mezzo_api::{
     ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId},
-    v1,
+    v1::{self, quota::QuotaConfig},
 };
 use mezzo_master_core::{
     effect::Change,
-    model::{Agent, AgentGone, Executor, Framework, FrameworkState, Offer, Task, TaskList},
+    model::{
+        Agent, AgentGone, Executor, Framework, FrameworkState, InverseOffer, Maintenance, Offer, Operation, Task,
+        TaskList,
+    },
     registry::Recovered,
 };
 
 pub(crate) use agents::agents;
 pub(crate) use frameworks::frameworks;
 pub(crate) use messages::{get_agents, get_executors, get_frameworks, get_roles, get_tasks};
+pub(crate) use operator::{get_operations, quota_status, weight_infos};
 pub(crate) use roles::{role_metrics, roles};
 pub(crate) use state::{Master, state};
 pub(crate) use summary::summary;
@@ -48,6 +54,14 @@ pub(crate) struct View {
     pub(crate) tasks: OrdMap<FrameworkId, HashMap<TaskId, Arc<Task>>>,
     pub(crate) executors: OrdMap<(FrameworkId, AgentId, ExecutorId), Arc<Executor>>,
     pub(crate) offers: OrdMap<OfferId, Arc<Offer>>,
+    pub(crate) inverse_offers: OrdMap<OfferId, Arc<InverseOffer>>,
+    /// By uuid.
+    pub(crate) operations: OrdMap<Bytes, Arc<Operation>>,
+    /// By role.
+    pub(crate) quotas: OrdMap<String, Arc<QuotaConfig>>,
+    /// By role; others weigh 1.
+    pub(crate) weights: OrdMap<String, f64>,
+    pub(crate) maintenance: Arc<Maintenance>,
 }
 
 /// Where the latest version is found.
@@ -131,6 +145,28 @@ impl View {
             Change::OfferRemoved(id) => {
                 self.offers.remove(&id);
             }
+            Change::InverseOffer(offer) => {
+                self.inverse_offers.insert(offer.id.clone(), offer);
+            }
+            Change::InverseOfferRemoved(id) => {
+                self.inverse_offers.remove(&id);
+            }
+            Change::Operation(operation) => {
+                self.operations.insert(operation.uuid.clone(), operation);
+            }
+            Change::OperationRemoved(uuid) => {
+                self.operations.remove(&uuid);
+            }
+            Change::Quota(quota) => {
+                self.quotas.insert(quota.role.clone(), Arc::new(*quota));
+            }
+            Change::QuotaRemoved(role) => {
+                self.quotas.remove(&role);
+            }
+            Change::Weight(role, weight) => {
+                self.weights.insert(role, weight);
+            }
+            Change::Maintenance(maintenance) => self.maintenance = maintenance,
         }
     }
 

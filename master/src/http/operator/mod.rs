@@ -1,5 +1,8 @@
-//! `/api/v1`: calls of operators, and `/teardown`. The checks stand in the order in which Mesos makes them
+//! `/api/v1`: calls of operators, and the endpoints from before it. The checks stand in the order in which Mesos makes them
 //! (src/master/http.cpp, Master::Http::api).
+
+mod changes;
+mod endpoints;
 
 use std::sync::Arc;
 
@@ -20,14 +23,19 @@ use mezzo_api::{
 use mezzo_master_core::input::OperatorCall;
 use mezzo_server::{
     build,
-    http::{answer, negotiate, query::Query, request},
+    http::{answer, negotiate, request},
 };
 use serde_json::{Map, Value};
+
+pub(crate) use endpoints::{Endpoint, serve as endpoint};
 
 use super::{App, body::Body, metrics};
 use crate::{
     server::Input,
-    view::{View, get_agents, get_executors, get_frameworks, get_roles, get_tasks},
+    view::{
+        View, get_agents, get_executors, get_frameworks, get_operations, get_roles, get_tasks, quota_status,
+        weight_infos,
+    },
 };
 
 /// `/api/v1`
@@ -39,28 +47,6 @@ pub(super) async fn serve(app: &Arc<App>, request: Request<Incoming>) -> Respons
     match checked(&parts.method, &parts.headers, &body) {
         Ok((call, encoding)) => carry_out(app, call, encoding, &parts.headers).await,
         Err(refusal) => *refusal,
-    }
-}
-
-/// `/teardown`: the same as a form.
-pub(super) async fn teardown(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
-    let (parts, body) = match request::read(request, app.flags.max_request_bytes.0).await {
-        Ok(read) => read,
-        Err(error) => return answer::unread(&error),
-    };
-    if parts.method != Method::POST {
-        return answer::method_not_allowed("POST", &parts.method);
-    }
-    let form = match Query::parse(&String::from_utf8_lossy(&body)) {
-        Ok(form) => form,
-        Err(error) => return answer::text(StatusCode::BAD_REQUEST, error.to_string()),
-    };
-    match form.get("frameworkId") {
-        Some(id) => ask(app, OperatorCall::Teardown { framework_id: v1::FrameworkId { value: id.to_owned() } }).await,
-        None => {
-            let text = "Missing 'frameworkId' query parameter in the request body";
-            answer::text(StatusCode::BAD_REQUEST, text)
-        }
     }
 }
 
@@ -137,10 +123,10 @@ fn missing(call: &Call) -> Option<&'static str> {
 }
 
 async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, headers: &HeaderMap) -> Response<Body> {
-    let kind = call.r#type();
-    if let Some(teardown) = call.teardown.filter(|_| kind == call::Type::Teardown) {
-        return ask(app, OperatorCall::Teardown { framework_id: teardown.framework_id }).await;
-    }
+    let kind = match changes::change(call) {
+        Ok(asked) => return ask(app, asked).await,
+        Err(call) => call.r#type(),
+    };
     let message = match kind {
         call::Type::Unknown => return answer::bare(StatusCode::NOT_IMPLEMENTED),
         // The master has no files to show.
@@ -228,22 +214,28 @@ fn of_picture(view: &View, kind: call::Type) -> Option<Answer> {
             };
             Answer { get_state: Some(get_state), ..of(response::Type::GetState) }
         }
-        // Nothing of the kind can be set or started yet, so that what Mesos says at its start is always true.
         call::Type::GetOperations => {
-            Answer { get_operations: Some(response::GetOperations::default()), ..of(response::Type::GetOperations) }
+            Answer { get_operations: Some(get_operations(view)), ..of(response::Type::GetOperations) }
         }
-        call::Type::GetWeights => of(response::Type::GetWeights),
+        call::Type::GetWeights => {
+            let weight_infos = weight_infos(view);
+            let get_weights = (!weight_infos.is_empty()).then_some(response::GetWeights { weight_infos });
+            Answer { get_weights, ..of(response::Type::GetWeights) }
+        }
         call::Type::GetQuota => {
-            Answer { get_quota: Some(response::GetQuota::default()), ..of(response::Type::GetQuota) }
+            let get_quota = Some(response::GetQuota { status: quota_status(view) });
+            Answer { get_quota, ..of(response::Type::GetQuota) }
         }
-        call::Type::GetMaintenanceSchedule => Answer {
-            get_maintenance_schedule: Some(response::GetMaintenanceSchedule::default()),
-            ..of(response::Type::GetMaintenanceSchedule)
-        },
-        call::Type::GetMaintenanceStatus => Answer {
-            get_maintenance_status: Some(response::GetMaintenanceStatus::default()),
-            ..of(response::Type::GetMaintenanceStatus)
-        },
+        call::Type::GetMaintenanceSchedule => {
+            let schedule = view.maintenance.schedule.clone();
+            let get_maintenance_schedule = Some(response::GetMaintenanceSchedule { schedule });
+            Answer { get_maintenance_schedule, ..of(response::Type::GetMaintenanceSchedule) }
+        }
+        call::Type::GetMaintenanceStatus => {
+            let status = view.maintenance.status.clone();
+            let get_maintenance_status = Some(response::GetMaintenanceStatus { status });
+            Answer { get_maintenance_status, ..of(response::Type::GetMaintenanceStatus) }
+        }
         _ => return None,
     })
 }
