@@ -119,7 +119,8 @@ fn show(sandbox: &Path, link: &VolumeLink, shown: &Path) -> Result<(), VolumeErr
     let owner = fs::metadata(sandbox).map_err(failed("find the sandbox", sandbox))?;
     fs::create_dir_all(&link.source).map_err(failed("make the directory of a volume", &link.source))?;
     if owner.uid() != 0 && !link.shared {
-        chown(&link.source, Some(owner.uid()), Some(owner.gid())).map_err(failed("change the owner of", &link.source))?;
+        chown(&link.source, Some(owner.uid()), Some(owner.gid()))
+            .map_err(failed("change the owner of", &link.source))?;
     }
     if let Some(parent) = shown.parent().filter(|parent| *parent != sandbox) {
         fs::create_dir_all(parent).map_err(failed("make the directory", parent))?;
@@ -127,7 +128,9 @@ fn show(sandbox: &Path, link: &VolumeLink, shown: &Path) -> Result<(), VolumeErr
         let real = fs::canonicalize(parent).map_err(failed("find", parent))?;
         let base = fs::canonicalize(sandbox).map_err(failed("find", sandbox))?;
         if !real.starts_with(&base) {
-            return Err(failed("show a volume outside of the sandbox at", shown)(io::ErrorKind::PermissionDenied.into()));
+            return Err(failed("show a volume outside of the sandbox at", shown)(
+                io::ErrorKind::PermissionDenied.into(),
+            ));
         }
     }
     match symlink(&link.source, shown) {

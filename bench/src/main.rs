@@ -2,6 +2,7 @@
 //! figures and ends the cluster. The figures hold for the machine they were taken on; `docs/performance.md` says which.
 #![forbid(unsafe_code)]
 
+mod allocator;
 mod cluster;
 mod figure;
 mod framework;
@@ -24,6 +25,8 @@ enum Bench {
     Memory,
     /// `mezzo run true`, end to end.
     Run,
+    /// The allocator alone: Mesos' own workloads (no cluster is started).
+    Allocator,
 }
 
 /// Measures a fresh local cluster of real processes.
@@ -40,6 +43,9 @@ struct Arguments {
     /// Samples for latency and run.
     #[arg(long, default_value_t = 200)]
     samples: usize,
+    /// Small allocator cases only.
+    #[arg(long)]
+    quick: bool,
     /// Tasks that run while memory is measured.
     #[arg(long, default_value_t = 500)]
     running: usize,
@@ -57,6 +63,9 @@ async fn main() -> Result<()> {
     }
     if chosen(Bench::Throughput) {
         throughput::measure(arguments.tasks, arguments.json).await?;
+    }
+    if chosen(Bench::Allocator) {
+        allocator::measure(arguments.json, arguments.quick);
     }
     if chosen(Bench::Run) {
         run::measure(arguments.samples.min(50), arguments.json)?;

@@ -315,17 +315,17 @@ impl Shell {
             }
             Input::Registry(_, Err(failure)) => return Err(failure.into()),
             Input::Metrics(reply) => {
-                let _ = reply.send(self.metrics());
+                let _ = reply.send(self.metrics(now));
             }
             Input::Stop => {}
         }
         Ok(())
     }
 
-    fn metrics(&self) -> Vec<(String, f64)> {
+    fn metrics(&self, now: Now) -> Vec<(String, f64)> {
         #[allow(clippy::cast_precision_loss)] // counters are told as doubles
         let counters = self.core.counters().iter().map(|(name, value)| (name.to_owned(), value as f64));
-        let mut metrics = counters.collect();
+        let mut metrics: Vec<(String, f64)> = counters.chain(self.core.allocator_metrics(now)).collect();
         for timer in [&self.allocation_run, &self.allocation_latency, &self.registry_store, &self.registry_fetch] {
             timer.metrics(&mut metrics);
         }

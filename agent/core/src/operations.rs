@@ -65,7 +65,7 @@ impl Operations {
         }
     }
 
-    /// As the master is told.
+    /// As master and readers are told.
     pub(crate) fn protos(&self) -> impl Iterator<Item = v1::Operation> {
         self.pending.iter().map(|(uuid, operation)| v1::Operation {
             framework_id: operation.framework.as_ref().map(FrameworkId::proto),
@@ -103,7 +103,7 @@ impl Core {
             return;
         }
         let outdated = message.resource_version.as_ref().is_some_and(|version| *version != self.operations.version);
-        if outdated && !mezzo_api::mutant!("outdated-operation-applied") {
+        if outdated {
             let text = "The operation was made for resources that the agent has no more";
             self.refuse_operation(now, message, text.into(), out);
             return;

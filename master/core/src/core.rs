@@ -1,6 +1,10 @@
 //! The state machine's face: every input has its method.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use indexmap::IndexSet;
 use mezzo_api::{
@@ -16,6 +20,7 @@ use crate::{
     allocator::Allocator,
     counters::{Counter, Counters},
     effect::{Answer, Change, Effect, Effects},
+    explain::Inquiries,
     frameworks::{Frameworks, Requester},
     input::{Config, LinkId, LinkUp, OperatorCall, Principal, RequestId, SchedulerCall, StreamId, Subscribe, Ticket},
     inverse_offers::InverseOffers,
@@ -43,6 +48,7 @@ pub struct Core {
     pub(crate) weights: BTreeMap<String, f64>,
     pub(crate) machines: Machines,
     pub(crate) allocator: Allocator,
+    pub(crate) inquiries: Inquiries,
     pub(crate) writes: Writes,
     pub(crate) timers: Timers,
     pub(crate) counters: Counters,
@@ -76,6 +82,7 @@ impl Core {
             quotas: BTreeMap::new(),
             weights: BTreeMap::new(),
             machines: Machines::recover(recovered.machines),
+            inquiries: Inquiries::default(),
             writes: Writes::default(),
             timers: Timers::default(),
             counters: Counters::default(),
@@ -89,6 +96,9 @@ impl Core {
                 core.agents.recovered.insert(id, Arc::new(info));
             }
         }
+        let settings = &core.config.allocator;
+        let (factor, timeout) = (settings.agent_recovery_factor, settings.recovery_timeout);
+        core.allocator.recover(now.mono, core.agents.recovered.len(), factor, timeout);
         core.agents.unreachable.extend(recovered.unreachable);
         core.agents.gone.extend(recovered.gone);
         for quota in recovered.quotas {
@@ -165,6 +175,7 @@ impl Core {
             OperatorCall::UpdateSchedule(schedule) => self.update_schedule(request, &schedule, out),
             OperatorCall::StartMaintenance(machines) => self.start_maintenance(request, &machines, out),
             OperatorCall::StopMaintenance(machines) => self.stop_maintenance(request, &machines, out),
+            OperatorCall::Explain(explain) => self.on_explain(request, &explain, out),
         }
     }
 
@@ -201,7 +212,8 @@ impl Core {
         if self.deposed {
             return None;
         }
-        [self.timers.deadline(), self.allocator.due()].into_iter().flatten().min()
+        let question = (!self.inquiries.is_empty()).then_some(Duration::ZERO);
+        [self.timers.deadline(), self.allocator.due(), question].into_iter().flatten().min()
     }
 
     /// Time has passed. To be followed by [`Core::flush`], like every batch.
@@ -228,6 +240,8 @@ impl Core {
         if self.allocator.due().is_some_and(|due| due <= now.mono) {
             self.send_offers(now, out);
         }
+        self.go_on_explaining(now, out);
+        self.tell_of_starvation(now);
         self.counters.set(Counter::OutstandingOffers, self.offers.len());
         self.publish(out);
     }
@@ -261,6 +275,23 @@ impl Core {
     /// Plain numbers behind Mesos' metric names.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// The allocator's gauges, under Mesos' names.
+    pub fn allocator_metrics(&self, now: Now) -> Vec<(String, f64)> {
+        let offered = self.offered_roles();
+        self.allocator.metrics(now.mono, &|role: &str| offered.contains(role))
+    }
+
+    fn tell_of_starvation(&mut self, now: Now) {
+        if self.allocator.looks_for_starvation(now.mono) {
+            let offered: BTreeSet<String> = self.offered_roles().into_iter().map(str::to_owned).collect();
+            self.allocator.tell_of_starvation(now.mono, &|role: &str| offered.contains(role));
+        }
+    }
+
+    fn offered_roles(&self) -> BTreeSet<&str> {
+        self.offers.iter().map(|(_, offer)| offer.role.as_str()).collect()
     }
 
     /// The registry refused a write because this master leads no more: the core decides nothing from then on.

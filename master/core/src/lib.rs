@@ -15,6 +15,7 @@ pub mod counters;
 pub mod effect;
 mod events;
 mod executors;
+mod explain;
 mod frameworks;
 pub mod input;
 mod inverse_offers;
@@ -35,4 +36,6 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-pub use crate::core::Core;
+#[cfg(feature = "harness")]
+pub use crate::allocator::harness;
+pub use crate::{core::Core, explain::Explain};

@@ -37,6 +37,8 @@ pub(crate) enum Route<'a> {
     Roles,
     /// An endpoint of operators.
     Change(Endpoint<'a>),
+    /// `/explain`
+    Explain,
     /// An endpoint that always says the same.
     Constant(&'static str),
     /// `/metrics/snapshot`
@@ -112,6 +114,7 @@ fn of_master<'a>(path: &'a str, components: &[&'a str]) -> Route<'a> {
         ["maintenance", "status", ..] => Route::Change(Endpoint::Status),
         ["machine", "down", ..] => Route::Change(Endpoint::MachineDown),
         ["machine", "up", ..] => Route::Change(Endpoint::MachineUp),
+        ["explain", ..] => Route::Explain,
         _ => Route::NotFound,
     }
 }

@@ -35,7 +35,7 @@ pub(crate) use agents::agents;
 pub(crate) use frameworks::frameworks;
 pub(crate) use messages::{get_agents, get_executors, get_frameworks, get_roles, get_tasks};
 pub(crate) use operator::{get_operations, quota_status, weight_infos};
-pub(crate) use roles::{role_metrics, roles};
+pub(crate) use roles::roles;
 pub(crate) use state::{Master, state};
 pub(crate) use summary::summary;
 pub(crate) use tasks::{TaskQuery, tasks};

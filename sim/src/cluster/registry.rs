@@ -11,7 +11,7 @@ use mezzo_api::{
 };
 use mezzo_master_core::{
     input::Ticket,
-    registry::{Recovered, RegistryError, RegistryOp},
+    registry::{Machine, Recovered, RegistryError, RegistryOp},
 };
 
 use crate::{ids::ProcessId, random::Random, time::Moment};
@@ -27,6 +27,12 @@ pub struct Content {
     pub gone: BTreeMap<AgentId, i64>,
     /// Torn-down frameworks.
     pub completed: BTreeSet<FrameworkId>,
+    /// Quota by role.
+    pub quotas: BTreeMap<String, v1::quota::QuotaConfig>,
+    /// Weights by role.
+    pub weights: BTreeMap<String, f64>,
+    /// The maintenance schedule.
+    pub machines: BTreeMap<String, Machine>,
     order: Vec<FrameworkId>,
 }
 
@@ -56,6 +62,13 @@ impl Content {
                     self.order.push(id.clone());
                 }
             }
+            RegistryOp::PutQuota(quota) => drop(self.quotas.insert(quota.role.clone(), (**quota).clone())),
+            RegistryOp::RemoveQuota(role) => drop(self.quotas.remove(role)),
+            RegistryOp::PutWeight(role, weight) => drop(self.weights.insert(role.clone(), *weight)),
+            RegistryOp::PutMachine(machine) => {
+                self.machines.insert(Machine::key(&machine.info.id), (**machine).clone());
+            }
+            RegistryOp::RemoveMachine(id) => drop(self.machines.remove(&Machine::key(id))),
         }
     }
 
@@ -67,6 +80,9 @@ impl Content {
             unreachable: pairs(&self.unreachable),
             gone: pairs(&self.gone),
             completed_frameworks: self.order.clone(),
+            quotas: self.quotas.values().cloned().collect(),
+            weights: self.weights.clone().into_iter().collect(),
+            machines: self.machines.values().cloned().collect(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod failover;
 mod launches;
 mod lifecycle;
 mod liveness;
+mod operations;
 mod records;
 mod registry_first;
 mod resources;
@@ -57,6 +58,7 @@ impl Watchers {
             Box::new(failover::Failover),
             Box::new(launches::Launches::default()),
             Box::new(lifecycle::Lifecycle::default()),
+            Box::new(operations::Operations::default()),
             Box::new(registry_first::RegistryFirst),
             Box::new(resources::Never),
             Box::new(returns::Returns::default()),

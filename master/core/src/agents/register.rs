@@ -12,6 +12,7 @@ use mezzo_api::{
 
 use super::{Agent, Link, Removal, remove::Cause};
 use crate::{
+    allocator::AgentAbilities,
     core::Core,
     counters::Counter,
     effect::{CloseReason, Effect, Effects},
@@ -167,6 +168,8 @@ impl Core {
         info.id = Some(id.proto());
         let info = Arc::new(info);
         tracing::info!(agent = %id, hostname = info.hostname, resources = %total, "agent registered");
+        let capabilities = capabilities(&register.capabilities);
+        let abilities = AgentAbilities::new(&capabilities);
         let key = self.agents.insert(Agent {
             id,
             info: info.clone(),
@@ -174,7 +177,7 @@ impl Core {
             peer,
             version: register.version,
             mezzo_version: register.mezzo_version,
-            capabilities: capabilities(&register.capabilities),
+            capabilities,
             registered_time: now.timestamp(),
             reregistered_time,
             link: None,
@@ -199,6 +202,7 @@ impl Core {
         self.set_ping_timer(now, key);
         self.allocator.add_agent(now.mono, key, info, total, false);
         self.plan_for_agent(now, key);
+        self.allocator.set_agent_abilities(key, abilities);
         self.dirty.agents.insert(key);
         key
     }

@@ -19,7 +19,7 @@ use super::{
     report::{generated_executors, read_executor, read_task},
 };
 use crate::{
-    allocator::FrameworkOptions,
+    allocator::{AgentAbilities, FrameworkOptions},
     core::Core,
     counters::Counter,
     effect::{Change, Effect, Effects},
@@ -103,6 +103,7 @@ impl Core {
         agent.version.clone_from(&register.version);
         agent.mezzo_version.clone_from(&register.mezzo_version);
         agent.capabilities = capabilities(&register.capabilities);
+        self.allocator.set_agent_abilities(key, AgentAbilities::new(&agent.capabilities));
         agent.reregistered_time = Some(now.timestamp());
         agent.resource_version.clone_from(&register.resource_version);
         let total = if mezzo_api::mutant!("speculation-kept") {
@@ -131,6 +132,7 @@ impl Core {
             tracing::info!(framework = id.value, "recovering framework from an agent");
             let framework = Framework::new(FrameworkId::from(id), info.clone(), now.timestamp());
             let options = FrameworkOptions {
+                id: framework.id.as_str().into(),
                 roles: framework.roles.clone(),
                 suppressed: BTreeSet::new(),
                 capabilities: framework.capabilities,
@@ -199,7 +201,7 @@ impl Core {
         let Some(info) = self.frameworks.get(framework_key).map(|framework| framework.info.clone()) else { return };
         let Some(task) = read_task(task, &info) else { return };
         if !terminal {
-            self.allocator.take(framework_key, key, &task.resources);
+            self.allocator.take(now.mono, framework_key, key, &task.resources);
         }
         self.add_task(framework_key, key, task.item, task.resources, out);
         let message = match were {
@@ -230,7 +232,7 @@ impl Core {
             }
             let Some(info) = self.frameworks.get(framework).map(|framework| framework.info.clone()) else { continue };
             if let Some(executor) = read_executor(executor.clone(), &info) {
-                self.allocator.take(framework, key, &executor.resources);
+                self.allocator.take(now.mono, framework, key, &executor.resources);
                 self.insert_executor(framework, key, executor.item, executor.resources, out);
             }
         }

@@ -70,7 +70,9 @@ fn a_machine_goes_down_and_comes_up_again() {
     world.ordered(schedule(vec![machine("HOST"), machine("other")]));
     let events = world.events(scheduler.stream);
     assert!(matches!(&events[..], [event, ..] if event.rescind.is_some()), "the offer said otherwise: {events:?}");
-    let offer = events[1].offers.as_ref().unwrap().offers[0].clone();
+    world.settle();
+    let offered = world.events(scheduler.stream).into_iter().find_map(|event| event.offers).expect("OFFERS");
+    let offer = offered.offers[0].clone();
     assert_eq!(offer.unavailability, Some(planned()));
     assert_eq!(
         world.answered(up(&[machine("host")])),

@@ -6,6 +6,7 @@ mod agents;
 mod build;
 mod calls;
 mod frameworks;
+mod inverse_offers;
 mod maintenance;
 mod offers;
 mod operations;

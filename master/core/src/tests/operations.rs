@@ -224,7 +224,7 @@ fn a_dropped_operation_is_taken_back_from_the_books() {
     world.conclude(&agent, asked, OperationState::OperationDropped);
     let [status] = &world.operation_statuses(&scheduler)[..] else { panic!("one status") };
     assert_eq!(status.state(), OperationState::OperationDropped);
-    let offer = rescinded[1].offers.as_ref().unwrap().offers[0].clone();
+    let offer = world.offer(&scheduler);
     assert_eq!(Resources::from_protos(&offer.resources).unwrap().reserved().len(), 0);
     world.accepted(&scheduler, accept(&[&offer], vec![reserve("s", reserved("cpus:1", "dev"))], 0.0));
     let [asked] = &world.applied(&agent)[..] else { panic!("one operation") };

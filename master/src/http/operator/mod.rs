@@ -29,7 +29,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use endpoints::{Endpoint, serve as endpoint};
 
-use super::{App, body::Body, metrics};
+use super::{App, body::Body, explain, metrics};
 use crate::{
     server::Input,
     view::{
@@ -44,6 +44,9 @@ pub(super) async fn serve(app: &Arc<App>, request: Request<Incoming>) -> Respons
         Ok(read) => read,
         Err(error) => return answer::unread(&error),
     };
+    if let Some(answer) = explain::call(app, &parts.headers, &body).await {
+        return answer;
+    }
     match checked(&parts.method, &parts.headers, &body) {
         Ok((call, encoding)) => carry_out(app, call, encoding, &parts.headers).await,
         Err(refusal) => *refusal,
