@@ -10,3 +10,4 @@ mod lifecycle;
 mod local;
 mod page;
 mod smoke;
+mod storage;
