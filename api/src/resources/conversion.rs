@@ -22,13 +22,13 @@ pub enum ConversionError {
     #[error("{held} does not contain {consumed}")]
     NotContained {
         /// What is there.
-        held: Resources,
+        held: Box<Resources>,
         /// What is wanted.
-        consumed: Resources,
+        consumed: Box<Resources>,
     },
     /// Somebody else holds a share of the volume.
     #[error("Persistent volume {0} cannot be removed due to additional shared copies")]
-    Shared(Resource),
+    Shared(Box<Resource>),
     /// It is no operation on resources that an agent itself carries out.
     #[error("Operation not supported")]
     Unsupported,
@@ -136,14 +136,14 @@ impl Resources {
     /// If what it consumes is not among these, or a volume is still shared.
     pub fn apply(&self, conversion: &Conversion) -> Result<Self, ConversionError> {
         if !self.contains(&conversion.consumed) {
-            let (held, consumed) = (self.clone(), conversion.consumed.clone());
+            let (held, consumed) = (Box::new(self.clone()), Box::new(conversion.consumed.clone()));
             return Err(ConversionError::NotContained { held, consumed });
         }
         let mut result = self.clone();
         result -= &conversion.consumed;
         result += &conversion.converted;
         match &conversion.destroyed {
-            Some(volume) if result.contains_one(volume) => Err(ConversionError::Shared(volume.clone())),
+            Some(volume) if result.contains_one(volume) => Err(ConversionError::Shared(Box::new(volume.clone()))),
             _ => Ok(result),
         }
     }

@@ -92,8 +92,8 @@ fn take(ground: &mut Ground, kind: operation::Type, conversions: &[Conversion]) 
             for conversion in conversions {
                 if !ground.remaining.contains(&conversion.consumed) {
                     let error = ConversionError::NotContained {
-                        held: ground.remaining.clone(),
-                        consumed: conversion.consumed.clone(),
+                        held: Box::new(ground.remaining.clone()),
+                        consumed: Box::new(conversion.consumed.clone()),
                     };
                     return Err(Invalid(format!("Invalid {} operation: {error}", kind.as_str_name())));
                 }
