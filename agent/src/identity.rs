@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
 use anyhow::{Context, Result};
 use mezzo_api::v1;
+use mezzo_server::flags::fault_domain;
 
 use crate::{detect, flags::Flags};
 
@@ -52,7 +53,7 @@ pub(crate) fn describe(flags: &Flags, addresses: Addresses) -> Result<v1::AgentI
         resources: resources.to_protos(),
         attributes: attributes.unwrap_or_default(),
         id: None,
-        domain: flags.domain.clone().map(|domain| domain.0),
+        domain: fault_domain(flags.domain.as_ref(), flags.region.as_deref(), flags.zone.as_deref())?,
     })
 }
 

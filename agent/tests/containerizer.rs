@@ -100,6 +100,7 @@ impl World {
             executor: vec![std::env::current_exe().unwrap().into()],
             switch_user: true,
             fetcher: fetcher::Config::default(),
+            rotation: None,
         };
         let (sender, events) = mpsc::unbounded_channel();
         let containers = Some(Containerizer::start(config, sender).await.unwrap());
@@ -128,6 +129,7 @@ impl World {
             environment,
             uris: Vec::new(),
             volumes: Vec::new(),
+            nested: None,
         }
     }
 

@@ -12,7 +12,7 @@ pub mod roles;
 pub mod signals;
 pub mod time;
 
-pub use mezzo_types::{link, v1};
+pub use mezzo_types::{link, registry, v1};
 
 /// The version of Apache Mesos whose protocol is spoken.
 pub const MESOS_VERSION: &str = "1.11.0";

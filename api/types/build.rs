@@ -22,6 +22,7 @@ const FILES: &[&str] = &[
     "mesos/v1/quota/quota.proto",
     "mesos/v1/resource_provider/resource_provider.proto",
     "mezzo/link.proto",
+    "mezzo/registry.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -23,6 +23,7 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Cluster {
     /// `host:port` of the master.
     pub(crate) address: String,
+    port: u16,
     pub(crate) master: Child,
     pub(crate) agents: Vec<Child>,
     directory: TempDir,
@@ -33,21 +34,27 @@ impl Cluster {
     pub(crate) fn start(agents: usize, resources: &str) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("mezzo-bench-").tempdir()?;
         let port = free_port()?;
-        let master = Command::new(binary("mezzo-master")?)
-            .args(["--ip=127.0.0.1", &format!("--port={port}")])
-            .arg(format!("--work_dir={}", directory.path().join("master").display()))
-            .stdin(Stdio::null())
-            .stdout(log(directory.path(), "master.log")?)
-            .stderr(log(directory.path(), "master.err")?)
-            .spawn()
-            .context("mezzo-master does not start")?;
-        let mut cluster = Self { address: format!("127.0.0.1:{port}"), master, agents: Vec::new(), directory };
+        let master = spawn_master(directory.path(), port)?;
+        let mut cluster = Self { address: format!("127.0.0.1:{port}"), port, master, agents: Vec::new(), directory };
         for number in 0..agents {
             let agent = cluster.spawn_agent(number, resources)?;
             cluster.agents.push(agent);
         }
         cluster.wait_for_agents(agents)?;
         Ok(cluster)
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill_master(&mut self) -> Result<()> {
+        self.master.kill()?;
+        self.master.wait()?;
+        Ok(())
+    }
+
+    /// On the same port and directory.
+    pub(crate) fn start_master(&mut self) -> Result<()> {
+        self.master = spawn_master(self.directory.path(), self.port)?;
+        Ok(())
     }
 
     fn spawn_agent(&self, number: usize, resources: &str) -> Result<Child> {
@@ -97,6 +104,17 @@ impl Drop for Cluster {
         send(&self.master, Signal::SIGTERM);
         end(&mut self.master);
     }
+}
+
+fn spawn_master(directory: &Path, port: u16) -> Result<Child> {
+    Command::new(binary("mezzo-master")?)
+        .args(["--ip=127.0.0.1", &format!("--port={port}")])
+        .arg(format!("--work_dir={}", directory.join("master").display()))
+        .stdin(Stdio::null())
+        .stdout(log(directory, "master.log")?)
+        .stderr(log(directory, "master.err")?)
+        .spawn()
+        .context("mezzo-master does not start")
 }
 
 fn send(child: &Child, signal: Signal) {

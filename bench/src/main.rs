@@ -4,11 +4,14 @@
 
 mod allocator;
 mod cluster;
+mod failover;
 mod figure;
 mod framework;
 mod latency;
+mod links;
 mod memory;
 mod process;
+mod registry;
 mod run;
 mod throughput;
 
@@ -23,6 +26,10 @@ enum Bench {
     Latency,
     /// Resident memory: idle master, idle agent, each running command task.
     Memory,
+    /// `kill -9` of a master and a new one: until all its agents are back, over real sockets.
+    Failover,
+    /// A registry of many agents in ZooKeeper, written and read (package `zookeeper`).
+    Registry,
     /// `mezzo run true`, end to end.
     Run,
     /// The allocator alone: Mesos' own workloads (no cluster is started).
@@ -49,6 +56,15 @@ struct Arguments {
     /// Tasks that run while memory is measured.
     #[arg(long, default_value_t = 500)]
     running: usize,
+    /// Agents for failover.
+    #[arg(long, default_value_t = 2000)]
+    agents: usize,
+    /// Tasks of each of them.
+    #[arg(long, default_value_t = 5)]
+    tasks_per_agent: usize,
+    /// Agents in the registry.
+    #[arg(long, default_value_t = 50_000)]
+    known: usize,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -63,6 +79,12 @@ async fn main() -> Result<()> {
     }
     if chosen(Bench::Throughput) {
         throughput::measure(arguments.tasks, arguments.json).await?;
+    }
+    if chosen(Bench::Failover) {
+        failover::measure(arguments.agents, arguments.tasks_per_agent, arguments.json).await?;
+    }
+    if chosen(Bench::Registry) {
+        registry::measure(arguments.known, arguments.json).await?;
     }
     if chosen(Bench::Allocator) {
         allocator::measure(arguments.json, arguments.quick);

@@ -18,6 +18,9 @@ Examples:
   mezzo local --agents=3 --demo                … with three agents, and a first task on it
   mezzo run -- echo hello                      run a command on the cluster, see its output
   mezzo run --resources='cpus:2;mem:512' --shell -- 'make test | tail -3'
+  mezzo registry dump --zk=zk://z1,z2,z3/mezzo > copy.json
+  mezzo explain --framework=ID                 why it is not offered what it waits for
+  mezzo task logs -f web-3                     what a task has written, and what it writes
   mezzo master --work_dir=/var/lib/mezzo       one part of a real cluster
   mezzo agent --master=10.0.0.1:5050 --work_dir=/var/lib/mezzo-agent";
 
@@ -28,6 +31,16 @@ pub(crate) enum Command {
     Local(Local),
     /// Run one command on a cluster, with its output and its exit code
     Run(Run),
+    /// Copy what masters remember, or put a copy back
+    #[command(subcommand)]
+    Registry(Registry),
+    /// Tell why a framework is not offered what it waits for
+    Explain(Explain),
+    /// Look at tasks
+    Task {
+        #[command(subcommand)]
+        command: Task,
+    },
     /// Start a master (`mezzo master --help` tells its flags)
     #[command(disable_help_flag = true)]
     Master {
@@ -49,6 +62,45 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         flags: Vec<OsString>,
     },
+}
+
+/// `mezzo registry`
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Registry {
+    /// Write the content of a registry as JSON
+    #[command(after_help = "\
+An embedded registry is read while its master is stopped; one in ZooKeeper at any time. Everything that was readable is
+written. Exit status: 0, or 1 when there is no registry or a record of it is damaged (which one is said).")]
+    Dump {
+        #[command(flatten)]
+        place: RegistryPlace,
+        /// Where to [default: standard output]
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Put a copy into an empty registry, while no master runs
+    #[command(after_help = "\
+The copy may come from the other kind of registry: that is the way from one master with a work directory to several
+with ZooKeeper, and back. A registry that is not empty is left as it is. Exit status: 0, or 1 when nothing was restored.")]
+    Restore {
+        #[command(flatten)]
+        place: RegistryPlace,
+        /// What `mezzo registry dump` wrote; - is standard input
+        #[arg(value_name = "FILE")]
+        input: PathBuf,
+    },
+}
+
+/// Which registry.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct RegistryPlace {
+    /// The embedded one of the master with this work directory
+    #[arg(long = "work_dir", alias = "work-dir", value_name = "DIR")]
+    pub(crate) work_dir: Option<PathBuf>,
+    /// The one of masters with this --zk: zk://[user:password@]host:port[,…]/path, or file://PATH of a file that holds it
+    #[arg(long, value_name = "URL")]
+    pub(crate) zk: Option<String>,
 }
 
 /// `mezzo local`
@@ -127,14 +179,105 @@ pub(crate) struct Run {
     pub(crate) command: Vec<String>,
 }
 
+/// `mezzo explain`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+For each agent the master tells every reason why the framework is not offered it: quota, reservations, refusals,
+outstanding offers, constraints, capabilities, size. They come grouped and counted, with the agent that comes nearest
+and the role's place in the fair order.
+
+Exit status: 0 with an answer; 2 when the arguments are wrong; 125 when the master cannot be reached, or refuses.
+
+Examples:
+  mezzo explain --framework=9f2c…-0001 --resources='cpus:4;mem:8192'
+  mezzo explain --framework=9f2c…-0001 --role=eng/web --json")]
+pub(crate) struct Explain {
+    /// The master, host:port; several with commas between
+    #[arg(long, value_name = "MASTER", env = "MEZZO_MASTER")]
+    pub(crate) master: Option<String>,
+    /// The framework's id
+    #[arg(long = "framework", value_name = "ID")]
+    pub(crate) framework_id: String,
+    /// For which of its roles, if it has several
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<String>,
+    /// What one offer should hold [default: anything that may be offered]
+    #[arg(long, value_name = "RESOURCES")]
+    pub(crate) resources: Option<String>,
+    /// Only such agents are of interest, as JSON: '{"groups":[{"attribute_constraints":[…]}]}'
+    #[arg(long, value_name = "JSON")]
+    pub(crate) constraints: Option<String>,
+    /// Print the master's answer as it is
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Explain {
+    /// The master: of the flag or MEZZO_MASTER, else of MESOS_MASTER, else on this machine.
+    pub(crate) fn master(&self) -> String {
+        master(self.master.as_ref())
+    }
+}
+
+/// `mezzo task …`
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Show what a task has written
+    Logs(Logs),
+}
+
+/// `mezzo task logs`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+The files are read through the master, so that an agent behind NAT is as good as any. With --follow, restarts of the
+agent or the master and files that were put aside for their size (stdout.1, …) are gone through; it ends with the task.
+
+Exit status:
+  0    all was shown
+  1    there is no such task, or nothing of it is left
+  125  the master cannot be reached, or refuses
+
+Examples:
+  mezzo task logs run-cb63a97f
+  mezzo task logs -f --file=stderr web-3
+  mezzo task logs --framework=2f1c…-0001 --file=logs/access.log web-3")]
+pub(crate) struct Logs {
+    /// The master, host:port; several with commas between
+    #[arg(long, value_name = "MASTER", env = "MEZZO_MASTER")]
+    pub(crate) master: Option<String>,
+    /// The framework, if several have a task of this id
+    #[arg(long, value_name = "ID")]
+    pub(crate) framework: Option<String>,
+    /// Which file of its sandbox
+    #[arg(long, default_value = "stdout", value_name = "PATH")]
+    pub(crate) file: String,
+    /// Go on until the task ends
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// The task's id
+    #[arg(value_name = "TASK")]
+    pub(crate) task: String,
+}
+
+impl Logs {
+    /// As [`Run::master`].
+    pub(crate) fn master(&self) -> String {
+        master(self.master.as_ref())
+    }
+}
+
 pub(crate) const DEFAULT_MASTER: &str = "127.0.0.1:5050";
 
 impl Run {
     /// The master: of the flag or MEZZO_MASTER, else of MESOS_MASTER, else on this machine.
     pub(crate) fn master(&self) -> String {
-        let given = self.master.clone().or_else(|| std::env::var("MESOS_MASTER").ok());
-        given.filter(|master| !master.is_empty()).unwrap_or_else(|| DEFAULT_MASTER.to_owned())
+        master(self.master.as_ref())
     }
+}
+
+fn master(given: Option<&String>) -> String {
+    let given = given.cloned().or_else(|| std::env::var("MESOS_MASTER").ok());
+    given.filter(|master| !master.is_empty()).unwrap_or_else(|| DEFAULT_MASTER.to_owned())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -3,10 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod explain;
 mod http;
 mod local;
 mod programs;
+mod registry;
 mod run;
+mod task;
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -33,6 +36,9 @@ fn main() -> ExitCode {
             log_to_stderr();
             runtime.block_on(run::main(&options))
         }
+        Command::Registry(command) => runtime.block_on(registry::main(&command)),
+        Command::Explain(options) => runtime.block_on(explain::main(&options)),
+        Command::Task { command: args::Task::Logs(options) } => runtime.block_on(task::logs(&options)),
         // these names are dispatched before anything is parsed
         Command::Master { .. } | Command::Agent { .. } | Command::Executor { .. } => ExitCode::from(run::OWN_FAILURE),
     }

@@ -23,7 +23,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// A new master that listens on `bound`.
-    pub(crate) fn new(flags: &Flags, bound: SocketAddr) -> Self {
+    pub(crate) fn new(flags: &Flags, bound: SocketAddr, domain: Option<v1::DomainInfo>) -> Self {
         let ip = flags.advertise_ip.unwrap_or_else(|| routable(bound.ip()));
         let port = u32::from(flags.advertise_port.unwrap_or(bound.port()));
         let hostname = flags.hostname.clone().unwrap_or_else(|| hostname(ip, flags.hostname_lookup));
@@ -41,7 +41,7 @@ impl Identity {
                 ip: Some(ip.to_string()),
                 port: i32::try_from(port).unwrap_or_default(),
             }),
-            domain: None,
+            domain,
             capabilities: [
                 v1::master_info::capability::Type::AgentUpdate,
                 v1::master_info::capability::Type::AgentDraining,
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn is_what_mesos_says_of_a_master() {
-        let identity = Identity::new(&Flags::default(), "127.0.0.1:5050".parse().unwrap());
+        let identity = Identity::new(&Flags::default(), "127.0.0.1:5050".parse().unwrap(), None);
         let info = &identity.info;
         assert_eq!(info.ip, 16_777_343);
         assert_eq!(info.pid.as_deref(), Some("master@127.0.0.1:5050"));
@@ -143,7 +143,7 @@ mod tests {
             hostname: Some("m1.example".into()),
             ..Flags::default()
         };
-        let identity = Identity::new(&flags, "0.0.0.0:5050".parse().unwrap());
+        let identity = Identity::new(&flags, "0.0.0.0:5050".parse().unwrap(), None);
         assert_eq!(identity.info.ip, 16_777_226);
         assert_eq!(identity.pid(), "master@10.0.0.1:80");
         assert_eq!(identity.authority(), "m1.example:80");

@@ -2,8 +2,12 @@
 
 use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use mezzo_master_core::input::{AllocatorConfig, Config};
-use mezzo_server::logs::Logs;
+use mezzo_master_core::input::{AllocatorConfig, Config, Lifecycle};
+use mezzo_server::{
+    files::Files,
+    flags::{DiscoveryError, DomainError},
+    logs::Logs,
+};
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
@@ -35,6 +39,12 @@ pub enum StartError {
          --registry=in_memory, which forgets all agents at each start)"
     )]
     NoWorkDir,
+    /// The address to listen on is not known.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// Region and zone make no sense.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
     /// The registry is of no use.
     #[error(transparent)]
     Registry(Box<dyn std::error::Error + Send + Sync>),
@@ -67,12 +77,16 @@ impl Master {
     ///
     /// # Errors
     /// If the registry cannot be used, or the address cannot be listened on.
-    pub async fn start(flags: Flags) -> Result<Self, StartError> {
+    pub async fn start(mut flags: Flags) -> Result<Self, StartError> {
+        if let Some(command) = &flags.ip_discovery_command {
+            flags.ip = mezzo_server::flags::discovered_ip(command)?;
+        }
+        let domain = flags.fault_domain()?;
         let address = SocketAddr::new(flags.ip, flags.port);
         let listener = listen(address).map_err(|error| StartError::Listen { address, error })?;
         let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
         let opened = open(&flags)?;
-        let identity = Identity::new(&flags, address);
+        let identity = Identity::new(&flags, address, domain);
         let published = Arc::new(Published::new(&opened.recovered));
         let links = Arc::new(Links::new(opened.term));
         let config = config(&flags, &identity, opened.term);
@@ -86,7 +100,17 @@ impl Master {
             server::start(config, opened, Arc::clone(&published), Arc::clone(&links)).map_err(StartError::Thread)?;
         let url = format!("http://{}", identity.authority());
         let (stop, stopped) = watch::channel(false);
-        let app = App { core: core.clone(), published, links, identity, flags, rendered: Default::default() };
+        let files = shown_files(&flags);
+        let app = App {
+            core: core.clone(),
+            published,
+            links,
+            identity,
+            file_router: mezzo_server::files::router(files.clone()),
+            files,
+            flags,
+            rendered: Default::default(),
+        };
         let serving = tokio::spawn(http::serve(Arc::new(app), listener, stopped));
         Ok(Self { address, url, core, stop, ended, serving })
     }
@@ -132,7 +156,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
-    let logs = Logs::start(flags.logging_level, flags.quiet);
+    let log_file = Logs::file_in(flags.log_dir.as_deref(), "mezzo-master");
+    let logs = log_file.and_then(|file| Logs::start(flags.logging_level, flags.quiet, file.as_deref()));
+    let logs = match logs {
+        Ok(logs) => logs,
+        Err(error) => {
+            eprintln!("mezzo-master: cannot write the log (--log_dir): {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(4)
@@ -141,7 +173,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .enable_all()
         .build();
     let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(flags)));
-    if let Ok(Some(logs)) = logs {
+    if let Some(logs) = logs {
         logs.flush();
     }
     match result {
@@ -171,6 +203,16 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The log, if it goes to a file.
+fn shown_files(flags: &Flags) -> Files {
+    let files = Files::default();
+    let own_log = flags.log_dir.as_ref().map(|directory| directory.join("mezzo-master.INFO"));
+    if let Some(log) = flags.external_log_file.clone().or(own_log) {
+        files.attach("/master/log", log);
+    }
+    files
+}
+
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -196,6 +238,14 @@ fn config(flags: &Flags, identity: &Identity, term: u64) -> Config {
         agent_ping_timeout: flags.agent_ping_timeout,
         max_agent_ping_timeouts: flags.max_agent_ping_timeouts,
         agent_reregister_timeout: flags.agent_reregister_timeout,
+        lifecycle: Lifecycle {
+            removal_rate_limit: flags.agent_removal_rate_limit.map(|rate| rate.0),
+            recovery_removal_limit: flags.recovery_agent_removal_limit,
+            registry_gc_interval: flags.registry_gc_interval,
+            registry_max_agent_age: flags.registry_max_agent_age,
+            registry_max_agent_count: flags.registry_max_agent_count,
+            require_agent_domain: flags.require_agent_domain,
+        },
         offer_timeout: flags.offer_timeout.0,
         heartbeat_interval: HEARTBEAT_INTERVAL,
         max_completed_frameworks: flags.max_completed_frameworks,

@@ -3,12 +3,13 @@
 use std::{
     collections::HashMap,
     io,
+    net::SocketAddr,
     sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
-use mezzo_api::{link, time::Now, v1};
+use mezzo_api::{ids::AgentId, link, time::Now, v1};
 use mezzo_master_core::{
     Core,
     counters::Counter,
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     link::{LinkSink, Links},
     outbox::{self, PushError},
+    prober::Prober,
     registry::{Opened, RegistryFailure, Writer},
     timer::Timer,
     view::Published,
@@ -64,6 +66,8 @@ pub(crate) enum Input {
     LinkDown(LinkId),
     /// Messages of an agent.
     Agent(LinkId, Vec<link::FromAgent>),
+    /// An agent's advertised address was tried; why it was not found there.
+    Probed(AgentId, SocketAddr, Option<String>),
     /// A registry write ended.
     Registry(Ticket, Result<(), RegistryFailure>),
     /// Somebody wants the core's numbers, by their names.
@@ -153,7 +157,7 @@ pub(crate) struct Running {
     pub(crate) ended: oneshot::Receiver<Result<(), ShellError>>,
 }
 
-/// Starts the core on a thread of its own.
+/// Starts the core on a thread of its own; the calling runtime does what waits for the network.
 pub(crate) fn start(
     config: Config,
     opened: Opened,
@@ -162,7 +166,7 @@ pub(crate) fn start(
 ) -> io::Result<Running> {
     let (inputs, waiting) = mpsc::channel(WAITING_INPUTS);
     let core = CoreHandle { inputs: inputs.clone() };
-    let Opened { registry, recovered, term: _, took } = opened;
+    let Opened { registry, recovered, term: _, took, damaged } = opened;
     let mut registry_fetch = Timer::latest("registrar/state_fetch_ms");
     registry_fetch.record(took);
     let writer = Writer::start(registry, move |ticket, result| {
@@ -170,6 +174,7 @@ pub(crate) fn start(
         let _ = inputs.blocking_send(Input::Registry(ticket, result));
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let prober = Prober::new(tokio::runtime::Handle::current(), core.clone());
     let (end, ended) = oneshot::channel();
     thread::Builder::new().name("core".into()).stack_size(2 * 1024 * 1024).spawn(move || {
         let origin = Instant::now();
@@ -180,6 +185,7 @@ pub(crate) fn start(
             published,
             links_by_agent: links,
             writer,
+            prober,
             streams: HashMap::new(),
             links: HashMap::new(),
             replies: HashMap::new(),
@@ -189,6 +195,7 @@ pub(crate) fn start(
             allocation_latency: Timer::with_statistics("allocator/mesos/allocation_run_latency_ms"),
             registry_store: Timer::with_statistics("registrar/state_store_ms"),
             registry_fetch,
+            damaged_records: damaged.len(),
             writing: HashMap::new(),
             ended_streams: Vec::new(),
         };
@@ -208,6 +215,7 @@ struct Shell {
     published: Arc<Published>,
     links_by_agent: Arc<Links>,
     writer: Writer,
+    prober: Prober,
     streams: HashMap<StreamId, StreamSink>,
     links: HashMap<LinkId, LinkSink>,
     replies: HashMap<RequestId, oneshot::Sender<Answer>>,
@@ -217,6 +225,8 @@ struct Shell {
     allocation_latency: Timer,
     registry_store: Timer,
     registry_fetch: Timer,
+    /// Records that could not be read.
+    damaged_records: usize,
     /// When the writes that are under way were asked for.
     writing: HashMap<Ticket, Instant>,
     /// Streams that were found to be closed (`false`) or were cut (`true`) while effects were carried out.
@@ -307,13 +317,17 @@ impl Shell {
                     self.core.agent(now, link, message, out);
                 }
             }
+            Input::Probed(agent, address, failure) => self.core.probed(&agent, address, failure.as_deref(), out),
             Input::Registry(ticket, Ok(())) => {
                 if let Some(asked) = self.writing.remove(&ticket) {
                     self.registry_store.record(asked.elapsed());
                 }
                 self.core.registry(now, ticket, Ok(()), out);
             }
-            Input::Registry(_, Err(failure)) => return Err(failure.into()),
+            Input::Registry(ticket, Err(failure)) => match failure.for_core() {
+                Some(error) => self.core.registry(now, ticket, Err(error), out),
+                None => return Err(failure.into()),
+            },
             Input::Metrics(reply) => {
                 let _ = reply.send(self.metrics(now));
             }
@@ -326,6 +340,8 @@ impl Shell {
         #[allow(clippy::cast_precision_loss)] // counters are told as doubles
         let counters = self.core.counters().iter().map(|(name, value)| (name.to_owned(), value as f64));
         let mut metrics: Vec<(String, f64)> = counters.chain(self.core.allocator_metrics(now)).collect();
+        #[allow(clippy::cast_precision_loss)] // few
+        metrics.push(("registrar/damaged_records".to_owned(), self.damaged_records as f64));
         for timer in [&self.allocation_run, &self.allocation_latency, &self.registry_store, &self.registry_fetch] {
             timer.metrics(&mut metrics);
         }
@@ -373,6 +389,7 @@ impl Shell {
             }
             Effect::ToAgent(link, message) => self.send_message(link, message),
             Effect::CloseLink(link, reason) => self.close_link(link, reason),
+            Effect::Probe(agent, address) => self.prober.probe(agent, address),
             Effect::Write(ticket, operations) => {
                 self.writing.insert(ticket, Instant::now());
                 self.writer.write(ticket, operations);

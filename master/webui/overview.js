@@ -91,7 +91,8 @@ function drawTasks(place, count, { tasks, summary }, wanted) {
 function drawAgents(place, agents) {
   fill(place, h('h2', {}, 'Agents', h('span', { class: 'muted' }, number(agents.length))),
     agents.length ? table(['Host', 'State', 'Running', 'CPUs', 'Memory', 'Disk', 'Attributes', 'Registered'], agents.map((agent) => h('tr', {},
-      h('td', { class: 'id', title: `${agent.id} ${agent.pid}` }, agent.hostname, h('br'), h('span', { class: 'muted' }, agent.id)),
+      h('td', { class: 'id', title: `${agent.id} ${agent.pid}` }, agent.hostname, h('br'), h('span', { class: 'muted' }, agent.id),
+        agent.warning ? h('div', { class: 'warning', role: 'note' }, `⚠ ${agent.warning}`) : []),
       h('td', {}, h('span', { class: `state ${agent.active ? 'good' : 'wait'}` }, agent.active ? 'active' : agent.deactivated ? 'deactivated' : 'away')),
       h('td', { class: 'num' }, number(agent.TASK_RUNNING)),
       SCALARS.map(([name, label, text]) => h('td', { class: 'num' }, `${text(agent.used_resources?.[name])} / ${text(agent.resources?.[name])}`,

@@ -166,5 +166,7 @@ fn kind_to(message: &to_agent::Message) -> &'static str {
         Message::OpenBulk(_) => "OPEN BULK",
         Message::ApplyOperation(_) => "APPLY OPERATION",
         Message::AcknowledgeOperation(_) => "ACKNOWLEDGE OPERATION",
+        Message::Notice(_) => "NOTICE",
+        Message::DrainAgent(_) => "DRAIN AGENT",
     }
 }

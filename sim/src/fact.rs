@@ -237,6 +237,7 @@ pub fn to_agent(message: &to_agent::Message) -> String {
             let tasks: Vec<&str> = message.task_group.tasks.iter().map(|task| task.task_id.value.as_str()).collect();
             format!("RUN GROUP {tasks:?}")
         }
+        Message::DrainAgent(message) => format!("DRAIN {:?}", message.config),
         Message::KillTask(message) => format!("KILL {}", message.task_id.value),
         Message::ShutdownExecutor(message) => format!("SHUTDOWN EXECUTOR {}", message.executor_id.value),
         Message::ShutdownFramework(message) => format!("SHUTDOWN FRAMEWORK {}", tail(&message.framework_id.value)),
@@ -251,6 +252,7 @@ pub fn to_agent(message: &to_agent::Message) -> String {
             format!("APPLY {} {}", message.operation.r#type().as_str_name(), hex(&message.operation_uuid))
         }
         Message::AcknowledgeOperation(message) => format!("ACKNOWLEDGE OPERATION {}", hex(&message.operation_uuid)),
+        Message::Notice(message) => format!("NOTICE: {}", message.text),
     }
 }
 
@@ -419,6 +421,7 @@ fn ops(operations: &[RegistryOp]) -> String {
         RegistryOp::RemoveAgent(id) => format!("remove {}", tail(id.as_str())),
         RegistryOp::MarkUnreachable(id, _) => format!("mark {} unreachable", tail(id.as_str())),
         RegistryOp::MarkGone(id, _) => format!("mark {} gone", tail(id.as_str())),
+        RegistryOp::PruneAgent(id) => format!("forget {}", tail(id.as_str())),
         RegistryOp::CompleteFramework(id) => format!("complete {}", tail(id.as_str())),
         RegistryOp::PutQuota(quota) => format!("quota of {}", quota.role),
         RegistryOp::RemoveQuota(role) => format!("no quota of {role}"),

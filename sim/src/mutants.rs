@@ -13,6 +13,9 @@ pub struct Mutant {
 /// So many seeds are tried for each.
 pub const BUDGET: u64 = 400;
 
+/// So many steps beside the oracle, for each of [`OF_THE_ALLOCATOR`].
+pub const ORACLE_BUDGET: u64 = 24_000;
+
 const fn mutant(name: &'static str, about: &'static str) -> Mutant {
     Mutant { name, about }
 }
@@ -30,6 +33,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("failover-timer-kept", "a framework's return does not stop its failover timer"),
     mutant("ping-timer-inherited", "a new leader counts the silence of agents that it has never heard of"),
     mutant("silence-forgiven", "missed pings are never counted up"),
+    mutant("removals-not-paced", "the master gives up silent agents faster than it was told to"),
+    mutant("late-word-ignored", "the master gives up an agent that spoke while it waited for its turn"),
     mutant("missing-tasks-unasked", "the master does not ask a returning agent for tasks that it did not report"),
     mutant("returning-tasks-ignored", "tasks of an agent that was unreachable are not taken back into the books"),
     mutant("suppression-ignored", "the allocator offers to frameworks that want none"),
@@ -48,7 +53,19 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("operation-acknowledgement-unrecorded", "an agent forgets that a status of an operation was acknowledged"),
     mutant("missing-operations-unasked", "the master does not ask a returning agent for operations that it never got"),
     mutant("speculation-kept", "the master believes in reservations that a returning agent does not have"),
+    mutant("group-outlives-failure", "an agent lets the group of a failed task of a pod run on"),
     mutant("silence-unnoticed", "a scheduler's driver does not notice that its stream is dead"),
     mutant("never-reconciled", "a scheduler's driver never asks what became of its tasks"),
     mutant("executor-forgets-updates", "an executor's driver does not repeat updates after its agent's restart"),
+];
+
+/// Those of the allocator's own, which its oracle finds.
+pub const OF_THE_ALLOCATOR: &[Mutant] = &[
+    mutant("limit-ignored", "offers pass the limits of quotas"),
+    mutant("headroom-ignored", "what is kept for guarantees is given away"),
+    mutant("share-kept", "what a framework gives back still counts for its share"),
+    mutant("weight-ignored", "all roles count the same"),
+    mutant("reservation-uncounted", "reservations do not count against quota"),
+    mutant("subtree-unlimited", "a limit holds for its role, and not for those below it"),
+    mutant("refusal-outlives-revive", "who asks for offers again is still taken to refuse"),
 ];

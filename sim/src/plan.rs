@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mezzo_master_core::input::{Lifecycle, RateLimit};
+
 use crate::fault::{self, Mix, Planned};
 
 /// A framework's character.
@@ -34,6 +36,8 @@ pub struct Plan {
     pub faults: Vec<Planned>,
     /// Clocks drift.
     pub drift: bool,
+    /// How masters deal with agents that are away.
+    pub lifecycle: Lifecycle,
     /// Every task runs so long, alone in its container, and nobody kills it; drawn for each if not given.
     pub task_time: Option<Duration>,
 }
@@ -80,6 +84,7 @@ impl Plan {
             settling: SETTLING,
             faults,
             drift: true,
+            lifecycle: lifecycle(seed),
             task_time: None,
         }
     }
@@ -93,4 +98,19 @@ impl Plan {
     pub fn character(&self, framework: u16) -> Character {
         if framework < self.keepers { Character::Keeper } else { Character::Hostile }
     }
+}
+
+/// Some masters give agents up at a pace, some forget lost ones early: drawn apart, so that it shifts nothing else.
+fn lifecycle(seed: u64) -> Lifecycle {
+    let mut random = crate::random::Random::new(seed, "lifecycle");
+    let mut lifecycle = Lifecycle::default();
+    if random.chance(300) {
+        let duration = random.duration(Duration::from_secs(20), Duration::from_secs(120));
+        lifecycle.removal_rate_limit = Some(RateLimit { permits: 1, duration });
+    }
+    if random.chance(300) {
+        lifecycle.registry_gc_interval = Duration::from_secs(30);
+        lifecycle.registry_max_agent_age = random.duration(Duration::from_secs(10), Duration::from_secs(300));
+    }
+    lifecycle
 }

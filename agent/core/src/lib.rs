@@ -6,11 +6,13 @@
 #![warn(clippy::iter_over_hash_type)]
 
 mod check;
+mod checks;
 mod command;
 pub mod config;
 pub mod container;
 pub mod core;
 pub mod counters;
+mod drain;
 pub mod effect;
 mod entity;
 mod environment;
@@ -19,9 +21,12 @@ mod executors;
 mod generated;
 mod launch;
 mod operations;
+mod played;
+mod pod;
 mod record;
 mod recover;
 mod registration;
+mod run;
 mod snapshot;
 mod status;
 mod timers;
@@ -30,4 +35,8 @@ pub mod validate;
 pub mod view;
 pub mod volumes;
 
-pub use crate::{core::Core, registration::capability_names, status::is_terminal};
+pub use crate::{
+    core::Core,
+    registration::capability_names,
+    status::{is_terminal, staging},
+};

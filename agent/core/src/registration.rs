@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::{BufMut, BytesMut};
 use mezzo_api::{
     MESOS_VERSION, MEZZO_VERSION,
     ids::{AgentId, FrameworkId, TaskId},
@@ -12,6 +13,7 @@ use mezzo_api::{
 use prost::Message;
 
 use crate::{
+    config::Recover,
     core::Core,
     effect::{Effect, Effects, LinkId},
     record::Entry,
@@ -28,6 +30,8 @@ const RETRY_MIN: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// About the size of one part of a re-registration, far below the frame limit.
 const REPORT_PART_BYTES: usize = 1 << 20;
+/// About the size of one piece of a framework's history.
+const HISTORY_BYTES: usize = REPORT_PART_BYTES / 4;
 
 /// What this agent can (the master offers only what the agent says that it can).
 const CAPABILITIES: [capability::Type; 8] = [
@@ -144,7 +148,7 @@ impl Core {
                 .map(|capability| v1::agent_info::Capability { r#type: Some(*capability as i32) })
                 .collect(),
             checkpointed_resources: self.operations.checkpointed.to_protos(),
-            advertised_ip: self.config.advertise_ip.map(|ip| ip.to_string()),
+            advertised_ip: Some(self.config.advertise_ip.unwrap_or(self.config.ip).to_string()),
             resource_version: Some(self.operations.version.clone()),
         }
     }
@@ -177,10 +181,10 @@ impl Core {
         }
         for framework in &self.completed_frameworks {
             parts.with(framework.info.encoded_len()).completed_frameworks.push((*framework.info).clone());
-            for task in
-                framework.completed.iter().flat_map(|executor| executor.terminated.iter().chain(&executor.completed))
-            {
-                parts.with(task.encoded_len()).completed_tasks.push((**task).clone());
+            let tasks =
+                framework.completed.iter().flat_map(|executor| executor.terminated.iter().chain(&executor.completed));
+            for history in histories(&framework.id, tasks.map(|task| &**task)) {
+                parts.with(history.encoded_len()).completed_tasks.push(history);
             }
         }
         parts.finish()
@@ -283,8 +287,27 @@ impl Core {
         self.timers.cancel(Some(timer));
         tracing::info!("recovered");
         self.give_up_silent_executors(now, out);
+        if self.config.recover == Recover::Cleanup {
+            self.clean_up(now, out);
+            return;
+        }
+        self.resume_drain(now, out);
         self.register(now, out);
     }
+}
+
+/// Ended tasks of a framework, in pieces that fit into a part each.
+fn histories<'a>(framework: &FrameworkId, tasks: impl Iterator<Item = &'a v1::Task>) -> Vec<link::History> {
+    let mut histories = Vec::new();
+    let mut encoded = BytesMut::new();
+    let mut tasks = tasks.peekable();
+    while let Some(task) = tasks.next() {
+        encoded.put(task.encode_length_delimited_to_vec().as_slice());
+        if encoded.len() > HISTORY_BYTES || tasks.peek().is_none() {
+            histories.push(link::History { framework_id: framework.proto(), tasks: encoded.split().freeze() });
+        }
+    }
+    histories
 }
 
 /// A report in parts of bounded size.

@@ -105,10 +105,10 @@ mod tests {
 
     #[test]
     fn each_kind_of_disk_has_its_place() {
-        let at = |source| place(Path::new("/work"), &volume(source));
-        assert_eq!(at(""), Some(VolumePlace::Directory("/work/volumes/roles/prod web/v1".into())));
+        let at = |source| place(Path::new("/w"), &volume(source));
+        assert_eq!(at(""), Some(VolumePlace::Directory("/w/volumes/roles/prod web/v1".into())));
         let path = r#","source":{"type":"PATH","path":{"root":"disk1"}}"#;
-        assert_eq!(at(path), Some(VolumePlace::Directory("/work/disk1/volumes/roles/prod web/v1".into())));
+        assert_eq!(at(path), Some(VolumePlace::Directory("/w/disk1/volumes/roles/prod web/v1".into())));
         let path = r#","source":{"type":"PATH","path":{"root":"/mnt/a"}}"#;
         assert_eq!(at(path), Some(VolumePlace::Directory("/mnt/a/volumes/roles/prod web/v1".into())));
         let mount = r#","source":{"type":"MOUNT","mount":{"root":"/mnt/b"}}"#;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
+use mezzo_agent_core::config::{Reconfiguration, Recover};
 use mezzo_api::v1;
 use mezzo_server::flags::duration;
 
@@ -40,20 +41,6 @@ impl FromStr for Variables {
     }
 }
 
-/// `--domain`: a JSON `DomainInfo`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Domain(pub v1::DomainInfo);
-
-impl FromStr for Domain {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        mezzo_api::codec::decode(mezzo_api::codec::Encoding::Json, text.as_bytes())
-            .map(Self)
-            .map_err(|error| format!("'{text}' is no DomainInfo: {error}"))
-    }
-}
-
 /// src/slave/flags.cpp: at most 15 seconds, so that the master does not give the agent up meanwhile.
 pub(super) fn reregistration_timeout(text: &str) -> Result<Duration, String> {
     let timeout = duration(text)?;
@@ -68,4 +55,20 @@ pub(super) fn fraction(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|value| (0.0..=1.0).contains(value))
         .ok_or_else(|| format!("'{text}' is no number from 0 to 1"))
+}
+
+pub(super) fn recover(text: &str) -> Result<Recover, String> {
+    match text {
+        "reconnect" => Ok(Recover::Reconnect),
+        "cleanup" => Ok(Recover::Cleanup),
+        _ => Err(format!("'{text}' is neither reconnect nor cleanup")),
+    }
+}
+
+pub(super) fn reconfiguration(text: &str) -> Result<Reconfiguration, String> {
+    match text {
+        "equal" => Ok(Reconfiguration::Equal),
+        "additive" => Ok(Reconfiguration::Additive),
+        _ => Err(format!("'{text}' is neither equal nor additive")),
+    }
 }

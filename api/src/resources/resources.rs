@@ -146,7 +146,12 @@ impl AddAssign<&Resources> for Resources {
             self.0.clone_from(&other.0);
             return;
         }
-        other.iter().for_each(|resource| self.add(resource.clone()));
+        for resource in other.iter().filter(|resource| !resource.is_empty()) {
+            match self.0.iter_mut().find(|held| held.is_addable(resource)) {
+                Some(held) => held.add(resource),
+                None => self.0.push(resource.clone()),
+            }
+        }
     }
 }
 
@@ -192,6 +197,8 @@ impl Sub<&Resources> for Resources {
 
 impl<'a> std::iter::Sum<&'a Resources> for Resources {
     fn sum<I: Iterator<Item = &'a Resources>>(all: I) -> Self {
-        all.fold(Self::new(), |sum, one| sum + one)
+        let mut sum = Self::new();
+        all.for_each(|one| sum += one);
+        sum
     }
 }

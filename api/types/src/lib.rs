@@ -30,3 +30,5 @@ mod writers {
 pub use generated::mesos::v1;
 /// Package `mezzo.link`: what master and agent say to each other.
 pub use generated::mezzo::link;
+/// Package `mezzo.registry`: what masters keep in ZooKeeper.
+pub use generated::mezzo::registry;

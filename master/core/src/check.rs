@@ -10,17 +10,41 @@ use crate::{
     core::Core,
     counters::Counter,
     frameworks::Framework,
-    keys::{AgentKey, FrameworkKey},
+    keys::{AgentKey, FrameworkKey, TaskKey},
     model::TaskList,
+    tasks::Task,
     timers::TimerId,
     writes::Pending,
 };
 
+/// What was touched since the last time. Sums over all that a framework has, and lists, are left to [`check`].
+pub(crate) fn check_touched(core: &mut Core) {
+    let agents = core.agents.slots.take_touched();
+    let frameworks = core.frameworks.slots.take_touched();
+    let (Some(agents), Some(frameworks), Some(tasks)) = (agents, frameworks, core.tasks.take_touched()) else {
+        return check(core);
+    };
+    for (key, agent) in agents.into_iter().filter_map(|key| Some((key, core.agents.get(key)?))) {
+        of_agent(core, key, agent);
+    }
+    for (key, framework) in frameworks.into_iter().filter_map(|key| Some((key, core.frameworks.get(key)?))) {
+        connection_of_framework(core, key, framework);
+        unreachable_tasks(core, framework);
+    }
+    for (key, task) in tasks.into_iter().filter_map(|key| Some((key, core.tasks.get(key)?))) {
+        of_task(core, key, task);
+    }
+}
+
+fn of_agent(core: &Core, key: AgentKey, agent: &Agent) {
+    resources_of_agent(core, key, agent);
+    entities_of_agent(core, key, agent);
+    liveness_of_agent(core, agent);
+}
+
 pub(crate) fn check(core: &Core) {
     for (key, agent) in &core.agents.slots {
-        resources_of_agent(core, key, agent);
-        entities_of_agent(core, key, agent);
-        liveness_of_agent(core, agent);
+        of_agent(core, key, agent);
     }
     for (key, framework) in &core.frameworks.slots {
         resources_of_framework(core, key, framework);
@@ -28,7 +52,9 @@ pub(crate) fn check(core: &Core) {
         connection_of_framework(core, key, framework);
         unreachable_tasks(core, framework);
     }
-    tasks(core);
+    for (key, task) in &core.tasks {
+        of_task(core, key, task);
+    }
     offers(core);
     inverse_offers(core);
     operations(core);
@@ -158,16 +184,14 @@ fn unreachable_tasks(core: &Core, framework: &Framework) {
     }
 }
 
-fn tasks(core: &Core) {
-    for (key, task) in &core.tasks {
-        let id = &task.view.id;
-        let framework = core.frameworks.get(task.framework).expect("no task outlives its framework");
-        assert_eq!(framework.tasks.get(id), Some(&key), "{id} of its framework");
-        let agent = core.agents.get(task.agent).expect("no task outlives its agent");
-        assert!(agent.tasks.contains(&key), "{id} of its agent");
-        assert_eq!(task.view.list, TaskList::Active, "{id}");
-        assert_eq!(task.holds, !crate::events::is_terminal(task.view.state), "{id} holds its resources until it ends");
-    }
+fn of_task(core: &Core, key: TaskKey, task: &Task) {
+    let id = &task.view.id;
+    let framework = core.frameworks.get(task.framework).expect("no task outlives its framework");
+    assert_eq!(framework.tasks.get(id), Some(&key), "{id} of its framework");
+    let agent = core.agents.get(task.agent).expect("no task outlives its agent");
+    assert!(agent.tasks.contains(&key), "{id} of its agent");
+    assert_eq!(task.view.list, TaskList::Active, "{id}");
+    assert_eq!(task.holds, !crate::events::is_terminal(task.view.state), "{id} holds its resources until it ends");
 }
 
 fn offers(core: &Core) {

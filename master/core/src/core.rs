@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
@@ -13,10 +14,9 @@ use mezzo_api::{
     time::Now,
     v1::{quota::QuotaConfig, scheduler::Event},
 };
-use slotmap::SlotMap;
 
 use crate::{
-    agents::Agents,
+    agents::{Agents, Removals},
     allocator::Allocator,
     counters::{Counter, Counters},
     effect::{Answer, Change, Effect, Effects},
@@ -29,6 +29,7 @@ use crate::{
     offers::Offers,
     operations::Operations,
     registry::{Recovered, RegistryError},
+    slots::Slots,
     tasks::Task,
     timers::{Timer, Timers},
     writes::Writes,
@@ -40,7 +41,7 @@ pub struct Core {
     pub(crate) config: Config,
     pub(crate) frameworks: Frameworks,
     pub(crate) agents: Agents,
-    pub(crate) tasks: SlotMap<TaskKey, Task>,
+    pub(crate) tasks: Slots<TaskKey, Task>,
     pub(crate) offers: Offers,
     pub(crate) inverse_offers: InverseOffers,
     pub(crate) operations: Operations,
@@ -48,6 +49,7 @@ pub struct Core {
     pub(crate) weights: BTreeMap<String, f64>,
     pub(crate) machines: Machines,
     pub(crate) allocator: Allocator,
+    pub(crate) removals: Removals,
     pub(crate) inquiries: Inquiries,
     pub(crate) writes: Writes,
     pub(crate) timers: Timers,
@@ -75,13 +77,14 @@ impl Core {
             allocator: Allocator::new(&config, seed),
             frameworks: Frameworks::default(),
             agents: Agents::default(),
-            tasks: SlotMap::default(),
+            tasks: Slots::default(),
             offers: Offers::default(),
             inverse_offers: InverseOffers::default(),
             operations: Operations::new(seed),
             quotas: BTreeMap::new(),
             weights: BTreeMap::new(),
             machines: Machines::recover(recovered.machines),
+            removals: Removals::new(&config.lifecycle),
             inquiries: Inquiries::default(),
             writes: Writes::default(),
             timers: Timers::default(),
@@ -96,6 +99,8 @@ impl Core {
                 core.agents.recovered.insert(id, Arc::new(info));
             }
         }
+        core.agents.recovered_count = core.agents.recovered.len();
+        core.timers.set(now.mono + core.config.lifecycle.registry_gc_interval, Timer::RegistryGc);
         let settings = &core.config.allocator;
         let (factor, timeout) = (settings.agent_recovery_factor, settings.recovery_timeout);
         core.allocator.recover(now.mono, core.agents.recovered.len(), factor, timeout);
@@ -157,6 +162,9 @@ impl Core {
             return;
         }
         match call {
+            OperatorCall::MarkAgentGone { agent_id } => {
+                self.on_mark_gone(now, request, &AgentId::from(&agent_id), out);
+            }
             OperatorCall::Teardown { framework_id } => match self.live_framework(&framework_id.value) {
                 Some(key) => self.begin_removal(now, key, Some(Requester::Operator(request)), out),
                 None => {
@@ -200,6 +208,13 @@ impl Core {
         }
     }
 
+    /// An agent's advertised address was tried (`Effect::Probe`); `failure` is why it was not found there.
+    pub fn probed(&mut self, id: &AgentId, address: SocketAddr, failure: Option<&str>, out: &mut Effects) {
+        if !self.deposed {
+            self.on_probed(id, address, failure, out);
+        }
+    }
+
     /// A registry write ended.
     pub fn registry(&mut self, now: Now, ticket: Ticket, result: Result<(), RegistryError>, out: &mut Effects) {
         if !self.deposed {
@@ -227,6 +242,8 @@ impl Core {
                 Timer::Offer(offer) => self.on_offer_timeout(now, offer, out),
                 Timer::InverseOffer(offer) => self.on_inverse_offer_timeout(now, offer, out),
                 Timer::RecoveredAgents => self.on_recovered_timeout(now, out),
+                Timer::Removal => self.on_removal_timer(now, out),
+                Timer::RegistryGc => self.on_registry_gc(now, out),
                 Timer::Retry(ticket) => self.on_retry(ticket, out),
             }
         }
@@ -310,6 +327,14 @@ impl Core {
     /// If one is broken; only tests and the simulator call it.
     pub fn check(&self) {
         crate::check::check(self);
+    }
+
+    /// The invariants of what was touched since the last check: after each step as good as [`Core::check`], and cheaper.
+    ///
+    /// # Panics
+    /// If one is broken; only tests and the simulator call it.
+    pub fn check_touched(&mut self) {
+        crate::check::check_touched(self);
     }
 
     /// A framework that is neither completed nor on its way there.

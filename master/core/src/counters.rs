@@ -67,6 +67,8 @@ counters! {
     SlaveShutdownsScheduled => "master/slave_shutdowns_scheduled",
     SlaveShutdownsCompleted => "master/slave_shutdowns_completed",
     SlaveShutdownsCanceled => "master/slave_shutdowns_canceled",
+    SlaveRemovalsMarkedGone => "master/slave_removals/reason_marked_gone",
+    SlavesAddressUnreachable => "master/slaves_address_unreachable",
     SlaveUnreachableScheduled => "master/slave_unreachable_scheduled",
     SlaveUnreachableCompleted => "master/slave_unreachable_completed",
     SlaveUnreachableCanceled => "master/slave_unreachable_canceled",

@@ -1,7 +1,7 @@
 //! What the core asks for: the one exhaustive list. The shell carries the effects of a batch out in order,
 //! except that replies wait until the changes before them are published (read your own writes).
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use mezzo_api::{
@@ -29,6 +29,8 @@ pub enum Effect {
     ToAgent(LinkId, Box<link::to_agent::Message>),
     /// End a link after what was sent before.
     CloseLink(LinkId, CloseReason),
+    /// Try whether the agent is found at the address that it advertises, then call `Core::probed`.
+    Probe(AgentId, SocketAddr),
     /// Make these operations durable, all or none, then call `Core::registry` with the ticket.
     Write(Ticket, Vec<RegistryOp>),
     /// A change that readers shall see.
@@ -50,6 +52,9 @@ pub enum CloseReason {
     /// The agent broke the protocol.
     #[error("the agent broke the protocol")]
     Protocol,
+    /// The agent is not taken as it is; it was told why.
+    #[error("the agent is not taken as it is")]
+    Refused,
 }
 
 /// The answer to a call.

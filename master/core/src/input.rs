@@ -97,6 +97,11 @@ pub enum OperatorCall {
     StartMaintenance(Vec<v1::MachineId>),
     /// `STOP_MAINTENANCE`, `POST /machine/up`.
     StopMaintenance(Vec<v1::MachineId>),
+    /// An agent will never come back (`MARK_AGENT_GONE`).
+    MarkAgentGone {
+        /// Which.
+        agent_id: v1::AgentId,
+    },
     /// Tell why a framework is not offered what it waits for (`GET /explain`, `EXPLAIN`).
     Explain(crate::Explain),
 }
@@ -118,6 +123,8 @@ pub struct Config {
     pub max_agent_ping_timeouts: u32,
     /// `--agent_reregister_timeout` (10 min).
     pub agent_reregister_timeout: Duration,
+    /// How agents that are away are dealt with.
+    pub lifecycle: Lifecycle,
     /// `--offer_timeout`; `None` is never. Mezzo's default is 2 minutes.
     pub offer_timeout: Option<Duration>,
     /// Interval of HEARTBEAT events (15 s).
@@ -175,4 +182,51 @@ pub enum Sorter {
     Drf,
     /// By chance, in proportion to weights.
     Random,
+}
+
+/// How agents that are away are dealt with: the defaults are those of Mesos.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lifecycle {
+    /// `--agent_removal_rate_limit`; none: as they come.
+    pub removal_rate_limit: Option<RateLimit>,
+    /// `--recovery_agent_removal_limit` as a part of 1: when more agents than that have not come back after a change of
+    /// masters, none is given up (Mesos' master exits).
+    pub recovery_removal_limit: f64,
+    /// `--registry_gc_interval` (15 min).
+    pub registry_gc_interval: Duration,
+    /// `--registry_max_agent_age` (2 weeks).
+    pub registry_max_agent_age: Duration,
+    /// `--registry_max_agent_count` (102,400), of unreachable and of gone agents each.
+    pub registry_max_agent_count: usize,
+    /// `--require_agent_domain` (false).
+    pub require_agent_domain: bool,
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        Self {
+            removal_rate_limit: None,
+            recovery_removal_limit: 1.0,
+            registry_gc_interval: Duration::from_secs(15 * 60),
+            registry_max_agent_age: Duration::from_secs(14 * 24 * 3600),
+            registry_max_agent_count: 102_400,
+            require_agent_domain: false,
+        }
+    }
+}
+
+/// So many in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// At least 1.
+    pub permits: u32,
+    /// In this time.
+    pub duration: Duration,
+}
+
+impl RateLimit {
+    /// One in each.
+    pub fn interval(self) -> Duration {
+        self.duration / self.permits.max(1)
+    }
 }

@@ -27,6 +27,7 @@ mod operations;
 mod quota;
 mod reconcile;
 pub mod registry;
+mod slots;
 mod tasks;
 mod timers;
 pub mod validate;

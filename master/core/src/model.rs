@@ -40,6 +40,8 @@ pub struct Agent {
     pub used: Resources,
     /// Held by outstanding offers.
     pub offered: Resources,
+    /// What its operator should know: its advertised address is not reachable.
+    pub warning: Option<Arc<str>>,
 }
 
 /// How an agent ceased to be registered.

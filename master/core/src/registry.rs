@@ -17,6 +17,8 @@ pub enum RegistryOp {
     MarkUnreachable(AgentId, i64),
     /// The operator says that the agent will never come back.
     MarkGone(AgentId, i64),
+    /// The agent has been unreachable or gone for so long that nobody needs to know.
+    PruneAgent(AgentId),
     /// The framework is torn down and never comes back under this id (the oldest of these are forgotten).
     CompleteFramework(FrameworkId),
     /// A role's quota is this.

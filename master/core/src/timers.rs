@@ -22,6 +22,10 @@ pub(crate) enum Timer {
     InverseOffer(OfferNumber),
     /// Agents that the registry knew have not come back since this master leads.
     RecoveredAgents,
+    /// The next agent that does not answer may be given up.
+    Removal,
+    /// Old entries of the registry are looked for.
+    RegistryGc,
     /// A registry write with an unknown outcome is made again.
     Retry(Ticket),
 }

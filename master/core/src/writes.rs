@@ -31,6 +31,17 @@ pub(crate) enum Pending {
     Remove(Removal),
     /// Agents of the registry that did not come back, and since when they count as unreachable.
     RecoveredUnreachable(Vec<AgentId>, i64),
+    /// An agent that was not there is gone, and who asked for it.
+    Gone {
+        /// Which.
+        agent: AgentId,
+        /// Since when, in nanoseconds since the epoch.
+        since: i64,
+        /// Who asked.
+        request: RequestId,
+    },
+    /// Agents of long ago are forgotten.
+    Prune(Vec<AgentId>),
     /// A framework comes to its end.
     Complete(FrameworkKey),
     /// Quota is set.
@@ -90,6 +101,7 @@ impl Core {
             Err(RegistryError::Fenced) => {
                 self.refuse_removals(out);
                 self.refuse_operators(out);
+                self.refuse_ends_of_agents(out);
                 tracing::warn!("the registry refused a write: this master leads no more");
                 self.deposed = true;
             }
@@ -105,6 +117,8 @@ impl Core {
                     Pending::Return(back) => self.readmit(now, *back, out),
                     Pending::Remove(removal) => self.finish_removal_of_agent(now, &removal, out),
                     Pending::RecoveredUnreachable(agents, since) => self.give_up(now, agents, since, out),
+                    Pending::Gone { agent, since, request } => self.finish_gone(now, &agent, since, request, out),
+                    Pending::Prune(agents) => self.finish_prune(now, &agents, out),
                     Pending::Complete(framework) => self.complete_framework(now, framework, out),
                     Pending::Quota(granted) => self.grant_quota(now, granted, out),
                     Pending::QuotaRemoved(request, role) => self.drop_quota(now, request, &role, out),
@@ -129,6 +143,8 @@ impl Core {
                 | Pending::Remove(_)
                 | Pending::RecoveredUnreachable(..)
                 | Pending::Complete(_)
+                | Pending::Gone { .. }
+                | Pending::Prune(_)
                 | Pending::Forget => continue,
             };
             out.push(Effect::Reply(request, Answer::new(503, "No leader elected")));

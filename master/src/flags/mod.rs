@@ -7,12 +7,12 @@ use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, time
 
 use clap::Parser;
 use mezzo_master_core::input::Sorter;
-pub use mezzo_server::flags::{Bytes, LoggingLevel};
-use mezzo_server::flags::{boolean, bytes, positive_duration};
+pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
+use mezzo_server::flags::{DomainError, boolean, bytes, fault_domain, positive_duration};
 
 use elsewhere::ELSEWHERE;
-pub use values::Registry;
-use values::{fraction, offer_timeout, resource_minimums, sorter};
+pub use values::{Registry, RemovalRate};
+use values::{fraction, offer_timeout, percentage, resource_minimums, sorter};
 
 /// What `mezzo-master` is told.
 #[derive(Clone, Debug, Parser)]
@@ -31,6 +31,9 @@ pub struct Flags {
     /// Address to listen on
     #[arg(long, default_value = "0.0.0.0", help_heading = "Network", value_name = "IP")]
     pub ip: IpAddr,
+    /// A line for the shell that writes the address to listen on
+    #[arg(long, help_heading = "Network", value_name = "COMMAND", conflicts_with = "ip")]
+    pub ip_discovery_command: Option<String>,
     /// Port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 5050, help_heading = "Network")]
     pub port: u16,
@@ -73,6 +76,44 @@ pub struct Flags {
     #[arg(long, help_heading = "Agents", default_value = "10mins", value_parser = positive_duration,
           alias = "slave_reregister_timeout", value_name = "DURATION")]
     pub agent_reregister_timeout: Duration,
+
+    /// So many agents at most are given up in so long, e.g. 1/10mins; no limit unless it is given
+    #[arg(long, help_heading = "Agents", value_name = "N/DURATION", alias = "slave_removal_rate_limit")]
+    pub agent_removal_rate_limit: Option<RemovalRate>,
+    /// When a greater part of the known agents is missing after a change of masters, none is given up
+    #[arg(long, help_heading = "Agents", default_value = "100%", value_parser = percentage, value_name = "PERCENT",
+          alias = "recovery_slave_removal_limit")]
+    pub recovery_agent_removal_limit: f64,
+    /// How often the registry is relieved of agents that were lost long ago
+    #[arg(long, help_heading = "Agents", default_value = "15mins", value_parser = positive_duration, value_name = "DURATION")]
+    pub registry_gc_interval: Duration,
+    /// How long agents that are unreachable or gone are remembered
+    #[arg(long, help_heading = "Agents", default_value = "2weeks", value_parser = positive_duration, value_name = "DURATION",
+          alias = "registry_max_slave_age")]
+    pub registry_max_agent_age: Duration,
+    /// As many of them are remembered
+    #[arg(
+        long,
+        help_heading = "Agents",
+        default_value_t = 102_400,
+        value_name = "N",
+        alias = "registry_max_slave_count"
+    )]
+    pub registry_max_agent_count: usize,
+    /// Take only agents that have a region and a zone
+    #[arg(long, help_heading = "Agents", default_value = "false", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub require_agent_domain: bool,
+
+    /// Region and zone of this master, as a JSON DomainInfo
+    #[arg(long, help_heading = "Regions", value_name = "JSON")]
+    pub domain: Option<Domain>,
+    /// Region of this master: agents of other regions are offered to REGION_AWARE frameworks only
+    #[arg(long, help_heading = "Regions", value_name = "NAME")]
+    pub region: Option<String>,
+    /// Zone of this master within its region
+    #[arg(long, help_heading = "Regions", value_name = "NAME")]
+    pub zone: Option<String>,
 
     /// How long a refusal holds at least; what becomes free is offered within milliseconds
     #[arg(long, help_heading = "Offers", default_value = "1secs", value_parser = positive_duration, value_name = "DURATION")]
@@ -120,11 +161,20 @@ pub struct Flags {
     /// Unreachable tasks that are remembered of each framework
     #[arg(long, help_heading = "History", default_value_t = 1000, value_name = "N")]
     pub max_unreachable_tasks_per_framework: usize,
+    /// Operators' event streams at the same time; one more ends the oldest
+    #[arg(long, help_heading = "Network", default_value_t = 1000, value_name = "N")]
+    pub max_operator_event_stream_subscribers: usize,
 
     /// What is logged: DEBUG, INFO, WARNING or ERROR
     #[arg(long, help_heading = "Logs", default_value = "INFO", value_name = "LEVEL")]
     pub logging_level: LoggingLevel,
-    /// Log nothing
+    /// Directory of a log file, mezzo-master.INFO, beside what goes to stderr; '/files' shows it as /master/log
+    #[arg(long, help_heading = "Logs", value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+    /// A log file that something else writes: shown as /master/log in its place
+    #[arg(long, help_heading = "Logs", value_name = "FILE")]
+    pub external_log_file: Option<PathBuf>,
+    /// Log nothing to stderr
     #[arg(long, help_heading = "Logs", default_value = "false", value_parser = boolean, num_args = 0..=1,
           require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub quiet: bool,
@@ -161,6 +211,16 @@ impl Flags {
     ) -> Result<Self, clap::Error> {
         let (flags, listed) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
         Ok(Self { listed, ..flags })
+    }
+}
+
+impl Flags {
+    /// What `--domain`, or in short `--region` and `--zone`, name.
+    ///
+    /// # Errors
+    /// If they name half of a domain, or one twice.
+    pub fn fault_domain(&self) -> Result<Option<mezzo_api::v1::DomainInfo>, DomainError> {
+        fault_domain(self.domain.as_ref(), self.region.as_deref(), self.zone.as_deref())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use mezzo_master_core::input::Sorter;
+use mezzo_master_core::input::{RateLimit, Sorter};
 use mezzo_server::flags::positive_duration;
 
 use super::{Minimums, OfferTimeout};
@@ -27,6 +27,32 @@ impl FromStr for Registry {
             other => Err(format!("'{other}' is neither embedded nor in_memory")),
         }
     }
+}
+
+/// `--agent_removal_rate_limit`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemovalRate(pub RateLimit);
+
+impl FromStr for RemovalRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error = || format!("'{text}' is no rate: write a number and a time, e.g. 1/10mins");
+        let (permits, duration) = text.split_once('/').ok_or_else(error)?;
+        let permits: u32 = permits.trim().parse().map_err(|_| error())?;
+        if permits == 0 {
+            return Err(error());
+        }
+        let duration = positive_duration(duration.trim())?;
+        Ok(Self(RateLimit { permits, duration }))
+    }
+}
+
+/// `50%` as 0.5.
+pub(super) fn percentage(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    let part = number.map(|number| number / 100.0).filter(|part| (0.0..=1.0).contains(part));
+    part.ok_or_else(|| format!("'{text}' is no percentage from 0% to 100%"))
 }
 
 pub(super) fn offer_timeout(text: &str) -> Result<OfferTimeout, String> {
@@ -81,6 +107,19 @@ mod tests {
         assert_eq!(resource_minimums("").unwrap(), Minimums(vec![]));
         assert!(resource_minimums("cpus").is_err());
         assert!(resource_minimums("cpus:-1").is_err());
+    }
+
+    #[test]
+    fn rates_and_parts() {
+        let RemovalRate(rate) = "2/10mins".parse().unwrap();
+        assert_eq!(rate.interval().as_secs(), 300);
+        for bad in ["", "1", "0/1mins", "1/0secs", "x/1mins", "1/10"] {
+            assert!(bad.parse::<RemovalRate>().is_err(), "{bad}");
+        }
+        assert_eq!(percentage("12.5%"), Ok(0.125));
+        for bad in ["", "50", "-1%", "101%", "%"] {
+            assert!(percentage(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -14,15 +14,13 @@ use mezzo_master_core::registry::{Machine, Recovered, RegistryOp};
 use prost::Message;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
-use super::{Opened, Registry, RegistryFailure};
+use super::{MAX_COMPLETED, Opened, Registry, RegistryFailure};
 
 /// The file's name in the work directory.
 pub(crate) const FILE: &str = "registry.redb";
 
 const FORMAT: u64 = 1;
 const CACHE_BYTES: usize = 512 * 1024;
-/// As many torn-down frameworks are remembered, so that their ids are refused.
-const MAX_COMPLETED: u64 = 10_000;
 
 /// `format` and `term`.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -65,7 +63,7 @@ impl Embedded {
         let store = Self { database, path };
         let term = store.begin_term()?;
         let recovered = store.recover()?;
-        Ok(Opened { registry: Box::new(store), recovered, term, took: start.elapsed() })
+        Ok(Opened { registry: Box::new(store), recovered, term, took: start.elapsed(), damaged: Vec::new() })
     }
 
     /// Checks the format and counts the term. A term is never less than the time in seconds: an agent that has seen
@@ -210,6 +208,10 @@ impl Tables<'_> {
                 self.unreachable.remove(id.as_str())?;
                 self.gone.insert(id.as_str(), since)?;
             }
+            RegistryOp::PruneAgent(id) => {
+                self.unreachable.remove(id.as_str())?;
+                self.gone.remove(id.as_str())?;
+            }
             RegistryOp::CompleteFramework(id) => self.complete(id.as_str())?,
             RegistryOp::PutQuota(quota) => {
                 self.quotas.insert(quota.role.as_str(), quota.encode_to_vec().as_slice())?;
@@ -232,7 +234,7 @@ impl Tables<'_> {
         let number = self.completed.last()?.map_or(0, |(number, _)| number.value() + 1);
         self.completed.insert(number, id)?;
         self.completed_ids.insert(id, number)?;
-        if self.completed.len()? > MAX_COMPLETED {
+        if self.completed.len()? > MAX_COMPLETED as u64 {
             let oldest = self.completed.pop_first()?.map(|(_, id)| id.value().to_owned());
             if let Some(oldest) = oldest {
                 self.completed_ids.remove(oldest.as_str())?;

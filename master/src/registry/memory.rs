@@ -13,7 +13,13 @@ impl Memory {
     /// An empty registry. Its term is the time in seconds, so that agents take a restarted master for a newer leader.
     pub(crate) fn open() -> Opened {
         let term = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs());
-        Opened { registry: Box::new(Self), recovered: Recovered::default(), term, took: Duration::ZERO }
+        Opened {
+            registry: Box::new(Self),
+            recovered: Recovered::default(),
+            term,
+            took: Duration::ZERO,
+            damaged: Vec::new(),
+        }
     }
 }
 

@@ -27,6 +27,9 @@ pub(super) struct AgentJson<'a> {
     deactivated: bool,
     version: &'a str,
     capabilities: Vec<&'static str>,
+    /// Mezzo's own: what its operator should know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -75,6 +78,7 @@ pub(super) fn agent(agent: &Agent) -> AgentJson<'_> {
         deactivated: false,
         version: &agent.version,
         capabilities: agent.capabilities.iter().map(|capability| capability.as_str_name()).collect(),
+        warning: agent.warning.as_deref(),
     }
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn agent() -> Agent {
         total: Arc::new(resources("cpus:2;mem:23081;disk:252899;ports:[31000-32000]")),
         used: allocated("cpus:0.1;mem:64"),
         offered: Resources::new(),
+        warning: None,
     }
 }
 
@@ -186,7 +187,7 @@ fn frameworks_and_tasks_as_state_shows_them() {
 #[test]
 fn the_summary_counts_tasks_on_both_sides() {
     let flags = Flags::default();
-    let identity = Identity::new(&flags, "127.0.0.1:5050".parse().unwrap());
+    let identity = Identity::new(&flags, "127.0.0.1:5050".parse().unwrap(), None);
     let counts = json!({
         "TASK_STAGING": 0, "TASK_STARTING": 0, "TASK_RUNNING": 1, "TASK_KILLING": 0, "TASK_FINISHED": 0,
         "TASK_KILLED": 0, "TASK_FAILED": 0, "TASK_LOST": 0, "TASK_ERROR": 0, "TASK_UNREACHABLE": 0,
@@ -201,7 +202,7 @@ fn the_summary_counts_tasks_on_both_sides() {
 #[test]
 fn state_has_mesos_members_in_mesos_order() {
     let flags = Flags::default();
-    let identity = Identity::new(&flags, "127.0.0.1:5050".parse().unwrap());
+    let identity = Identity::new(&flags, "127.0.0.1:5050".parse().unwrap(), None);
     let state = parsed(&state(&picture(), Master { identity: &identity, flags: &flags }));
     let members: Vec<&str> = state.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [

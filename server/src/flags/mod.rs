@@ -2,6 +2,7 @@
 
 mod arguments;
 mod elsewhere;
+mod network;
 mod values;
 
 use std::{collections::BTreeMap, ffi::OsString};
@@ -9,6 +10,7 @@ use std::{collections::BTreeMap, ffi::OsString};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 pub use elsewhere::Elsewhere;
+pub use network::{DiscoveryError, Domain, DomainError, discovered_ip, fault_domain};
 pub use values::{Bytes, LoggingLevel, boolean, bytes, duration, positive_duration};
 
 /// Reads a command line (with the program's name first) with the environment that `variable` tells. With the flags comes

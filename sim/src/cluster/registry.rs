@@ -57,6 +57,10 @@ impl Content {
                 self.unreachable.remove(id);
                 self.gone.insert(id.clone(), *since);
             }
+            RegistryOp::PruneAgent(id) => {
+                self.unreachable.remove(id);
+                self.gone.remove(id);
+            }
             RegistryOp::CompleteFramework(id) => {
                 if self.completed.insert(id.clone()) {
                     self.order.push(id.clone());

@@ -6,10 +6,12 @@ mod answers;
 mod books;
 mod exits;
 mod failover;
+mod groups;
 mod launches;
 mod lifecycle;
 mod liveness;
 mod operations;
+mod pace;
 mod records;
 mod registry_first;
 mod resources;
@@ -56,9 +58,11 @@ impl Watchers {
             Box::new(answers::Answers),
             Box::new(exits::Exits::default()),
             Box::new(failover::Failover),
+            Box::new(groups::Groups::default()),
             Box::new(launches::Launches::default()),
             Box::new(lifecycle::Lifecycle::default()),
             Box::new(operations::Operations::default()),
+            Box::new(pace::Pace::new(plan)),
             Box::new(registry_first::RegistryFirst),
             Box::new(resources::Never),
             Box::new(returns::Returns::default()),

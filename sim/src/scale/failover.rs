@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mezzo_api::{
     link::{self, from_agent},
     v1::TaskState,
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use super::{
     figure,
-    master::{Driver, agent_info, framework, register, task},
+    master::{Driver, agent_info, framework, framework_id, register, task},
     resident_bytes,
 };
 
@@ -68,16 +69,12 @@ fn measure(agents: u32, completed: u32) -> Failover {
         Recovered { agents: (0..agents).map(|number| agent_info(number, true)).collect(), ..Recovered::default() };
     let mut driver = Driver::new(recovered);
     let mut decoding = Duration::ZERO;
-    let mut link_bytes = Vec::new();
     for agent in 0..agents {
-        link_bytes.clear();
         let message = link::FromAgent { message: Some(from_agent::Message::Reregister(report(agent, completed))) };
-        if message.encode(&mut link_bytes).is_err() {
-            continue;
-        }
+        let bytes = Bytes::from(message.encode_to_vec());
         drop(message);
         let begin = Instant::now();
-        let decoded = link::FromAgent::decode(link_bytes.as_slice());
+        let decoded = link::FromAgent::decode(bytes);
         decoding += begin.elapsed();
         if let Some(message) = decoded.ok().and_then(|message| message.message) {
             // Thousands of agents report within the first seconds.
@@ -88,10 +85,16 @@ fn measure(agents: u32, completed: u32) -> Failover {
     Failover { agents, completed, core: driver.took, decoding, _driver: driver }
 }
 
+fn history(agent: u32, framework: u32, completed: u32) -> link::History {
+    let own = (0..completed).filter(|number| number % FRAMEWORKS == framework);
+    let tasks = own.map(|number| task(agent, TASKS_PER_AGENT + number, framework, TaskState::TaskFinished));
+    let encoded: Vec<u8> = tasks.flat_map(|task| task.encode_length_delimited_to_vec()).collect();
+    link::History { framework_id: framework_id(framework), tasks: encoded.into() }
+}
+
 fn report(agent: u32, completed: u32) -> link::Reregister {
     let tasks = (0..TASKS_PER_AGENT).map(|number| task(agent, number, number % FRAMEWORKS, TaskState::TaskRunning));
-    let done = (0..completed)
-        .map(|number| task(agent, TASKS_PER_AGENT + number, number % FRAMEWORKS, TaskState::TaskFinished));
+    let done = (0..FRAMEWORKS).map(|framework| history(agent, framework, completed));
     link::Reregister {
         register: register(agent, true),
         report: 1,

@@ -10,8 +10,8 @@ use std::{
 
 use mezzo_agent_core::{
     Core,
-    config::Config,
-    container::{ContainerEvent, Stop},
+    config::{Config, Reconfiguration, Recover},
+    container::{ContainerEvent, Outcome, Stop},
     effect::{Effect, Effects, LinkId, RequestId, StreamId},
     validate,
     volumes::VolumeAction,
@@ -56,6 +56,9 @@ pub struct AgentMachine {
     rebooted: bool,
 }
 
+/// Every so many steps of an agent the sums of its resources are checked too.
+const FULL_CHECK_EVERY: u64 = 8;
+
 /// One run of an agent.
 #[derive(Debug)]
 pub struct Agent {
@@ -79,6 +82,7 @@ pub struct Agent {
     /// So many of the staged effects are being committed.
     committing: usize,
     planned: Option<Moment>,
+    steps: u64,
     /// Containers that it has yet to hear of since it started.
     finding: BTreeSet<ContainerId>,
 }
@@ -130,6 +134,9 @@ impl AgentMachine {
             executor_reregistration_timeout: Duration::from_secs(2),
             executor_shutdown_grace_period: Duration::from_secs(5),
             recovery_timeout: Duration::from_secs(900),
+            recover: Recover::Reconnect,
+            strict: true,
+            reconfiguration: Reconfiguration::Equal,
             max_completed_executors_per_framework: 150,
             max_completed_frameworks: 50,
         }
@@ -171,6 +178,7 @@ impl World {
             staged: effects.into(),
             committing: 0,
             planned: None,
+            steps: 0,
             finding: recovered.containers.iter().cloned().collect(),
         };
         self.agents[index].agent = Some(Box::new(agent));
@@ -276,8 +284,11 @@ impl World {
         if agent.core.deadline().is_some_and(|deadline| deadline <= now.mono) {
             agent.core.tick(now, &mut effects);
         }
-        if std::env::var_os("NOCHECK").is_none() {
+        agent.steps += 1;
+        if agent.steps.is_multiple_of(FULL_CHECK_EVERY) {
             agent.core.check();
+        } else {
+            agent.core.check_entities();
         }
         let weight = effects.iter().filter(|effect| !matches!(effect, Effect::CloseLink(_))).count();
         agent.staged.extend(effects);
@@ -410,6 +421,12 @@ impl World {
                     self.queue.push(at, Event::Container(number, container));
                 }
             }
+            Effect::Probe { id, .. } => {
+                let delay = self.random.spread(Duration::from_millis(1), Duration::from_secs(8));
+                self.queue.push(now + delay, Event::Probed(agent.process, id));
+            }
+            // Its answer is one that nobody waits for.
+            Effect::EndProbe(_) => {}
             Effect::Forget(container) => self.agents[usize::from(number)].containers.forget(&container),
             Effect::Exit(reason) => return Some(reason),
         }
@@ -582,6 +599,17 @@ impl World {
             Phase::Running => self.container_runs(number, id),
             Phase::Ended(status) => self.container_ended(number, id, status),
         }
+    }
+
+    /// What a look at a task shows: it is well, mostly.
+    pub(super) fn agent_probed(&mut self, process: ProcessId, probe: &ContainerId) {
+        let Some(Owner::Agent(number)) = self.owners.get(&process).copied() else { return };
+        let outcome = match self.random.within(0..=9) {
+            0 => Outcome::Error("no answer".to_owned()),
+            1 | 2 => Outcome::Tcp(false),
+            _ => Outcome::Tcp(true),
+        };
+        self.agent_step(number, |core, now, out| core.probed(now, probe, &outcome, out));
     }
 
     fn container_runs(&mut self, number: u16, id: &ContainerId) {

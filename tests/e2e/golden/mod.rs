@@ -3,6 +3,7 @@
 mod endpoints;
 mod errors;
 mod executor;
+mod operator;
 mod operators;
 mod replay;
 mod stream;

@@ -1,7 +1,12 @@
 //! Agents: what the core knows of each, their links, and those that the registry knows but that are not there.
 
+mod address;
+mod admissible;
+mod gone;
 mod liveness;
+mod prune;
 mod register;
+mod removals;
 mod remove;
 mod report;
 mod reregister;
@@ -10,6 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,9 +26,9 @@ use mezzo_api::{
     resources::Resources,
     v1::{self, AgentInfo, TaskInfo, Unavailability, agent_info::capability, allocator::InverseOfferStatus},
 };
-use slotmap::SlotMap;
 
 pub(crate) use register::{Admission, advertised};
+pub(crate) use removals::Removals;
 pub(crate) use remove::{Cause, Removal};
 pub(crate) use reregister::Return;
 
@@ -30,6 +36,7 @@ use crate::{
     input::LinkId,
     keys::{AgentKey, FrameworkKey, OfferNumber, TaskKey},
     model,
+    slots::Slots,
     timers::TimerId,
 };
 
@@ -72,6 +79,12 @@ pub(crate) struct Agent {
     pub(crate) missed_pings: u32,
     pub(crate) pings: u64,
     pub(crate) ping_timer: Option<TimerId>,
+    /// It is to be given up when its turn has come, unless it speaks.
+    pub(crate) removal_waits: bool,
+    /// Since when it has no link, in the driver's monotonic time.
+    pub(crate) away_since: Option<Duration>,
+    /// What is wrong with its advertised address.
+    pub(crate) warning: Option<Arc<str>>,
 }
 
 impl Agent {
@@ -117,6 +130,7 @@ impl Agent {
             total: self.total.clone(),
             used: self.used.clone(),
             offered: self.offered.clone(),
+            warning: self.warning.clone(),
         })
     }
 }
@@ -142,12 +156,14 @@ pub(crate) struct Link {
 /// All agents.
 #[derive(Debug, Default)]
 pub(crate) struct Agents {
-    pub(crate) slots: SlotMap<AgentKey, Agent>,
+    pub(crate) slots: Slots<AgentKey, Agent>,
     by_id: HashMap<AgentId, AgentKey>,
     by_address: HashMap<Address, AgentKey>,
     pub(crate) links: HashMap<LinkId, Link>,
     /// Admitted by the registry, not back since this master leads.
     pub(crate) recovered: BTreeMap<AgentId, Arc<AgentInfo>>,
+    /// As many of them were there when this master began to lead.
+    pub(crate) recovered_count: usize,
     /// Since when, in nanoseconds since the epoch; the oldest first.
     pub(crate) unreachable: IndexMap<AgentId, i64>,
     pub(crate) gone: BTreeMap<AgentId, i64>,

@@ -10,7 +10,7 @@ use mezzo_api::{
     v1::agent_info::capability,
 };
 
-use super::{Agent, Link, Removal, remove::Cause};
+use super::{Agent, Link, Removal, admissible::Inadmissible, remove::Cause};
 use crate::{
     allocator::AgentAbilities,
     core::Core,
@@ -81,6 +81,10 @@ impl Core {
         if link.waiting {
             return;
         }
+        if let Err(reason) = self.admissible(&register.agent) {
+            self.refuse(now, link_id, &register.agent.hostname, &reason, out);
+            return;
+        }
         if let Err(error) = total_of(&register) {
             tracing::warn!(link = link_id.0, %error, "refusing an agent with invalid resources");
             self.close_link(now, link_id, CloseReason::Protocol, out);
@@ -120,7 +124,7 @@ impl Core {
         if self.agents.writing.contains_key(&agent.id) {
             return None;
         }
-        Some(Removal { agent: key, id: agent.id.clone(), cause: Cause::Replaced })
+        Some(Removal { agent: key, id: agent.id.clone(), cause: Cause::Replaced, request: None })
     }
 
     /// The registry knows the agent now.
@@ -198,6 +202,9 @@ impl Core {
             missed_pings: 0,
             pings: 0,
             ping_timer: None,
+            removal_waits: false,
+            away_since: None,
+            warning: None,
         });
         self.set_ping_timer(now, key);
         self.allocator.add_agent(now.mono, key, info, total, false);
@@ -213,14 +220,25 @@ impl Core {
         let older = agent.link.replace(link_id).filter(|older| *older != link_id);
         agent.heard = true;
         agent.missed_pings = 0;
+        agent.away_since = None;
         if let Some(link) = self.agents.links.get_mut(&link_id) {
             link.agent = Some(key);
         }
+        self.keep_after_all(key);
+        self.probe(key, out);
         if let Some(older) = older {
             self.close_link(now, older, CloseReason::Replaced, out);
         }
         self.allocator.set_agent_active(now.mono, key, true);
         self.dirty.agents.insert(key);
+    }
+
+    /// The agent is not taken: it hears why, and may come again.
+    pub(super) fn refuse(&mut self, now: Now, link: LinkId, hostname: &str, reason: &Inadmissible, out: &mut Effects) {
+        tracing::warn!(link = link.0, hostname, "refusing an agent: {reason}");
+        let text = format!("the master does not take this agent: {reason}");
+        self.tell_link(link, to_agent::Message::Notice(link::Notice { text }), out);
+        self.close_link(now, link, CloseReason::Refused, out);
     }
 
     /// Ends a link; its messages count no more.

@@ -3,6 +3,7 @@
 
 use mezzo_api::{
     ids::AgentId,
+    link::{self, to_agent},
     time::Now,
     v1::{OperationState, TaskState, TaskStatus, TimeInfo, task_status::Reason},
 };
@@ -11,8 +12,9 @@ use super::Agent;
 use crate::{
     core::Core,
     counters::Counter,
-    effect::{Change, CloseReason, Effect, Effects},
+    effect::{Answer, Change, CloseReason, Effect, Effects},
     events::{self, Statement, is_terminal},
+    input::RequestId,
     keys::{AgentKey, TaskKey},
     model::AgentGone,
     registry::RegistryOp,
@@ -24,6 +26,8 @@ use crate::{
 pub(crate) enum Cause {
     /// It does not answer; since when, in nanoseconds since the epoch.
     Unreachable(i64),
+    /// The operator says that it will never come back; since when, in nanoseconds since the epoch.
+    Gone(i64),
     /// It said goodbye.
     Unregistered,
     /// Another one came at its address.
@@ -38,6 +42,8 @@ pub(crate) struct Removal {
     pub(super) agent: AgentKey,
     pub(super) id: AgentId,
     pub(super) cause: Cause,
+    /// Who waits for its end.
+    pub(super) request: Option<RequestId>,
 }
 
 impl Core {
@@ -56,10 +62,11 @@ impl Core {
         }
         let op = match cause {
             Cause::Unreachable(since) => RegistryOp::MarkUnreachable(id.clone(), since),
+            Cause::Gone(since) => RegistryOp::MarkGone(id.clone(), since),
             Cause::Unregistered | Cause::Replaced | Cause::MachineDown => RegistryOp::RemoveAgent(id.clone()),
         };
         self.begin_leaving(now, key, out);
-        self.write(vec![op], Pending::Remove(Removal { agent: key, id, cause }), out);
+        self.write(vec![op], Pending::Remove(Removal { agent: key, id, cause, request: None }), out);
     }
 
     /// Nothing of it is offered any more.
@@ -82,6 +89,7 @@ impl Core {
         let Some(agent) = self.agents.get(key) else { return };
         let message = match removal.cause {
             Cause::Unreachable(_) => "health check timed out".to_owned(),
+            Cause::Gone(_) => format!("Agent {} has been marked gone", agent.info.hostname),
             Cause::Unregistered => format!("Agent {} removed: the agent unregistered", agent.info.hostname),
             Cause::Replaced => {
                 format!("Agent {} removed: a new agent registered at the same address", agent.info.hostname)
@@ -90,13 +98,20 @@ impl Core {
                 format!("Agent {} removed: Operator initiated 'Machine DOWN'", agent.info.hostname)
             }
         };
-        tracing::info!(agent = %removal.id, cause = ?removal.cause, "agent removed");
+        tracing::info!(
+            agent = %removal.id,
+            hostname = agent.info.hostname,
+            cause = ?removal.cause,
+            tasks = agent.tasks.len(),
+            "agent removed: its tasks are told to be lost, and may be launched elsewhere"
+        );
         let tasks: Vec<TaskKey> = agent.tasks.iter().copied().collect();
         self.count_removal(removal.cause);
         tasks.into_iter().for_each(|task| self.lose_task(now, task, removal.cause, &message, out));
         self.drop_executors(now, key, out);
         let (state, told) = match removal.cause {
             Cause::Unreachable(_) => (OperationState::OperationUnreachable, "Agent was marked unreachable"),
+            Cause::Gone(_) => (OperationState::OperationGoneByOperator, "Agent has been marked gone"),
             Cause::Unregistered | Cause::Replaced | Cause::MachineDown => {
                 (OperationState::OperationGoneByOperator, "Agent has been removed")
             }
@@ -107,12 +122,16 @@ impl Core {
         if let Some(agent) = self.agents.remove(key) {
             self.let_go(now, agent, removal.cause, out);
         }
+        if let Some(request) = removal.request {
+            out.push(Effect::Reply(request, Answer::new(200, "")));
+        }
     }
 
     fn count_removal(&mut self, cause: Cause) {
         self.counters.increment(Counter::SlaveRemovals);
         self.counters.increment(match cause {
             Cause::Unreachable(_) => Counter::SlaveRemovalsUnhealthy,
+            Cause::Gone(_) => Counter::SlaveRemovalsMarkedGone,
             Cause::Unregistered => Counter::SlaveRemovalsUnregistered,
             Cause::Replaced => Counter::SlaveRemovalsRegistered,
             // Mesos has no reason of its own for it.
@@ -133,16 +152,20 @@ impl Core {
         let aware = self.frameworks.get(task.framework).is_some_and(|framework| framework.capabilities.partition_aware);
         let unreachable_since = match cause {
             Cause::Unreachable(since) => Some(since),
-            Cause::Unregistered | Cause::Replaced | Cause::MachineDown => None,
+            Cause::Gone(_) | Cause::Unregistered | Cause::Replaced | Cause::MachineDown => None,
         };
         let aware = aware || mezzo_api::mutant!("partition-awareness-assumed");
-        let state = if aware && unreachable_since.is_some() { TaskState::TaskUnreachable } else { TaskState::TaskLost };
+        let (state, reason) = match cause {
+            Cause::Unreachable(_) if aware => (TaskState::TaskUnreachable, Reason::AgentRemoved),
+            Cause::Gone(_) if aware => (TaskState::TaskGoneByOperator, Reason::AgentRemovedByOperator),
+            _ => (TaskState::TaskLost, Reason::AgentRemoved),
+        };
         let statement = Statement {
             task_id: task.view.id.as_str(),
             agent_id: Some(task.view.agent_id.as_str()),
             executor_id: task.executor_id.as_ref().map(|id| id.as_str()),
             state,
-            reason: Reason::AgentRemoved,
+            reason,
             message,
         };
         let status = TaskStatus {
@@ -173,11 +196,22 @@ impl Core {
                 self.agents.unreachable.insert(agent.id.clone(), since);
                 (AgentGone::Unreachable, CloseReason::PingTimeout)
             }
+            Cause::Gone(since) => {
+                self.agents.gone.insert(agent.id.clone(), since);
+                (AgentGone::Gone, CloseReason::Shutdown)
+            }
             Cause::Unregistered => (AgentGone::Removed, CloseReason::Shutdown),
             Cause::Replaced => (AgentGone::Removed, CloseReason::Replaced),
             Cause::MachineDown => (AgentGone::Removed, CloseReason::Shutdown),
         };
+        if agent.warning.is_some() {
+            self.count_unreachable_addresses();
+        }
         if let Some(link) = agent.link {
+            if matches!(cause, Cause::Gone(_)) {
+                let reason = "Agent has been marked gone".to_owned();
+                self.tell_link(link, to_agent::Message::Shutdown(link::Shutdown { reason }), out);
+            }
             self.close_link(now, link, reason, out);
         }
         out.push(Effect::Publish(Change::AgentRemoved(agent.id.clone(), gone)));

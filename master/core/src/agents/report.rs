@@ -25,6 +25,8 @@ use crate::{
 
 /// More entries than this in one report are taken for a fault.
 const MAX_ENTRIES: usize = 2_000_000;
+/// An ended task, as a report holds it, is hardly smaller than this, in bytes.
+const SMALLEST_TASK: usize = 64;
 
 impl Core {
     pub(super) fn on_report(&mut self, now: Now, link_id: LinkId, chunk: link::Reregister, out: &mut Effects) {
@@ -69,6 +71,11 @@ impl Core {
         }
         if self.agents.gone.contains_key(&id) {
             self.shut_down(now, link_id, "Agent has been marked gone", out);
+            return;
+        }
+        if let Err(reason) = self.admissible(info) {
+            let hostname = info.hostname.clone();
+            self.refuse(now, link_id, &hostname, &reason, out);
             return;
         }
         let peer = self.agents.links.get(&link_id).map(|link| link.peer);
@@ -131,11 +138,8 @@ impl Core {
 }
 
 fn entries(report: &link::Reregister) -> usize {
-    report.tasks.len()
-        + report.executors.len()
-        + report.frameworks.len()
-        + report.completed_tasks.len()
-        + report.operations.len()
+    let ended: usize = report.completed_tasks.iter().map(|history| 1 + history.tasks.len() / SMALLEST_TASK).sum();
+    report.tasks.len() + report.executors.len() + report.frameworks.len() + report.operations.len() + ended
 }
 
 fn extend(report: &mut link::Reregister, chunk: link::Reregister) {

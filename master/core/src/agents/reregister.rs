@@ -12,6 +12,7 @@ use mezzo_api::{
     time::Now,
     v1::{FrameworkInfo, Task, TaskState, task_status::Reason},
 };
+use prost::Message;
 
 use super::{
     address,
@@ -51,6 +52,21 @@ pub(super) enum Were {
     Unknown,
 }
 
+/// How an unreachable task ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) state: TaskState,
+    pub(super) reason: Reason,
+    pub(super) message: &'static str,
+}
+
+/// The agent is back without it.
+const NOT_BROUGHT_BACK: End = End {
+    state: TaskState::TaskGone,
+    reason: Reason::Reconciliation,
+    message: "Reconciliation: Task is unknown to the agent",
+};
+
 impl Core {
     /// The registry knows all that it needs to.
     pub(crate) fn readmit(&mut self, now: Now, back: Return, out: &mut Effects) {
@@ -70,21 +86,59 @@ impl Core {
                 self.insert_agent(now, id.clone(), register, peer, Some(now.timestamp()))
             }
         };
+        let welcome = self.welcome(now, key, were);
         self.recover_frameworks(now, &report.frameworks);
         let missing = self.reconcile_report(now, key, &report, were, out);
         let dropped = self.reconcile_report_of_operations(key, &report, out);
         if were != Were::Known {
             self.forget_recovered(&id);
             self.agents.unreachable.shift_remove(&id);
-            self.tell_of_gone_tasks(now, &id, out);
+            self.end_unreachable_tasks(now, &id, NOT_BROUGHT_BACK, out);
         }
         if peer.is_some() {
             self.connect(now, key, link, out);
             self.answer_report(key, link, &report, missing, dropped, out);
+            if let Some(text) = welcome {
+                self.tell_link(link, to_agent::Message::Notice(link::Notice { text }), out);
+            }
         } else if let Some(agent) = self.agents.get_mut(key) {
             agent.heard = false;
         }
         self.end_write_of(now, &id, out);
+    }
+
+    /// Tells the operator that an agent is back, and gives what the agent itself is to hear of its absence.
+    fn welcome(&self, now: Now, key: AgentKey, were: Were) -> Option<String> {
+        let agent = self.agents.get(key)?;
+        let (id, hostname) = (&agent.id, agent.info.hostname.as_str());
+        match were {
+            Were::Known => {
+                let away = agent.away_since.map(|since| now.mono.saturating_sub(since).as_secs_f64());
+                tracing::info!(agent = %id, hostname, away_secs = away, "agent is back: nothing was lost");
+                None
+            }
+            Were::Recovered => {
+                tracing::info!(agent = %id, hostname, "agent is back after a change of masters");
+                None
+            }
+            Were::Unknown => {
+                tracing::warn!(agent = %id, hostname, "an agent that the registry does not know is back and taken");
+                Some("the master did not know this agent and takes it back with its tasks".to_owned())
+            }
+            Were::Unreachable => {
+                let since = self.agents.unreachable.get(id).copied().unwrap_or_default();
+                let seconds = super::liveness::nanoseconds(now).saturating_sub(since) / 1_000_000_000;
+                let tasks = self.agents.unreachable_tasks.get(id).map_or(0, BTreeSet::len);
+                tracing::warn!(
+                    agent = %id, hostname, unreachable_secs = seconds, tasks,
+                    "agent is back after it was given up: those of its tasks that still run are taken back"
+                );
+                Some(format!(
+                    "this agent did not answer and was unreachable to the master for {seconds} s: {tasks} of its tasks were \
+                     reported unreachable or lost, and may have been launched elsewhere; those that still run are taken back"
+                ))
+            }
+        }
     }
 
     /// What the agent says of itself may have changed.
@@ -243,22 +297,41 @@ impl Core {
         }
     }
 
-    /// History of frameworks that this master has none of yet.
-    fn adopt_history(&mut self, tasks: &[Task], out: &mut Effects) {
-        for task in tasks {
-            let Some(key) = self.frameworks.find(&task.framework_id.value) else { continue };
-            let Some(framework) = self.frameworks.get(key) else { continue };
-            let id = TaskId::from(&task.task_id);
-            let known = framework.tasks.contains_key(&id)
-                || framework.unreachable.contains_key(&id)
-                || framework.history.contains(&id);
-            if known {
-                continue;
+    /// History that this master does not have; what does not fit into its bounds is not even read.
+    fn adopt_history(&mut self, histories: &[link::History], out: &mut Effects) {
+        for history in histories {
+            let Some(key) = self.frameworks.find(&history.framework_id.value) else { continue };
+            let mut tasks = history.tasks.clone();
+            while !tasks.is_empty() && self.has_room_for_history(key) {
+                match Task::decode_length_delimited(&mut tasks) {
+                    Ok(task) => self.adopt_ended_task(key, task, out),
+                    Err(error) => {
+                        let framework = history.framework_id.value.as_str();
+                        tracing::warn!(framework, %error, "an agent reports a history that cannot be read");
+                        break;
+                    }
+                }
             }
-            let view = crate::tasks::view_of(task.clone(), TaskList::Completed);
-            out.push(Effect::Publish(Change::Task(Arc::new(view))));
-            self.add_history(key, id, out);
         }
+    }
+
+    fn has_room_for_history(&self, key: FrameworkKey) -> bool {
+        let limit = self.config.max_completed_tasks_per_framework;
+        self.frameworks.get(key).is_some_and(|framework| framework.history.len() < limit)
+    }
+
+    fn adopt_ended_task(&mut self, key: FrameworkKey, task: Task, out: &mut Effects) {
+        let Some(framework) = self.frameworks.get(key) else { return };
+        let id = TaskId::from(&task.task_id);
+        let known = framework.tasks.contains_key(&id)
+            || framework.unreachable.contains_key(&id)
+            || framework.history.contains(&id);
+        if known {
+            return;
+        }
+        let view = crate::tasks::view_of(task, TaskList::Completed);
+        out.push(Effect::Publish(Change::Task(Arc::new(view))));
+        self.add_history(key, id, out);
     }
 
     fn missing_tasks(&self, key: AgentKey, reported: &BTreeSet<(FrameworkKey, TaskId)>) -> Vec<link::ReconcileTask> {
@@ -323,9 +396,9 @@ impl Core {
         }
     }
 
-    /// Tasks that the agent took with it when it became unreachable, and did not bring back: they are lost, and
-    /// frameworks that believe that they may come back hear so.
-    fn tell_of_gone_tasks(&mut self, now: Now, id: &AgentId, out: &mut Effects) {
+    /// Tasks that the agent took with it when it became unreachable, and that will not come back: frameworks that believe
+    /// that they may hear so.
+    pub(super) fn end_unreachable_tasks(&mut self, now: Now, id: &AgentId, end: End, out: &mut Effects) {
         for (framework_id, task_id) in self.agents.unreachable_tasks.remove(id).unwrap_or_default() {
             let Some(key) = self.frameworks.find(framework_id.as_str()) else { continue };
             let Some(framework) = self.frameworks.get_mut(key) else { continue };
@@ -335,17 +408,17 @@ impl Core {
                 task_id: task_id.as_str(),
                 agent_id: Some(id.as_str()),
                 executor_id: None,
-                state: TaskState::TaskGone,
-                reason: Reason::Reconciliation,
-                message: "Reconciliation: Task is unknown to the agent",
+                state: end.state,
+                reason: end.reason,
+                message: end.message,
             };
             let task = Arc::make_mut(&mut view);
             task.list = TaskList::Completed;
             if !is_terminal(task.state) {
                 let status = statement.status(now);
-                task.state = TaskState::TaskGone;
+                task.state = end.state;
                 task.statuses.push(status.clone());
-                self.counters.task_ended(TaskState::TaskGone, status.source(), Some(Reason::Reconciliation));
+                self.counters.task_ended(end.state, status.source(), Some(end.reason));
                 self.send(key, events::update(status), out);
             }
             out.push(Effect::Publish(Change::Task(view)));

@@ -15,7 +15,10 @@ mod filters;
 pub mod harness;
 mod inverse;
 mod operator;
+#[cfg(any(test, feature = "harness"))]
+mod oracle;
 mod quantities;
+mod queue;
 mod recovery;
 mod rules;
 mod run;
@@ -51,6 +54,7 @@ use agents::Agent;
 use amounts::{Amounts, Names, Sign, Totals};
 use clients::Clients;
 use filters::{Expiries, slot_of};
+use queue::Queue;
 use recovery::Recovery;
 use tree::{Delta, Tree};
 
@@ -114,7 +118,9 @@ pub(crate) struct Allocator {
     urgent: IndexSet<AgentKey>,
     urgent_at: Option<Duration>,
     /// Agents that are to be looked at because somebody wants them.
-    background: IndexSet<AgentKey>,
+    background: Queue,
+    /// All of which something is free are to be.
+    everything: bool,
     /// Agents of which something may be offered.
     free: BTreeSet<AgentKey>,
     recovery: Option<Recovery>,
@@ -148,7 +154,8 @@ impl Allocator {
             expiries: Expiries::default(),
             urgent: IndexSet::new(),
             urgent_at: None,
-            background: IndexSet::new(),
+            background: Queue::default(),
+            everything: false,
             free: BTreeSet::new(),
             recovery: None,
             starvation_at: Duration::ZERO,
@@ -202,7 +209,9 @@ impl Allocator {
 
     /// Offers again, whatever was refused.
     pub(crate) fn revive(&mut self, now: Duration, key: FrameworkKey, roles: &BTreeSet<String>) {
-        self.forget_filters(&self.clients.among(key, roles));
+        if !mezzo_api::mutant!("refusal-outlives-revive") {
+            self.forget_filters(&self.clients.among(key, roles));
+        }
         self.clients.set_suppressed(now, key, roles, false, &mut self.tree, &self.totals);
         self.forget_inverse_filters(now, key);
         self.everything_soon();
@@ -264,7 +273,7 @@ impl Allocator {
             self.slots[slot_of(key)] = None;
         }
         self.urgent.swap_remove(&key);
-        self.background.swap_remove(&key);
+        self.background.remove(key);
     }
 
     /// A framework has something of an agent that was not offered by this allocator (it came with the agent).
@@ -382,7 +391,7 @@ impl Allocator {
     }
 
     fn queue_due(&self) -> Option<Duration> {
-        if self.background.is_empty() { self.urgent_at } else { Some(Duration::ZERO) }
+        if self.everything || !self.background.is_empty() { Some(Duration::ZERO) } else { self.urgent_at }
     }
 
     /// Something of the agent may be offered that could not be before.
@@ -396,6 +405,31 @@ impl Allocator {
 
     /// Somebody may want what he did not before.
     fn everything_soon(&mut self) {
-        self.background.extend(self.free.iter().copied());
+        self.everything = true;
+    }
+}
+
+/// The settings of an allocator that stands alone.
+#[cfg(any(test, feature = "harness"))]
+fn config(allocator: crate::input::AllocatorConfig) -> Config {
+    Config {
+        master_id: "alone".into(),
+        term: 1,
+        master_info: mezzo_api::v1::MasterInfo::default(),
+        allocation_interval: Duration::from_secs(1),
+        agent_ping_timeout: Duration::from_secs(15),
+        max_agent_ping_timeouts: 5,
+        agent_reregister_timeout: Duration::from_secs(600),
+        offer_timeout: None,
+        heartbeat_interval: Duration::from_secs(15),
+        max_completed_frameworks: 50,
+        max_completed_tasks_per_framework: 1000,
+        max_unreachable_tasks_per_framework: 1000,
+        roles: None,
+        root_submissions: true,
+        filter_gpu_resources: true,
+        min_allocatable_resources: vec![vec![("cpus".into(), 0.01)], vec![("mem".into(), 32.0)]],
+        lifecycle: crate::input::Lifecycle::default(),
+        allocator,
     }
 }

@@ -16,7 +16,6 @@ use mezzo_api::{
     resources::Resources,
     v1::{FrameworkInfo, framework_info::capability, scheduler::OfferConstraints},
 };
-use slotmap::SlotMap;
 
 pub(crate) use connection::failover_timeout;
 pub(crate) use teardown::Requester;
@@ -25,6 +24,7 @@ use crate::{
     input::StreamId,
     keys::{AgentKey, FrameworkKey, OfferNumber, TaskKey},
     model,
+    slots::Slots,
     timers::TimerId,
     validate::framework::{has_capability, roles_of},
 };
@@ -212,7 +212,7 @@ impl History {
 /// All frameworks.
 #[derive(Debug, Default)]
 pub(crate) struct Frameworks {
-    pub(crate) slots: SlotMap<FrameworkKey, Framework>,
+    pub(crate) slots: Slots<FrameworkKey, Framework>,
     by_id: HashMap<FrameworkId, FrameworkKey>,
     pub(crate) streams: HashMap<StreamId, FrameworkKey>,
     /// Ids that never come back, the oldest first.

@@ -14,7 +14,7 @@ use mezzo_api::{
     },
 };
 
-use crate::input::Config;
+use crate::input::{Config, Lifecycle};
 
 pub(crate) const MASTER: &str = "m";
 pub(crate) const AGENT_RESOURCES: &str = "cpus:4;mem:4096;disk:10000;ports:[31000-32000]";
@@ -28,6 +28,7 @@ pub(crate) fn config() -> Config {
         agent_ping_timeout: Duration::from_secs(15),
         max_agent_ping_timeouts: 5,
         agent_reregister_timeout: Duration::from_secs(600),
+        lifecycle: Lifecycle::default(),
         offer_timeout: Some(Duration::from_secs(120)),
         heartbeat_interval: Duration::from_secs(15),
         max_completed_frameworks: 3,

@@ -7,6 +7,7 @@ mod build;
 mod calls;
 mod frameworks;
 mod inverse_offers;
+mod lifecycle;
 mod maintenance;
 mod offers;
 mod operations;
@@ -26,6 +27,7 @@ use std::{
 
 pub(crate) use build::*;
 use mezzo_api::{
+    ids::AgentId,
     link::{self, from_agent, to_agent},
     time::Now,
     v1::{
@@ -56,6 +58,7 @@ pub(crate) struct World {
     pub(crate) writes: VecDeque<(Ticket, Vec<RegistryOp>)>,
     pub(crate) closed_streams: Vec<StreamId>,
     pub(crate) closed_links: Vec<(LinkId, CloseReason)>,
+    pub(crate) probes: Vec<(AgentId, std::net::SocketAddr)>,
     next: u64,
 }
 
@@ -92,6 +95,7 @@ impl World {
             writes: VecDeque::new(),
             closed_streams: Vec::new(),
             closed_links: Vec::new(),
+            probes: Vec::new(),
             next: 0,
         };
         world.step(|_, _, _| {});
@@ -134,6 +138,7 @@ impl World {
                 self.messages.entry(link).or_default().push_back(*message);
             }
             Effect::CloseLink(link, reason) => self.closed_links.push((link, reason)),
+            Effect::Probe(agent, address) => self.probes.push((agent, address)),
             Effect::Write(ticket, ops) => self.writes.push_back((ticket, ops)),
             Effect::Publish(change) => self.view.apply(change),
         }

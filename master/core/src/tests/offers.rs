@@ -11,7 +11,6 @@ use super::*;
 
 #[test]
 fn an_offer_says_everything_about_its_agent() {
-    let mut world = World::new();
     let domain = |region: &str| v1::DomainInfo {
         fault_domain: Some(v1::domain_info::FaultDomain {
             region: v1::domain_info::fault_domain::RegionInfo { name: region.into() },
@@ -26,6 +25,9 @@ fn an_offer_says_everything_about_its_agent() {
     };
     let info =
         AgentInfo { attributes: vec![attribute.clone()], domain: Some(domain("here")), ..agent_info(AGENT_RESOURCES) };
+    let mut settings = config();
+    settings.master_info.domain = Some(domain("here"));
+    let mut world = World::with(settings, Recovered::default());
     let agent = world.agent_with(info);
     let scheduler = world.subscribe(modern("dev"));
     let offer = world.offer(&scheduler);

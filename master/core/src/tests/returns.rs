@@ -6,6 +6,7 @@ use mezzo_api::{
     link::to_agent,
     v1::{self, Task, TaskState, task_status::Reason},
 };
+use prost::Message;
 
 use super::{calls::running, *};
 use crate::model::{FrameworkState, TaskList};
@@ -205,7 +206,10 @@ fn an_unreachable_agent_comes_back_with_its_tasks() {
         ]
     );
     assert_eq!(updates[0].message(), "Unreachable agent re-reregistered");
-    assert_eq!(world.messages(back.link).len(), 2);
+    let messages = world.messages(back.link);
+    assert_eq!(messages.len(), 3);
+    let Some(to_agent::Message::Notice(notice)) = messages.last() else { panic!("{messages:?}") };
+    assert!(notice.text.contains("2 of its tasks were reported unreachable or lost"), "{}", notice.text);
     let list = |id: &str| world.view.tasks[&(scheduler.id.as_str().into(), id.into())].list;
     assert_eq!((list("kept"), list("never-arrived")), (TaskList::Active, TaskList::Completed));
 }
@@ -227,7 +231,7 @@ fn an_agent_that_comes_back_while_it_is_being_given_up_waits() {
         .map(|update| update.status.state())
         .collect();
     assert_eq!(states, [TaskState::TaskUnreachable, TaskState::TaskRunning]);
-    assert_eq!(world.messages(back.link).len(), 2);
+    assert_eq!(world.messages(back.link).len(), 3);
 }
 
 #[test]
@@ -243,7 +247,9 @@ fn a_new_leader_learns_everything_from_agents() {
     let uuid = uuid::Uuid::from_u128(0x4000 << 64).into_bytes().to_vec();
     report.tasks[1].status_update_uuid = Some(uuid.clone().into());
     report.executors = vec![v1::ExecutorInfo { framework_id: Some(scheduler_id(&scheduler)), ..custom_executor("e") }];
-    report.completed_tasks = vec![reported(&agent, &scheduler.id, "history", TaskState::TaskFailed)];
+    let ended = reported(&agent, &scheduler.id, "history", TaskState::TaskFailed);
+    let tasks = ended.encode_length_delimited_to_vec().into();
+    report.completed_tasks = vec![link::History { framework_id: scheduler_id(&scheduler), tasks }];
     let link = world.link_up();
     world.say(link, from_agent::Message::Reregister(report));
     let messages = world.messages(link);

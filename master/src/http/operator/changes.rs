@@ -14,6 +14,9 @@ pub(super) fn change(mut call: Call) -> Result<OperatorCall, Box<Call>> {
         call::Type::Teardown => {
             call.teardown.take().map(|teardown| OperatorCall::Teardown { framework_id: teardown.framework_id })
         }
+        call::Type::MarkAgentGone => {
+            call.mark_agent_gone.take().map(|gone| OperatorCall::MarkAgentGone { agent_id: gone.agent_id })
+        }
         call::Type::ReserveResources => call
             .reserve_resources
             .take()
