@@ -18,6 +18,7 @@ mod outbox;
 mod probes;
 mod run;
 mod shell;
+mod volumes;
 mod web;
 
 use std::{ffi::OsString, process::ExitCode};

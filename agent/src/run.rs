@@ -32,6 +32,7 @@ use crate::{
     link,
     probes::Probes,
     shell::{Clock, Doors, End, Handle, Input, Shell},
+    volumes,
 };
 
 /// What the core said last is given so long to leave: the link's connection does not tell when it is sent.
@@ -72,6 +73,14 @@ async fn agent(mut flags: Flags) -> Result<()> {
     let mut first = Vec::new();
     let recovered = Core::recover(config, crate::identity::seed(), clock.now(), records, &mut first)
         .map_err(|error| anyhow!("{error}; {}", way_out(&meta)))?;
+    for effect in &first {
+        if let Effect::Volume { action, .. } = effect
+            && let Err(error) = volumes::carry_out(action)
+        {
+            tracing::error!("{error}");
+        }
+    }
+    first.retain(|effect| !matches!(effect, Effect::Volume { .. }));
     failpoint::pass("recovered");
     let new: Vec<bytes::Bytes> = first
         .iter()

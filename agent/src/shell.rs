@@ -17,6 +17,7 @@ use mezzo_agent_core::{
     container::{ContainerEvent, Outcome},
     effect::{Answer, Effect, Effects, LinkId, RequestId, StreamId},
     view::View,
+    volumes::VolumeAction,
 };
 use mezzo_api::{codec, codec::Encoding, frame, ids::ContainerId, link, time::Now, v1};
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +32,7 @@ use crate::{
     link::Dialer,
     outbox::Outbox,
     probes::Probes,
+    volumes,
 };
 
 /// Inputs that are handed over with one moment.
@@ -338,6 +340,14 @@ impl Shell {
             Effect::Probe { id, probe } => self.probes.begin(id, probe),
             Effect::EndProbe(id) => self.probes.end(&id),
             Effect::Attach { virtual_path, path } => self.attach(&virtual_path, path),
+            Effect::Volume { action, settled } => {
+                settle(&mut self.checkpoint, &action, &settled).map_err(End::Checkpoint)?;
+            }
+            Effect::LinkVolumes { sandbox, links, present } => {
+                if let Err(error) = volumes::link(&sandbox, &links, present) {
+                    tracing::error!("{error}");
+                }
+            }
             Effect::Exit(reason) => {
                 self.send_frames();
                 return Err(End::Core(reason));
@@ -384,6 +394,24 @@ impl Doors {
             tracing::warn!(stream = stream.0, "an executor does not read its stream; closing it");
             self.streams.remove(&stream);
             self.closed.push(stream);
+        }
+    }
+}
+
+/// Makes or removes a volume's directory, and records that it was done.
+pub(crate) fn settle(
+    checkpoint: &mut Checkpoint,
+    action: &VolumeAction,
+    settled: &[u8],
+) -> Result<(), CheckpointError> {
+    match volumes::carry_out(action) {
+        Ok(()) => {
+            checkpoint.add(settled);
+            checkpoint.commit(true)
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            Ok(())
         }
     }
 }

@@ -121,7 +121,16 @@ impl World {
             ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()),
             ("MESOS_SANDBOX".to_owned(), sandbox.display().to_string()),
         ];
-        Launch { container_id: id.into(), sandbox, user: None, command, environment, uris: Vec::new(), nested: None }
+        Launch {
+            container_id: id.into(),
+            sandbox,
+            user: None,
+            command,
+            environment,
+            uris: Vec::new(),
+            volumes: Vec::new(),
+            nested: None,
+        }
     }
 
     fn launch(&self, id: &str, script: &str) {

@@ -143,6 +143,8 @@ fn kind_from(message: &from_agent::Message) -> &'static str {
         Message::ExecutorMessage(_) => "EXECUTOR MESSAGE",
         Message::ExitedExecutor(_) => "EXITED EXECUTOR",
         Message::Unregister(_) => "UNREGISTER",
+        Message::OperationStatus(_) => "OPERATION STATUS",
+        Message::ResourcesChanged(_) => "RESOURCES CHANGED",
     }
 }
 
@@ -162,6 +164,8 @@ fn kind_to(message: &to_agent::Message) -> &'static str {
         Message::UpdateFramework(_) => "UPDATE FRAMEWORK",
         Message::Shutdown(_) => "SHUTDOWN",
         Message::OpenBulk(_) => "OPEN BULK",
+        Message::ApplyOperation(_) => "APPLY OPERATION",
+        Message::AcknowledgeOperation(_) => "ACKNOWLEDGE OPERATION",
         Message::Notice(_) => "NOTICE",
         Message::DrainAgent(_) => "DRAIN AGENT",
     }

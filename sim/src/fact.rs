@@ -248,6 +248,10 @@ pub fn to_agent(message: &to_agent::Message) -> String {
         }
         Message::Shutdown(message) => format!("SHUTDOWN: {}", message.reason),
         Message::OpenBulk(_) => "OPEN BULK".to_owned(),
+        Message::ApplyOperation(message) => {
+            format!("APPLY {} {}", message.operation.r#type().as_str_name(), hex(&message.operation_uuid))
+        }
+        Message::AcknowledgeOperation(message) => format!("ACKNOWLEDGE OPERATION {}", hex(&message.operation_uuid)),
         Message::Notice(message) => format!("NOTICE: {}", message.text),
     }
 }
@@ -273,6 +277,10 @@ pub fn from_agent(message: &from_agent::Message) -> String {
             format!("EXITED EXECUTOR {} {:#x}", message.executor_id.value, message.status)
         }
         Message::Unregister(_) => "UNREGISTER".to_owned(),
+        Message::OperationStatus(message) => {
+            format!("OPERATION {}: {}", hex(&message.operation_uuid), message.status.state().as_str_name())
+        }
+        Message::ResourcesChanged(_) => "RESOURCES CHANGED".to_owned(),
     }
 }
 
@@ -416,8 +424,18 @@ fn ops(operations: &[RegistryOp]) -> String {
         RegistryOp::PruneAgent(id) => format!("forget {}", tail(id.as_str())),
         RegistryOp::PutStanding(id, standing) => format!("put {} {standing:?}", tail(id.as_str())),
         RegistryOp::CompleteFramework(id) => format!("complete {}", tail(id.as_str())),
+        RegistryOp::PutQuota(quota) => format!("quota of {}", quota.role),
+        RegistryOp::RemoveQuota(role) => format!("no quota of {role}"),
+        RegistryOp::PutWeight(role, weight) => format!("weight {weight} of {role}"),
+        RegistryOp::PutMachine(machine) => format!("{} is {:?}", machine.info.id.hostname(), machine.info.mode()),
+        RegistryOp::RemoveMachine(id) => format!("{} is up", id.hostname()),
     };
     operations.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// The first bytes of a uuid.
+fn hex(uuid: &[u8]) -> String {
+    uuid.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn change(change: &Change) -> String {
@@ -441,5 +459,15 @@ fn change(change: &Change) -> String {
         Change::ExecutorRemoved(_, _, id) => format!("executor {id} removed"),
         Change::Offer(offer) => format!("offer {}", tail(offer.id.as_str())),
         Change::OfferRemoved(id) => format!("offer {} removed", tail(id.as_str())),
+        Change::InverseOffer(offer) => format!("inverse offer {}", tail(offer.id.as_str())),
+        Change::InverseOfferRemoved(id) => format!("inverse offer {} removed", tail(id.as_str())),
+        Change::Operation(operation) => {
+            format!("operation {}: {:?}", hex(&operation.uuid), operation.latest.state())
+        }
+        Change::OperationRemoved(uuid) => format!("operation {} removed", hex(uuid)),
+        Change::Quota(quota) => format!("quota of {}", quota.role),
+        Change::QuotaRemoved(role) => format!("no quota of {role}"),
+        Change::Weight(role, weight) => format!("weight {weight} of {role}"),
+        Change::Maintenance(_) => "maintenance".to_owned(),
     }
 }

@@ -75,6 +75,11 @@ fn pymesos_fails_over() {
 }
 
 #[test]
+fn pymesos_finds_its_volume_again() {
+    pymesos("volume");
+}
+
+#[test]
 fn pymesos_declines_for_long() {
     pymesos("decline");
 }

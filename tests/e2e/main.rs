@@ -18,3 +18,4 @@ mod operate;
 mod operator;
 mod page;
 mod smoke;
+mod storage;

@@ -185,6 +185,43 @@ def failover(master):
     leave(driver)
 
 
+def volume(master):
+    """It reserves, makes a volume, writes to it and dies; another comes back under its id and finds the data."""
+    reservation = [dict(type="DYNAMIC", role="keep")]
+    disk = lambda: dict(name="disk", type="SCALAR", scalar=dict(value=32), reservations=reservation)
+    data = lambda: dict(disk(), disk=dict(persistence=dict(id="v"), volume=dict(container_path="data", mode="RW")))
+    is_ours = lambda offer: any(r.get("disk", {}).get("persistence", {}).get("id") == "v" for r in offer["resources"])
+    on_volume = lambda name, offer, command: dict(task_info(name, offer, command), resources=resources() + [data()])
+    info = lambda **more: framework("pymesos-volume", roles=["keep"], failover_timeout=3600.0, checkpoint=True,
+                                    capabilities=[dict(type="MULTI_ROLE"), dict(type="RESERVATION_REFINEMENT")], **more)
+    first = Recorder()
+    driver = connect(first, master, info(), failover=True)
+    offer = first.take_offer()
+    driver.acceptOffers(offer["id"], [
+        dict(type="RESERVE", reserve=dict(resources=[disk()])),
+        dict(type="CREATE", create=dict(volumes=[data()])),
+        dict(type="LAUNCH", launch=dict(task_infos=[on_volume("write", offer, "echo here > data/f")])),
+    ], filters=dict(refuse_seconds=0.0))
+    first.wait("the data to be written", lambda: first.state("write") == "TASK_FINISHED")
+    driver.stop(failover=True)
+    driver.join()
+    found = []
+
+    def look(driver, offers):
+        for offer in offers:
+            if is_ours(offer) and not found:
+                found.append(offer)
+                driver.launchTasks(offer["id"], [on_volume("read", offer, 'test "$(cat data/f)" = here')], filters=dict(refuse_seconds=0.0))
+            else:
+                driver.declineOffer(offer["id"], filters=dict(refuse_seconds=1.0))
+
+    second = Recorder(look)
+    driver = connect(second, master, info(id=dict(value=first.framework_id)))
+    second.wait("the data to be read", lambda: second.state("read") in TERMINAL)
+    check(second.state("read") == "TASK_FINISHED", "the data are not there: %s" % second.statuses["read"])
+    leave(driver)
+
+
 def decline(master):
     """Declined for long: no offer comes back until it is asked for."""
     declined = []
@@ -261,7 +298,7 @@ def executor(master, count=200):
     leave(driver)
 
 
-SCENARIOS = dict(tasks=tasks, kill=kill, reconcile=reconcile, failover=failover, decline=decline, suppress=suppress, executor=executor)
+SCENARIOS = dict(volume=volume, tasks=tasks, kill=kill, reconcile=reconcile, failover=failover, decline=decline, suppress=suppress, executor=executor)
 
 if __name__ == "__main__":
     SCENARIOS[sys.argv[2]](sys.argv[1])

@@ -40,6 +40,21 @@ impl Core {
             self.check_terminated(framework);
         }
         self.check_streams();
+        self.check_resources();
+        self.check_operations();
+    }
+
+    /// What is remembered of reservations is a part of what there is; a status that is pending will be sent again.
+    fn check_operations(&self) {
+        let started = Resources::from_protos(&self.info.resources).expect("resources of the agent");
+        let total = started.with_checkpointed(&self.operations.checkpointed).expect("reservations of what there is");
+        assert_eq!(total.quantities(), started.quantities(), "an operation made or lost something");
+        for (uuid, scheduled) in self.operations.scheduled() {
+            assert_eq!(
+                scheduled, self.registered,
+                "the status of operation {uuid:?} is stuck or runs without a master"
+            );
+        }
     }
 
     /// A task whose end is not acknowledged has an update that says so.
@@ -85,7 +100,7 @@ impl Core {
                 }
             }
         }
-        let total = Resources::from_protos(&self.info.resources).expect("resources of the agent");
+        let total = self.total();
         assert!(total.contains(&used), "{used} is used of {total}");
         ports.sort_unstable();
         assert!(ports.windows(2).all(|pair| pair[0].1 < pair[1].0), "a port was given twice: {ports:?}");

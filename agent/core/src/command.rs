@@ -212,6 +212,7 @@ impl Core {
             command: container::Command::of(command, value),
             environment,
             uris: Vec::new(),
+            volumes: Vec::new(),
             nested: None,
         })
     }

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use mezzo_api::{ids::ContainerId, v1};
 
+use crate::volumes::VolumeLink;
+
 /// A process tree to start in a sandbox: a command task, or an executor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
@@ -19,6 +21,8 @@ pub struct Launch {
     pub environment: Vec<(String, String)>,
     /// To be fetched into the sandbox before the start.
     pub uris: Vec<v1::command_info::Uri>,
+    /// Persistent volumes to be shown in the sandbox.
+    pub volumes: Vec<VolumeLink>,
     /// It is a task of a pod, within the sandbox of its executor.
     pub nested: Option<Box<Nested>>,
 }

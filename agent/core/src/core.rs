@@ -20,6 +20,7 @@ use crate::{
     counters::Counters,
     effect::{Effect, Effects, LinkId, StreamId},
     entity::{Executor, Framework},
+    operations::Operations,
     record::Entry,
     registration::Registration,
     timers::{Handle, Timer, Timers},
@@ -56,6 +57,7 @@ pub struct Core {
     /// Looks at tasks that go on: whose, and which of its checkers'.
     pub(crate) probes: HashMap<ContainerId, (ContainerId, Kind)>,
     pub(crate) updates: Streams,
+    pub(crate) operations: Operations,
     pub(crate) counters: Counters,
     /// There is no room to begin anything.
     pub(crate) disk_full: bool,
@@ -126,6 +128,7 @@ impl Core {
             streams: HashMap::new(),
             probes: HashMap::new(),
             updates: Streams::default(),
+            operations: Operations::default(),
             counters: Counters::default(),
             disk_full: false,
         }
@@ -155,6 +158,8 @@ impl Core {
             to_agent::Message::UpdateFramework(message) => self.update_framework(now, message, out),
             to_agent::Message::DrainAgent(message) => self.drain(now, message, out),
             to_agent::Message::Shutdown(message) => self.shut_down(now, message.reason, out),
+            to_agent::Message::ApplyOperation(message) => self.apply_operation(now, message, out),
+            to_agent::Message::AcknowledgeOperation(message) => self.acknowledge_operation(&message, out),
             to_agent::Message::Notice(message) => tracing::warn!("the master says: {}", message.text),
             to_agent::Message::OpenBulk(message) => out.push(Effect::OpenBulk(message.token)),
         }
@@ -189,6 +194,7 @@ impl Core {
                 Timer::PodEnd(container) => self.pod_timeout(now, &container, out),
                 Timer::Heartbeat(container) => self.heartbeat(now, &container, out),
                 Timer::RecoveryEnd => self.end_recovery(now, out),
+                Timer::Operation(uuid) => self.retry_operation(now, &uuid, out),
                 Timer::Ping => self.ping_timeout(out),
                 Timer::RegistrationRetry => self.registration_retry(now, out),
             }

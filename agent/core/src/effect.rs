@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use mezzo_api::{ids::ContainerId, link, v1};
 
-use crate::container::{Launch, Probe, Stop};
+use crate::{
+    container::{Launch, Probe, Stop},
+    volumes::{VolumeAction, VolumeLink},
+};
 
 /// A request of an executor that waits for an [`Answer`]; numbered by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +68,24 @@ pub enum Effect {
     },
     /// Delete this sandbox once it is older than the retention time.
     Collect(PathBuf),
+    /// Make or remove the directory of a persistent volume, then append the record `settled` and sync it. If the first
+    /// fails, the second is left out: the next start of the agent tries again. Those that come with recovery are
+    /// carried out before a snapshot takes the place of the records.
+    Volume {
+        /// What to do, and where.
+        action: VolumeAction,
+        /// A record of the core's own, as in [`Effect::Record`].
+        settled: bytes::Bytes,
+    },
+    /// Show volumes in the sandbox of a container that runs, or take what is shown no more away.
+    LinkVolumes {
+        /// The sandbox.
+        sandbox: PathBuf,
+        /// The volumes.
+        links: Vec<VolumeLink>,
+        /// They are to be shown.
+        present: bool,
+    },
     /// End the agent's process: it was told to, and nothing runs any more.
     Exit(String),
 }

@@ -24,6 +24,7 @@ use crate::{
     status::{self, Report},
     timers::Timer,
     view::ExecutorState,
+    volumes::{self, VolumeLink},
 };
 
 /// A launch as the master sent it: one task, or a group.
@@ -36,6 +37,8 @@ struct Request {
     command: bool,
     /// The master counts on a new executor.
     launch_executor: bool,
+    /// The master counts on resources that are no more so.
+    outdated: bool,
 }
 
 impl Core {
@@ -55,6 +58,7 @@ impl Core {
             group: false,
             command,
             launch_executor: message.launch_executor,
+            outdated: self.is_outdated(message.resource_version.as_ref()),
         };
         self.run(now, message.framework, request, out);
     }
@@ -74,8 +78,13 @@ impl Core {
             group: true,
             command: false,
             launch_executor: message.launch_executor,
+            outdated: self.is_outdated(message.resource_version.as_ref()),
         };
         self.run(now, message.framework, request, out);
+    }
+
+    fn is_outdated(&self, version: Option<&bytes::Bytes>) -> bool {
+        version.is_some_and(|version| *version != self.operations.version)
     }
 
     fn run(&mut self, now: Now, info: v1::FrameworkInfo, mut request: Request, out: &mut Effects) {
@@ -115,8 +124,19 @@ impl Core {
         } else if new {
             self.launch_container(now, &request, &executor, out);
         } else {
+            self.link_volumes(&request, &executor, out);
             self.deliver_queued(&request.framework, &executor, out);
         }
+    }
+
+    /// The volumes of tasks that join a running executor are shown in its sandbox.
+    fn link_volumes(&mut self, request: &Request, executor: &ExecutorId, out: &mut Effects) {
+        let work_dir = self.config.work_dir.clone();
+        let links: Vec<_> = request.tasks.iter().flat_map(|task| volumes::links(&work_dir, &task.resources)).collect();
+        let executor = self.executor(&request.framework, executor);
+        let Some(executor) = executor.filter(|executor| executor.played.is_none() && !links.is_empty()) else { return };
+        let sandbox = executor.directory.to_path_buf();
+        out.push(Effect::LinkVolumes { sandbox, links, present: true });
     }
 
     /// Enters the framework if it is new, or new again.
@@ -156,6 +176,15 @@ impl Core {
         let ids = [request.framework.as_str(), &request.executor.executor_id.value];
         if let Some(id) = ids.into_iter().find(|id| !entity::is_path_part(id)) {
             return Err(Refusal::new(Reason::TaskInvalid, format!("'{id}' cannot be the name of a directory")));
+        }
+        if request.outdated {
+            let text = "The resources that the task was launched on have changed on the agent";
+            return Err(Refusal::new(Reason::InvalidOffers, text));
+        }
+        let unknown = |resources: &[v1::Resource]| !self.knows(resources);
+        if unknown(&request.executor.resources) || request.tasks.iter().any(|task| unknown(&task.resources)) {
+            let text = "The checkpointed resources being used by the task are unknown to the agent";
+            return Err(Refusal::new(Reason::ResourcesUnknown, text));
         }
         if let Some(text) = request.tasks.iter().find_map(unsupported_limit) {
             return Err(Refusal { names_executor: false, ..Refusal::new(Reason::GcError, text) });
@@ -362,8 +391,61 @@ impl Core {
             command: container::Command::of(info, value),
             environment: environment.map_err(|error| Unlaunchable::Container(error.to_string()))?,
             uris: info.uris.clone(),
+            volumes: volumes_of(&self.config.work_dir, request)?,
             nested: None,
         })
+    }
+}
+
+impl Core {
+    /// A task of an executor that goes on has ended: what only it used is shown no more.
+    pub(crate) fn unlink_volumes(&mut self, framework: &FrameworkId, task: &TaskId, out: &mut Effects) {
+        let work_dir = self.config.work_dir.clone();
+        let Some(executor) = self.frameworks.get_mut(framework).and_then(|framework| framework.executor_of(task))
+        else {
+            return;
+        };
+        let Some(ended) = executor.terminated.get(task).filter(|_| executor.played.is_none()) else { return };
+        let of_others = executor.launched.values().map(|other| &other.resources);
+        let queued = executor.queued.values().map(|other| &other.resources);
+        let used: Vec<_> = of_others
+            .chain(queued)
+            .chain([&executor.info.resources])
+            .flat_map(|resources| volumes::links(&work_dir, resources))
+            .collect();
+        let mut links = volumes::links(&work_dir, &ended.resources);
+        links.retain(|link| !used.contains(link));
+        if !links.is_empty() {
+            out.push(Effect::LinkVolumes { sandbox: executor.directory.to_path_buf(), links, present: false });
+        }
+    }
+}
+
+/// The volumes that a new container sees: those of its executor and of its first tasks.
+fn volumes_of(work_dir: &std::path::Path, request: &Request) -> Result<Vec<VolumeLink>, Unlaunchable> {
+    let mut all = volumes::links(work_dir, &request.executor.resources);
+    for task in &request.tasks {
+        for link in volumes::links(work_dir, &task.resources) {
+            if !all.contains(&link) {
+                all.push(link);
+            }
+        }
+    }
+    usable(all)
+}
+
+/// Links that lead nowhere but into the sandbox.
+pub(crate) fn usable(all: Vec<VolumeLink>) -> Result<Vec<VolumeLink>, Unlaunchable> {
+    let unusable = |link: &&VolumeLink| {
+        let path = std::path::Path::new(&link.container_path);
+        path.as_os_str().is_empty() || !path.components().all(|part| matches!(part, std::path::Component::Normal(_)))
+    };
+    match all.iter().find(unusable) {
+        Some(link) => Err(Unlaunchable::Container(format!(
+            "The container path '{}' of a persistent volume must be relative to the sandbox and within it",
+            link.container_path
+        ))),
+        None => Ok(all),
     }
 }
 

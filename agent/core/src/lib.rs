@@ -20,6 +20,7 @@ mod executor_api;
 mod executors;
 mod generated;
 mod launch;
+mod operations;
 mod played;
 mod pod;
 mod record;
@@ -32,6 +33,7 @@ mod timers;
 mod updates;
 pub mod validate;
 pub mod view;
+pub mod volumes;
 
 pub use crate::{
     core::Core,

@@ -15,13 +15,14 @@ use crate::{
     effect::{Effect, Effects},
     entity::{Container, Executor},
     environment,
-    launch::{Unlaunchable, check_container_info, sandbox_volumes},
+    launch::{Unlaunchable, check_container_info, sandbox_volumes, usable},
     played::{DEFAULT_GRACE, Place, hand_over},
     record::{self, Entry, Termination},
     run::{Run, Spec, Why},
     status::{self, Report},
     timers::Timer,
     view::ExecutorState,
+    volumes::links,
 };
 
 /// An executor that has nothing to do waits for acknowledgements no longer (src/launcher/default_executor.cpp, _shutdown).
@@ -111,6 +112,7 @@ impl Core {
             command: container::Command::of(command, value),
             environment: environment.map_err(|error| Unlaunchable::Container(error.to_string()))?,
             uris: command.uris.clone(),
+            volumes: usable(links(&self.config.work_dir, &info.resources))?,
             nested: Some(Box::new(Nested {
                 parent: executor.directory.to_path_buf(),
                 parent_user: user,

@@ -17,7 +17,10 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) struct Record {
     #[prost(uint32, required, tag = "1")]
     pub(crate) version: u32,
-    #[prost(oneof = "Entry", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22")]
+    #[prost(
+        oneof = "Entry",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 30, 31, 32, 33"
+    )]
     pub(crate) entry: Option<Entry>,
 }
 
@@ -88,6 +91,18 @@ pub(crate) enum Entry {
     /// The agent is being drained; without a configuration it is so no more.
     #[prost(message, tag = "22")]
     Drain(Drain),
+    /// An operation on resources came to its end.
+    #[prost(message, tag = "30")]
+    Operation(Operation),
+    /// Its status is acknowledged.
+    #[prost(bytes, tag = "31")]
+    OperationAcknowledged(Bytes),
+    /// The directory of a volume is as the operations before say.
+    #[prost(string, tag = "32")]
+    VolumeSettled(String),
+    /// Reservations and volumes, whole (snapshots only).
+    #[prost(message, tag = "33")]
+    Resources(Resources),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -290,6 +305,29 @@ pub(crate) struct Completed {
     pub(crate) container_id: String,
     #[prost(message, repeated, tag = "4")]
     pub(crate) tasks: Vec<v1::Task>,
+}
+
+/// An operation with its status.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Operation {
+    #[prost(bytes = "bytes", required, tag = "1")]
+    pub(crate) uuid: Bytes,
+    /// Not there for an operator's.
+    #[prost(message, optional, tag = "2")]
+    pub(crate) framework_id: Option<v1::FrameworkId>,
+    #[prost(message, required, tag = "3")]
+    pub(crate) operation: v1::offer::Operation,
+    #[prost(message, required, tag = "4")]
+    pub(crate) status: v1::OperationStatus,
+    /// Replaying it changes nothing: its effect is told by [`Resources`] (snapshots only).
+    #[prost(bool, required, tag = "5")]
+    pub(crate) counted: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Resources {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) checkpointed: Vec<v1::Resource>,
 }
 
 impl Entry {

@@ -59,6 +59,8 @@ impl Core {
         if boot.as_ref() != Some(&config.boot_id) {
             core.record(Entry::Boot(config.boot_id.clone()), out);
         }
+        core.renew_version();
+        core.settle_volumes(out);
         core.attach_sandboxes(out);
         let containers = if rebooted { core.lose_all_containers(now, out) } else { core.await_containers(now, out) };
         if config.recover == Recover::Cleanup && core.recovering.is_none() {
@@ -149,6 +151,10 @@ impl Core {
                 stream.pending = record.pending.into_iter().map(Arc::new).collect();
             }
             Entry::Completed(record) => self.replay_completed(record),
+            Entry::Operation(record) => self.replay_operation(record),
+            Entry::OperationAcknowledged(uuid) => self.replay_operation_acknowledged(&uuid),
+            Entry::VolumeSettled(path) => self.replay_volume_settled(&path),
+            Entry::Resources(record) => self.replay_resources(&record),
         }
     }
 

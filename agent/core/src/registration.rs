@@ -95,6 +95,7 @@ impl Core {
         self.timers.cancel(old.retry);
         self.registered = false;
         self.pause_updates();
+        self.pause_operations();
         Some(old.link)
     }
 
@@ -146,8 +147,9 @@ impl Core {
                 .iter()
                 .map(|capability| v1::agent_info::Capability { r#type: Some(*capability as i32) })
                 .collect(),
-            checkpointed_resources: Vec::new(),
+            checkpointed_resources: self.operations.checkpointed.to_protos(),
             advertised_ip: Some(self.config.advertise_ip.unwrap_or(self.config.ip).to_string()),
+            resource_version: Some(self.operations.version.clone()),
         }
     }
 
@@ -173,6 +175,9 @@ impl Core {
                     parts.with(task.encoded_len()).tasks.push((**task).clone());
                 }
             }
+        }
+        for operation in self.operations.protos() {
+            parts.with(operation.encoded_len()).operations.push(operation);
         }
         for framework in &self.completed_frameworks {
             parts.with(framework.info.encoded_len()).completed_frameworks.push((*framework.info).clone());
@@ -225,6 +230,9 @@ impl Core {
                 Report::new(state).reason(Reason::Reconciliation).message("Reconciliation: task unknown to the agent");
             self.orphan_update(now, &framework, &id, report, out);
         }
+        for operation in message.reconcile_operations {
+            self.reconcile_operation(now, operation, out);
+        }
     }
 
     fn admitted(&mut self, now: Now, ping_timeout_ms: u64, out: &mut Effects) {
@@ -238,6 +246,7 @@ impl Core {
         if !self.registered && self.terminating.is_none() {
             self.registered = true;
             self.resume_updates(now, out);
+            self.resume_operations(now, out);
         }
     }
 

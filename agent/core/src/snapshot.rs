@@ -19,6 +19,7 @@ impl Core {
         if self.agent_id.is_some() {
             entries.push(Entry::Agent((*self.info).clone()));
         }
+        entries.extend(self.operation_records());
         if let Some(config) = self.draining {
             entries.push(Entry::Drain(record::Drain { config: Some(config) }));
         }

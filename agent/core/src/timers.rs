@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use bytes::Bytes;
 use mezzo_api::ids::{ContainerId, FrameworkId, TaskId};
 
 use crate::checks::Kind;
@@ -29,6 +30,8 @@ pub(crate) enum Timer {
     RecoveryEnd,
     /// The master should have said something.
     Ping,
+    /// An unacknowledged status of an operation is to be sent again.
+    Operation(Bytes),
     /// The (re-)registration should have been answered.
     RegistrationRetry,
 }

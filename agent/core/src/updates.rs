@@ -202,6 +202,9 @@ impl Core {
                 count(&mut self.counters, status.state());
             }
             let uuid = status.uuid.clone();
+            if is_terminal(status.state()) {
+                self.unlink_volumes(framework_id, &task, out);
+            }
             self.enqueue(now, framework_id, &task, status, out);
             if known.is_some() {
                 self.acknowledge_executor(framework_id, caller, &task, uuid, out);

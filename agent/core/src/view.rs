@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use mezzo_api::{
     ids::{AgentId, ContainerId},
+    resources::Resources,
     v1,
 };
 
@@ -28,6 +29,10 @@ pub struct View {
     pub frameworks: Vec<FrameworkView>,
     /// History, the oldest first.
     pub completed_frameworks: Vec<FrameworkView>,
+    /// All that it has, with reservations and volumes.
+    pub total: Resources,
+    /// Operations whose status is not acknowledged.
+    pub operations: Vec<v1::Operation>,
     /// Plain numbers.
     pub counters: Counters,
 }
@@ -100,6 +105,8 @@ impl Core {
             disk_full: self.disk_full,
             frameworks: self.frameworks.values().map(framework).collect(),
             completed_frameworks: self.completed_frameworks.iter().map(framework).collect(),
+            total: self.total(),
+            operations: self.operations.protos().collect(),
             counters: self.counters.clone(),
         }
     }

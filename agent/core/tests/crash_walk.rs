@@ -220,7 +220,7 @@ impl World {
                 }
                 Effect::Probe { id, .. } => self.probes.push(id),
                 Effect::EndProbe(id) => self.probes.retain(|probe| *probe != id),
-                Effect::OpenBulk(_) => {}
+                Effect::OpenBulk(_) | Effect::Volume { .. } | Effect::LinkVolumes { .. } => {}
                 Effect::Exit(reason) => panic!("the agent ended: {reason}"),
             }
         }
@@ -297,6 +297,7 @@ impl World {
             agent_id: v1::AgentId { value: AGENT.into() },
             total_ping_timeout_ms: 1 << 40,
             reconcile: reconcile.collect(),
+            reconcile_operations: Vec::new(),
         });
         self.say(crash, message);
     }

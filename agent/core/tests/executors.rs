@@ -268,6 +268,7 @@ fn groups_are_delivered_whole_or_not_at_all() {
                 tasks: ["a", "b"].map(|id| v1::TaskInfo { command: None, ..command_task(id, "") }).to_vec(),
             },
             launch_executor: true,
+            resource_version: None,
         })
     };
     let mut agent = Agent::registered();

@@ -185,6 +185,7 @@ fn tasks_that_only_the_master_knows_are_answered_for() {
     agent.say(to_agent::Message::Reregistered(link::Reregistered {
         agent_id: v1::AgentId { value: AGENT.into() },
         total_ping_timeout_ms: 75_000,
+        reconcile_operations: Vec::new(),
         reconcile: vec![ask(FRAMEWORK, "known", true), ask(FRAMEWORK, "a", true), ask("other", "b", false)],
     }));
     let updates = agent.take_updates();

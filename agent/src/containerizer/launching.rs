@@ -17,7 +17,7 @@ use super::{
     user::Own,
     zygote::Zygote,
 };
-use crate::fetcher::Fetcher;
+use crate::{fetcher::Fetcher, volumes};
 
 /// Launches that are with the zygote at a time: enough to keep every core busy, few enough that a burst of thousands
 /// does not make all of them slow.
@@ -38,7 +38,11 @@ impl Actor {
         }
         let cancel = CancellationToken::new();
         self.add(id, None, Phase::Preparing(cancel.clone()));
-        if launch.uris.is_empty() && launch.nested.is_none() && self.own.is(launch.user.as_deref()) {
+        if launch.uris.is_empty()
+            && launch.volumes.is_empty()
+            && launch.nested.is_none()
+            && self.own.is(launch.user.as_deref())
+        {
             return self.prepared(&launch, Ok(None));
         }
         let (own, fetcher, requests) = (self.own.clone(), self.fetcher.clone(), self.requests.clone());
@@ -181,7 +185,8 @@ async fn prepare(
     fetcher: &Fetcher,
     cancel: &CancellationToken,
 ) -> Result<Option<Credentials>, String> {
-    let (user, sandbox, fetches) = (launch.user.clone(), launch.sandbox.clone(), !launch.uris.is_empty());
+    let (user, sandbox) = (launch.user.clone(), launch.sandbox.clone());
+    let (fetches, mounts) = (!launch.uris.is_empty(), !launch.volumes.is_empty());
     let nested = launch.nested.clone();
     let (credentials, parent) = tokio::task::spawn_blocking(move || {
         let look_up = |user: Option<&String>| match user {
@@ -196,7 +201,7 @@ async fn prepare(
         if let Some(nested) = &nested {
             pod::make_sandboxes(nested, &sandbox, owner(parent.as_ref()), owner(credentials.as_ref()))
                 .map_err(|error| error.to_string())?;
-        } else if fetches {
+        } else if fetches || mounts {
             sandbox::create(&sandbox, owner(credentials.as_ref())).map_err(|error| error.to_string())?;
         }
         Ok::<_, String>((credentials, parent))
@@ -213,6 +218,11 @@ async fn prepare(
             .await
             .map_err(|error| error.to_string())?;
         tracing::info!(container = %launch.container_id, uris = launch.uris.len(), took = ?begun.elapsed(), "fetched");
+    }
+    if mounts {
+        let (sandbox, links) = (launch.sandbox.clone(), launch.volumes.clone());
+        let linked = tokio::task::spawn_blocking(move || volumes::link(&sandbox, &links, true)).await;
+        linked.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     }
     Ok(credentials)
 }

@@ -12,7 +12,7 @@ use super::Door;
 
 /// The whole document.
 pub(super) fn state(door: &Door, view: &View) -> Value {
-    let total = Resources::from_protos(&view.info.resources).unwrap_or_default();
+    let total = view.total.clone();
     let mut allocated = Resources::new();
     for executor in view.frameworks.iter().flat_map(|framework| &framework.executors) {
         let mut held = allocated_to(executor);

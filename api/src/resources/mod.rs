@@ -3,6 +3,7 @@
 //!
 //! A [`Resources`] holds valid, non-empty resources only; two that can be added are one.
 
+mod conversion;
 mod display;
 mod parse;
 mod proto;
@@ -20,6 +21,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
+pub use conversion::{Conversion, ConversionError, conversions};
 pub use display::display_proto;
 pub use parse::ParseError;
 pub use ranges::{Range, Ranges};

@@ -226,6 +226,11 @@ impl Resource {
         self.disk().and_then(|disk| disk.source.as_ref()).map(v1::resource::disk_info::Source::r#type)
     }
 
+    /// The disk that it is of, if it is not the one that the agent works on.
+    pub fn disk_source(&self) -> Option<&v1::resource::disk_info::Source> {
+        self.disk().and_then(|disk| disk.source.as_ref())
+    }
+
     /// The id of the persistent volume that it is.
     pub fn persistence_id(&self) -> Option<&str> {
         let persistence = self.disk().and_then(|disk| disk.persistence.as_ref());
@@ -281,8 +286,12 @@ impl Resource {
     }
 
     pub(super) fn map_reservations(&self, change: impl FnOnce(&mut Vec<v1::resource::ReservationInfo>)) -> Self {
+        self.map_details(|details| change(&mut details.reservations))
+    }
+
+    pub(super) fn map_details(&self, change: impl FnOnce(&mut Details)) -> Self {
         let mut details = self.details.as_deref().cloned().unwrap_or_default();
-        change(&mut details.reservations);
+        change(&mut details);
         let details = (!details.is_default()).then(|| Arc::new(details));
         Self { details, ..self.clone() }
     }

@@ -4,7 +4,8 @@ use mezzo_api::{
     link,
     time::Now,
     v1::{
-        self, OperationState,
+        self,
+        allocator::inverse_offer_status::Status as InverseAnswer,
         scheduler::{Call, call},
     },
 };
@@ -14,7 +15,7 @@ use crate::{
     core::Core,
     counters::Counter,
     effect::{Answer, Effect, Effects},
-    events::{self, is_terminal},
+    events::is_terminal,
     frameworks::Requester,
     input::{RequestId, SchedulerCall},
     keys::FrameworkKey,
@@ -97,14 +98,20 @@ impl Core {
             call::Type::Reconcile => self.on_reconcile(now, key, &call.reconcile?.tasks, out),
             call::Type::ReconcileOperations => self.on_reconcile_operations(key, call.reconcile_operations?, out),
             call::Type::AcknowledgeOperationStatus => {
-                // No operation has a status with a uuid: there is nothing to forget.
-                self.counters.increment(Counter::MessagesOperationStatusUpdateAcknowledgement);
-                self.counters.increment(Counter::InvalidOperationStatusUpdateAcknowledgements);
+                self.on_acknowledge_operation(key, &call.acknowledge_operation_status?, out);
             }
             call::Type::Message => self.on_message(key, call.message?, out),
             call::Type::Request => self.counters.increment(Counter::MessagesResourceRequest),
-            // There are no inverse offers to answer.
-            call::Type::AcceptInverseOffers | call::Type::DeclineInverseOffers => {}
+            call::Type::AcceptInverseOffers => {
+                let accept = call.accept_inverse_offers?;
+                let answer = InverseAnswer::Accept;
+                self.on_inverse_answer(now, key, answer, &accept.inverse_offer_ids, accept.filters.as_ref(), out);
+            }
+            call::Type::DeclineInverseOffers => {
+                let decline = call.decline_inverse_offers?;
+                let answer = InverseAnswer::Decline;
+                self.on_inverse_answer(now, key, answer, &decline.inverse_offer_ids, decline.filters.as_ref(), out);
+            }
         }
         Some(Answer::accepted())
     }
@@ -224,42 +231,5 @@ impl Core {
         let message = link::Acknowledge { framework_id, task_id, uuid };
         self.tell(agent, link::to_agent::Message::Acknowledge(message), out);
         Some(())
-    }
-
-    fn on_reconcile_operations(&mut self, key: FrameworkKey, reconcile: call::ReconcileOperations, out: &mut Effects) {
-        self.counters.increment(Counter::MessagesReconcileOperations);
-        for question in reconcile.operations {
-            let (state, message) = self.operation_state(question.agent_id.as_ref().map(|id| id.value.as_str()));
-            let mut status = events::operation(Some(question.operation_id), state, message.to_owned());
-            status.agent_id = question.agent_id;
-            status.resource_provider_id = question.resource_provider_id;
-            self.send(key, events::operation_status(status), out);
-        }
-    }
-
-    /// Of an operation that is not known (src/master/master.cpp, reconcileOperations).
-    fn operation_state(&self, agent: Option<&str>) -> (OperationState, &'static str) {
-        let Some(agent) = agent else {
-            return (
-                OperationState::OperationUnknown,
-                "Reconciliation: Operation is unknown and no 'agent_id' was provided",
-            );
-        };
-        if self.agents.recovered.contains_key(agent) {
-            return (
-                OperationState::OperationRecovering,
-                "Reconciliation: Agent is recovered but has not re-registered",
-            );
-        }
-        if self.agents.find(agent).is_some() {
-            return (OperationState::OperationUnknown, "Reconciliation: Operation is unknown");
-        }
-        if self.agents.unreachable.contains_key(agent) {
-            return (OperationState::OperationUnreachable, "Reconciliation: Agent is unreachable");
-        }
-        if self.agents.gone.contains_key(agent) {
-            return (OperationState::OperationGoneByOperator, "Reconciliation: Agent marked gone by operator");
-        }
-        (OperationState::OperationUnknown, "Reconciliation: Both operation and agent are unknown")
     }
 }

@@ -56,6 +56,8 @@ pub(crate) fn check(core: &Core) {
         of_task(core, key, task);
     }
     offers(core);
+    inverse_offers(core);
+    operations(core);
     agent_lists(core);
     counters(core);
     core.allocator.check();
@@ -199,6 +201,33 @@ fn offers(core: &Core) {
         let agent = core.agents.get(offer.agent).expect("no offer outlives its agent");
         assert!(agent.offers.contains(&number), "{number:?} of its agent");
         assert!(!offer.resources.is_empty(), "{number:?} offers nothing");
+    }
+}
+
+fn inverse_offers(core: &Core) {
+    for (number, offer) in core.inverse_offers.iter() {
+        let framework = core.frameworks.get(offer.framework).expect("no inverse offer outlives its framework");
+        assert!(framework.stream.is_some(), "{number:?} cannot be answered");
+        let agent = core.agents.get(offer.agent).expect("no inverse offer outlives its agent");
+        assert!(agent.inverse_offers.contains(&number), "{number:?} of its agent");
+        assert!(agent.unavailability.is_some(), "{number:?} is of an agent that stays");
+    }
+    let of_agents: usize = core.agents.slots.values().map(|agent| agent.inverse_offers.len()).sum();
+    assert_eq!(of_agents, core.inverse_offers.iter().count(), "inverse offers");
+}
+
+/// An operation is found from its agent; what it is about was neither made nor lost.
+fn operations(core: &Core) {
+    for (uuid, operation) in core.operations.iter() {
+        assert_eq!(*uuid, operation.view.uuid);
+        let agent = core.agents.get(operation.agent).expect("no operation outlives its agent");
+        assert!(agent.operations.contains(uuid), "{uuid:?} of its agent");
+    }
+    let of_agents: usize = core.agents.slots.values().map(|agent| agent.operations.len()).sum();
+    assert_eq!(of_agents, core.operations.iter().count(), "operations");
+    for agent in core.agents.slots.values() {
+        let started = Resources::from_protos(&agent.info.resources).expect("they were valid at registration");
+        assert_eq!(agent.total.quantities(), started.quantities(), "operations on {} made or lost something", agent.id);
     }
 }
 

@@ -1,13 +1,18 @@
 //! The state machine's face: every input has its method.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use indexmap::IndexSet;
 use mezzo_api::{
     ids::{AgentId, FrameworkId},
     link,
     time::Now,
-    v1::scheduler::Event,
+    v1::{quota::QuotaConfig, scheduler::Event},
 };
 
 use crate::{
@@ -18,8 +23,11 @@ use crate::{
     explain::Inquiries,
     frameworks::{Frameworks, Requester},
     input::{Config, LinkId, LinkUp, OperatorCall, Principal, RequestId, SchedulerCall, StreamId, Subscribe, Ticket},
+    inverse_offers::InverseOffers,
     keys::{AgentKey, FrameworkKey, TaskKey},
+    maintenance::Machines,
     offers::Offers,
+    operations::Operations,
     registry::{Recovered, RegistryError},
     slots::Slots,
     tasks::Task,
@@ -35,6 +43,11 @@ pub struct Core {
     pub(crate) agents: Agents,
     pub(crate) tasks: Slots<TaskKey, Task>,
     pub(crate) offers: Offers,
+    pub(crate) inverse_offers: InverseOffers,
+    pub(crate) operations: Operations,
+    pub(crate) quotas: BTreeMap<String, QuotaConfig>,
+    pub(crate) weights: BTreeMap<String, f64>,
+    pub(crate) machines: Machines,
     pub(crate) allocator: Allocator,
     pub(crate) removals: Removals,
     pub(crate) inquiries: Inquiries,
@@ -51,6 +64,9 @@ pub(crate) struct Dirty {
     pub(crate) agents: IndexSet<AgentKey>,
     pub(crate) frameworks: IndexSet<FrameworkKey>,
     recovered: IndexSet<AgentId>,
+    pub(crate) maintenance: bool,
+    /// Nothing was shown yet.
+    first: bool,
 }
 
 impl Core {
@@ -63,12 +79,17 @@ impl Core {
             agents: Agents::default(),
             tasks: Slots::default(),
             offers: Offers::default(),
+            inverse_offers: InverseOffers::default(),
+            operations: Operations::new(seed),
+            quotas: BTreeMap::new(),
+            weights: BTreeMap::new(),
+            machines: Machines::recover(recovered.machines),
             removals: Removals::new(&config.lifecycle),
             inquiries: Inquiries::default(),
             writes: Writes::default(),
             timers: Timers::default(),
             counters: Counters::default(),
-            dirty: Dirty::default(),
+            dirty: Dirty { maintenance: true, first: true, ..Dirty::default() },
             deposed: false,
             config,
         };
@@ -86,6 +107,14 @@ impl Core {
         core.agents.unreachable.extend(recovered.unreachable);
         core.agents.gone.extend(recovered.gone);
         core.agents.standings.extend(recovered.standings);
+        for quota in recovered.quotas {
+            core.enter_quota(now, &quota);
+            core.quotas.insert(quota.role.clone(), quota);
+        }
+        for (role, weight) in recovered.weights {
+            core.allocator.set_weight(now.mono, &role, weight);
+            core.weights.insert(role, weight);
+        }
         recovered.completed_frameworks.into_iter().for_each(|id: FrameworkId| core.frameworks.complete(id));
         if !core.agents.recovered.is_empty() {
             let pings = core.config.agent_ping_timeout * core.config.max_agent_ping_timeouts;
@@ -125,7 +154,7 @@ impl Core {
         &mut self,
         now: Now,
         request: RequestId,
-        _principal: Principal,
+        principal: Principal,
         call: OperatorCall,
         out: &mut Effects,
     ) {
@@ -151,6 +180,17 @@ impl Core {
                 let answer = self.kill_for_operator(now, &framework_id, task_id, out);
                 out.push(Effect::Reply(request, answer));
             }
+            OperatorCall::Operation { agent_id, operation } => {
+                let answer = self.on_operator_operation(now, &agent_id, principal.as_deref(), *operation, out);
+                out.push(Effect::Reply(request, answer));
+            }
+            OperatorCall::UpdateQuota { configs, force } => self.update_quota(request, configs, force, out),
+            OperatorCall::SetQuota(quota) => self.set_quota(request, &quota, out),
+            OperatorCall::RemoveQuota { role, path } => self.remove_quota(request, &role, path.as_deref(), out),
+            OperatorCall::UpdateWeights(weights) => self.update_weights(request, &weights, out),
+            OperatorCall::UpdateSchedule(schedule) => self.update_schedule(request, &schedule, out),
+            OperatorCall::StartMaintenance(machines) => self.start_maintenance(request, &machines, out),
+            OperatorCall::StopMaintenance(machines) => self.stop_maintenance(request, &machines, out),
             OperatorCall::Explain(explain) => self.on_explain(request, &explain, out),
         }
     }
@@ -208,6 +248,7 @@ impl Core {
                 Timer::Failover(framework) => self.on_failover_timeout(now, framework, out),
                 Timer::Ping(agent) => self.on_ping_timer(now, agent, out),
                 Timer::Offer(offer) => self.on_offer_timeout(now, offer, out),
+                Timer::InverseOffer(offer) => self.on_inverse_offer_timeout(now, offer, out),
                 Timer::RecoveredAgents => self.on_recovered_timeout(now, out),
                 Timer::Removal => self.on_removal_timer(now, out),
                 Timer::RegistryGc => self.on_registry_gc(now, out),
@@ -232,6 +273,14 @@ impl Core {
 
     fn publish(&mut self, out: &mut Effects) {
         let dirty = std::mem::take(&mut self.dirty);
+        if dirty.first {
+            let quotas = self.quotas.values().map(|quota| Change::Quota(Box::new(quota.clone())));
+            let weights = self.weights.iter().map(|(role, weight)| Change::Weight(role.clone(), *weight));
+            out.extend(quotas.chain(weights).map(Effect::Publish));
+        }
+        if dirty.maintenance {
+            out.push(Effect::Publish(Change::Maintenance(Arc::new(self.maintenance_view()))));
+        }
         for id in dirty.recovered {
             let info = self.agents.recovered.get(&id).cloned();
             out.push(Effect::Publish(Change::RecoveredAgent(id, info)));

@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use bytes::Bytes;
 use mezzo_api::{
     ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId},
     link, v1,
@@ -103,6 +104,22 @@ pub enum Change {
     Offer(Arc<model::Offer>),
     /// An offer was taken, declined, rescinded or discarded.
     OfferRemoved(OfferId),
+    /// An inverse offer went out.
+    InverseOffer(Arc<model::InverseOffer>),
+    /// It was answered, rescinded or discarded.
+    InverseOfferRemoved(OfferId),
+    /// An operation, new or with another status.
+    Operation(Arc<model::Operation>),
+    /// Nobody has anything more to say of it.
+    OperationRemoved(Bytes),
+    /// A role's quota, set or reset.
+    Quota(Box<v1::quota::QuotaConfig>),
+    /// A role has no quota any more.
+    QuotaRemoved(String),
+    /// A role's weight.
+    Weight(String, f64),
+    /// The maintenance schedule, or what frameworks said to it.
+    Maintenance(Arc<model::Maintenance>),
 }
 
 /// The effects of a batch, in order.

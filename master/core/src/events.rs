@@ -80,6 +80,16 @@ pub(crate) fn rescind(offer_id: v1::OfferId) -> Box<Event> {
     Box::new(Event { rescind: Some(event::Rescind { offer_id }), ..*event(event::Type::Rescind) })
 }
 
+pub(crate) fn inverse_offers(inverse_offers: Vec<v1::InverseOffer>) -> Box<Event> {
+    let inverse_offers = Some(event::InverseOffers { inverse_offers });
+    Box::new(Event { inverse_offers, ..*event(event::Type::InverseOffers) })
+}
+
+pub(crate) fn rescind_inverse(inverse_offer_id: v1::OfferId) -> Box<Event> {
+    let rescind_inverse_offer = Some(event::RescindInverseOffer { inverse_offer_id });
+    Box::new(Event { rescind_inverse_offer, ..*event(event::Type::RescindInverseOffer) })
+}
+
 pub(crate) fn update(status: TaskStatus) -> Box<Event> {
     Box::new(Event { update: Some(event::Update { status }), ..*event(event::Type::Update) })
 }

@@ -72,6 +72,38 @@ pub enum OperatorCall {
         /// Which.
         task_id: v1::TaskId,
     },
+    /// An operation on an agent's resources that nobody was offered, or no longer (`RESERVE_RESOURCES`,
+    /// `CREATE_VOLUMES`, `/reserve` …).
+    Operation {
+        /// On which agent.
+        agent_id: String,
+        /// What.
+        operation: Box<v1::offer::Operation>,
+    },
+    /// `UPDATE_QUOTA`: all of it or nothing.
+    UpdateQuota {
+        /// By role; one without guarantees and limits resets the role's.
+        configs: Vec<v1::quota::QuotaConfig>,
+        /// Without asking whether it can be kept.
+        force: bool,
+    },
+    /// `SET_QUOTA`, `POST /quota`.
+    SetQuota(Box<v1::quota::QuotaRequest>),
+    /// `REMOVE_QUOTA`, `DELETE /quota/<role>`.
+    RemoveQuota {
+        /// Of which role.
+        role: String,
+        /// The path as Mesos' messages name it, for the endpoint.
+        path: Option<String>,
+    },
+    /// `UPDATE_WEIGHTS`, `PUT /weights`.
+    UpdateWeights(Vec<v1::WeightInfo>),
+    /// `UPDATE_MAINTENANCE_SCHEDULE`, `POST /maintenance/schedule`.
+    UpdateSchedule(v1::maintenance::Schedule),
+    /// `START_MAINTENANCE`, `POST /machine/down`.
+    StartMaintenance(Vec<v1::MachineId>),
+    /// `STOP_MAINTENANCE`, `POST /machine/up`.
+    StopMaintenance(Vec<v1::MachineId>),
     /// An agent will never come back (`MARK_AGENT_GONE`).
     MarkAgentGone {
         /// Which.

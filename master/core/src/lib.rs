@@ -18,15 +18,20 @@ mod executors;
 mod explain;
 mod frameworks;
 pub mod input;
+mod inverse_offers;
 mod keys;
+mod maintenance;
 pub mod model;
 mod offers;
+mod operations;
+mod quota;
 mod reconcile;
 pub mod registry;
 mod slots;
 mod tasks;
 mod timers;
 pub mod validate;
+mod weights;
 mod writes;
 
 #[cfg(test)]

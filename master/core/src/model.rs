@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use bytes::Bytes;
 use mezzo_api::{
     ids::{AgentId, FrameworkId, OfferId, TaskId},
     resources::Resources,
@@ -155,4 +156,43 @@ pub struct Offer {
     pub role: String,
     /// What.
     pub resources: Resources,
+}
+
+/// An outstanding inverse offer.
+#[derive(Clone, Debug)]
+pub struct InverseOffer {
+    /// Its id.
+    pub id: OfferId,
+    /// To whom.
+    pub framework_id: FrameworkId,
+    /// Of which agent.
+    pub agent_id: AgentId,
+    /// When the agent will not be there.
+    pub unavailability: v1::Unavailability,
+}
+
+/// An operation on an agent's resources.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// What master and agent call it: 16 bytes.
+    pub uuid: Bytes,
+    /// Whose it is; `None` is an operator's.
+    pub framework_id: Option<FrameworkId>,
+    /// Where.
+    pub agent_id: AgentId,
+    /// What is to be done.
+    pub info: Arc<v1::offer::Operation>,
+    /// The last status.
+    pub latest: v1::OperationStatus,
+    /// All statuses, the oldest first.
+    pub statuses: Vec<v1::OperationStatus>,
+}
+
+/// Machines that will be, or are, taken down.
+#[derive(Clone, Debug, Default)]
+pub struct Maintenance {
+    /// As operators gave it.
+    pub schedule: v1::maintenance::Schedule,
+    /// How far each machine is, and what frameworks said to it.
+    pub status: v1::maintenance::ClusterStatus,
 }

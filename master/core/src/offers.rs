@@ -45,6 +45,13 @@ impl Offers {
         self.outstanding.get(&number)
     }
 
+    /// A number that no offer had before, inverse or not.
+    pub(crate) fn number(&mut self) -> OfferNumber {
+        let number = OfferNumber(self.next);
+        self.next += 1;
+        number
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.outstanding.len()
     }
@@ -55,18 +62,24 @@ impl Offers {
 }
 
 impl Core {
-    fn offer_id(&self, number: OfferNumber) -> String {
+    pub(crate) fn offer_id(&self, number: OfferNumber) -> String {
         format!("{}-O{}", self.config.master_id, number.0)
     }
 
     /// The outstanding offer of this id.
     pub(crate) fn find_offer(&self, id: &str) -> Option<(OfferNumber, &Offer)> {
+        let number = self.number_of(id)?;
+        Some((number, self.offers.get(number)?))
+    }
+
+    /// The number of an offer's id.
+    pub(crate) fn number_of(&self, id: &str) -> Option<OfferNumber> {
         let digits = id.strip_prefix(self.config.master_id.as_str())?.strip_prefix("-O")?;
         let number = OfferNumber(digits.parse().ok()?);
         if digits.starts_with('+') || (digits.starts_with('0') && digits.len() > 1) {
             return None; // another spelling of the number is another id
         }
-        Some((number, self.offers.get(number)?))
+        Some(number)
     }
 
     /// Runs the allocator and sends each framework what it got, in one event.
@@ -83,15 +96,15 @@ impl Core {
         for (framework, offers) in by_framework {
             self.send(framework, events::offers(offers), out);
         }
+        self.send_inverse_offers(now, out);
     }
 
     fn make_offer(&mut self, now: Now, allocation: Allocation, out: &mut Effects) -> Option<v1::Offer> {
         let Allocation { framework: framework_key, role, agent: agent_key, resources } = allocation;
-        let number = OfferNumber(self.offers.next);
+        let number = self.offers.number();
         let id = self.offer_id(number);
         let framework = self.frameworks.get_mut(framework_key)?;
         let agent = self.agents.get_mut(agent_key)?;
-        self.offers.next += 1;
         framework.offers.insert(number);
         framework.offered += &resources;
         agent.offers.insert(number);
@@ -146,8 +159,19 @@ impl Core {
 
     /// Ends an offer and says so.
     pub(crate) fn rescind_offer(&mut self, now: Now, number: OfferNumber, out: &mut Effects) {
+        self.rescind_offer_with(now, number, None, out);
+    }
+
+    /// Ends an offer, says so, and does not make it again for a while.
+    pub(crate) fn rescind_offer_with(
+        &mut self,
+        now: Now,
+        number: OfferNumber,
+        filter: Option<Duration>,
+        out: &mut Effects,
+    ) {
         let Some(framework) = self.offers.get(number).map(|offer| offer.framework) else { return };
-        self.discard_offer(now, number, None, out);
+        self.discard_offer(now, number, filter, out);
         self.send(framework, events::rescind(v1::OfferId { value: self.offer_id(number) }), out);
     }
 
@@ -159,6 +183,7 @@ impl Core {
         let offers: Vec<_> =
             self.frameworks.get(key).into_iter().flat_map(|framework| &framework.offers).copied().collect();
         offers.into_iter().for_each(|offer| self.discard_offer(now, offer, None, out));
+        self.discard_inverse_offers_of_framework(now, key, out);
     }
 
     pub(crate) fn rescind_offers_of_roles(
@@ -202,21 +227,12 @@ fn describe(
         framework_id: framework.id.proto(),
         agent_id: agent.id.proto(),
         hostname: agent.info.hostname.clone(),
-        url: Some(v1::Url {
-            scheme: "http".into(),
-            address: v1::Address {
-                hostname: Some(agent.info.hostname.clone()),
-                ip: Some(agent.advertised.0.to_string()),
-                port: agent.advertised.1.into(),
-            },
-            path: Some("/slave(1)".into()),
-            ..Default::default()
-        }),
+        url: Some(agent.url()),
         domain: agent.info.domain.clone(),
         resources: if refined { shown.to_protos() } else { shown.to_legacy_protos() },
         attributes: agent.info.attributes.clone(),
         executor_ids: executors.map(|(_, executor)| executor.proto()).collect(),
-        unavailability: None,
+        unavailability: agent.unavailability,
         allocation_info: multi_role.then(|| v1::resource::AllocationInfo { role: Some(role.to_owned()) }),
     }
 }

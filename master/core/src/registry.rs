@@ -23,6 +23,37 @@ pub enum RegistryOp {
     PutStanding(AgentId, Standing),
     /// The framework is torn down and never comes back under this id (the oldest of these are forgotten).
     CompleteFramework(FrameworkId),
+    /// A role's quota is this.
+    PutQuota(Box<v1::quota::QuotaConfig>),
+    /// The role has no quota.
+    RemoveQuota(String),
+    /// A role's weight is this.
+    PutWeight(String, f64),
+    /// A machine is in the maintenance schedule like this.
+    PutMachine(Box<Machine>),
+    /// The machine is in it no more.
+    RemoveMachine(v1::MachineId),
+}
+
+/// A machine of the maintenance schedule. Each is kept by itself: a schedule may be long.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Machine {
+    /// With mode and unavailability.
+    #[prost(message, required, tag = "1")]
+    pub info: v1::MachineInfo,
+    /// Its window's place in the schedule, from 0.
+    #[prost(uint32, required, tag = "2")]
+    pub window: u32,
+    /// Its place in the window, from 0.
+    #[prost(uint32, required, tag = "3")]
+    pub position: u32,
+}
+
+impl Machine {
+    /// What tells it apart: stores may use it as a key.
+    pub fn key(id: &v1::MachineId) -> String {
+        format!("{}|{}", id.hostname().to_lowercase(), id.ip())
+    }
 }
 
 /// What its operator wants of an agent (src/master/registry.proto, Registry.Slave).
@@ -54,6 +85,12 @@ pub struct Recovered {
     pub standings: Vec<(AgentId, Standing)>,
     /// Frameworks that were torn down, the oldest first.
     pub completed_frameworks: Vec<FrameworkId>,
+    /// Quota, one for each role.
+    pub quotas: Vec<v1::quota::QuotaConfig>,
+    /// Weights of roles that have one.
+    pub weights: Vec<(String, f64)>,
+    /// The maintenance schedule, in any order.
+    pub machines: Vec<Machine>,
 }
 
 /// Why a write was not, or perhaps not, made.

@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     Ping(AgentKey),
     /// Nobody answered the offer.
     Offer(OfferNumber),
+    /// Nobody answered the inverse offer.
+    InverseOffer(OfferNumber),
     /// Agents that the registry knew have not come back since this master leads.
     RecoveredAgents,
     /// The next agent that does not answer may be given up.

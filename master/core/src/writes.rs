@@ -7,11 +7,14 @@ use mezzo_api::{ids::AgentId, time::Now};
 use crate::{
     agents::{Admission, Removal, Restanding, Return},
     core::Core,
-    effect::{Effect, Effects},
+    effect::{Answer, Effect, Effects},
     input::{RequestId, Ticket},
     keys::FrameworkKey,
+    maintenance::Planned,
+    quota::Granted,
     registry::{RegistryError, RegistryOp},
     timers::Timer,
+    weights::Weighed,
 };
 
 /// A write with an unknown outcome is made again after this.
@@ -43,6 +46,14 @@ pub(crate) enum Pending {
     Standing(Box<Restanding>),
     /// A framework comes to its end.
     Complete(FrameworkKey),
+    /// Quota is set.
+    Quota(Granted),
+    /// A role has none any more.
+    QuotaRemoved(RequestId, String),
+    /// Weights are set.
+    Weights(Weighed),
+    /// The maintenance schedule is changed.
+    Maintenance(Planned),
     /// Nothing.
     Forget,
 }
@@ -91,6 +102,7 @@ impl Core {
             Err(RegistryError::Unknown) if mezzo_api::mutant!("unknown-outcome-forgotten") => {}
             Err(RegistryError::Fenced) => {
                 self.refuse_removals(out);
+                self.refuse_operators(out);
                 self.refuse_ends_of_agents(out);
                 self.refuse_restandings(out);
                 tracing::warn!("the registry refused a write: this master leads no more");
@@ -112,9 +124,35 @@ impl Core {
                     Pending::Prune(agents) => self.finish_prune(now, &agents, out),
                     Pending::Standing(change) => self.restood(now, *change, out),
                     Pending::Complete(framework) => self.complete_framework(now, framework, out),
+                    Pending::Quota(granted) => self.grant_quota(now, granted, out),
+                    Pending::QuotaRemoved(request, role) => self.drop_quota(now, request, &role, out),
+                    Pending::Weights(weighed) => self.weigh(now, weighed, out),
+                    Pending::Maintenance(planned) => self.maintain(now, planned, out),
                     Pending::Forget => {}
                 }
             }
+        }
+    }
+
+    /// This master leads no more: operators who wait for a write hear so.
+    fn refuse_operators(&mut self, out: &mut Effects) {
+        for write in self.writes.in_flight.values() {
+            let request = match &write.pending {
+                Pending::Quota(granted) => granted.request(),
+                Pending::QuotaRemoved(request, _) => *request,
+                Pending::Weights(weighed) => weighed.request(),
+                Pending::Maintenance(planned) => planned.request(),
+                Pending::Admit(_)
+                | Pending::Return(_)
+                | Pending::Remove(_)
+                | Pending::RecoveredUnreachable(..)
+                | Pending::Complete(_)
+                | Pending::Gone { .. }
+                | Pending::Standing(_)
+                | Pending::Prune(_)
+                | Pending::Forget => continue,
+            };
+            out.push(Effect::Reply(request, Answer::new(503, "No leader elected")));
         }
     }
 

@@ -136,7 +136,8 @@ async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<
         let text = "A page of another site may not change this cluster.";
         return answer::text(StatusCode::FORBIDDEN, text);
     }
-    match route::find(request.uri().path()) {
+    let path = request.uri().path().to_owned();
+    match route::find(&path) {
         Route::Scheduler => scheduler::serve(app, cut, request).await,
         Route::Operator => operator::serve(app, cut, request).await,
         Route::Link => link::accept(app, peer, request),
@@ -147,22 +148,15 @@ async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<
         Route::Home => webui::home(request.headers()).await,
         Route::Asset(file) => webui::asset(file, request.headers()).await,
         Route::Ui(name) => ui::serve(app, name, &request).await,
+        Route::Change(endpoint) => operator::endpoint(app, endpoint, request).await,
         Route::Explain => explain::serve(app, &request).await,
-        Route::Teardown => operator::teardown(app, request).await,
-        Route::KillTask => operator::kill_task(app, request).await,
         Route::Files(operation) => {
             let operation = operation.to_owned();
             mezzo_server::files::serve(&app.file_router, request, &operation).await.map(Body::File)
         }
         Route::Health => answer::empty(StatusCode::OK),
         Route::Redirect => answer::redirect(&format!("//{}", app.identity.authority())),
-        Route::Unsupported => {
-            answer::text(StatusCode::NOT_IMPLEMENTED, "This version of Mezzo cannot change this yet.")
-        }
         Route::NotFound => answer::bare(StatusCode::NOT_FOUND),
-        Route::Constant(_) if !is_read(request.method()) => {
-            answer::text(StatusCode::NOT_IMPLEMENTED, "This version of Mezzo cannot change this yet.")
-        }
         read => reads::serve(app, &read, &request).await,
     }
 }

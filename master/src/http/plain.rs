@@ -9,7 +9,9 @@ use super::body::Body;
 pub(super) fn help() -> Response<Body> {
     const HELP: &str = "## HELP\n\
         > /  (the web page)\n> /api/v1\n> /api/v1/scheduler\n> /explain\n> /flags\n> /frameworks\n> /health\n> /metrics/snapshot\n\
-        > /redirect\n> /roles\n> /slaves\n> /state\n> /state-summary\n> /system/stats.json\n> /tasks\n> /teardown\n\
+        > /create-volumes\n> /destroy-volumes\n> /machine/down\n> /machine/up\n> /maintenance/schedule\n\
+        > /maintenance/status\n> /quota\n> /redirect\n> /reserve\n> /roles\n> /slaves\n> /state\n> /state-summary\n\
+        > /system/stats.json\n> /tasks\n> /teardown\n> /unreserve\n> /weights\n\
         > /version\n> /agent/AGENT_ID/PATH  (an agent's own endpoints, through its link)\n";
     answer::help(HELP)
 }

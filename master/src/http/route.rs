@@ -2,6 +2,8 @@
 //! actor; without one of that name the path is the master's. Within an actor the longest registered prefix wins, component
 //! by component, and what follows it is ignored. Empty components do not count.
 
+use super::operator::Endpoint;
+
 /// A door.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route<'a> {
@@ -35,16 +37,12 @@ pub(crate) enum Route<'a> {
     Tasks,
     /// `/roles`
     Roles,
-    /// `/teardown`
-    Teardown,
-    /// `/kill-task`: Mezzo's own.
-    KillTask,
+    /// An endpoint of operators.
+    Change(Endpoint<'a>),
     /// `/explain`
     Explain,
-    /// An endpoint that shows a setting which nobody can change yet: its only answer.
+    /// An endpoint that always says the same.
     Constant(&'static str),
-    /// An endpoint that changes what cannot be changed yet.
-    Unsupported,
     /// `/metrics/snapshot`
     Metrics,
     /// `/metrics`: the same and more, for Prometheus.
@@ -78,7 +76,7 @@ pub(crate) fn find(path: &str) -> Route<'_> {
     let components: Vec<&str> = path.split('/').filter(|component| !component.is_empty()).collect();
     match components.as_slice() {
         ["agent", id, ..] => Route::Agent { id, path: after(path, id) },
-        ["master", rest @ ..] => of_master(rest),
+        ["master", rest @ ..] => of_master(path, rest),
         ["link"] => Route::Link,
         ["assets", ..] => Route::Asset(after_assets(path)),
         ["ui", name] => Route::Ui(name),
@@ -91,11 +89,11 @@ pub(crate) fn find(path: &str) -> Route<'_> {
         ["__processes__", ..] => Route::Constant("[]"),
         ["help", ..] => Route::Help,
         ["files" | "metrics" | "system" | "logging", ..] => Route::NotFound,
-        rest => of_master(rest),
+        rest => of_master(path, rest),
     }
 }
 
-fn of_master<'a>(components: &[&'a str]) -> Route<'a> {
+fn of_master<'a>(path: &'a str, components: &[&'a str]) -> Route<'a> {
     match components {
         [] => Route::Home,
         ["api", "v1", "scheduler", ..] => Route::Scheduler,
@@ -109,14 +107,20 @@ fn of_master<'a>(components: &[&'a str]) -> Route<'a> {
         ["frameworks", ..] => Route::Frameworks,
         ["tasks", ..] => Route::Tasks,
         ["roles", ..] => Route::Roles,
-        ["teardown", ..] => Route::Teardown,
-        ["kill-task"] => Route::KillTask,
+        ["teardown", ..] => Route::Change(Endpoint::Teardown),
+        ["kill-task"] => Route::Change(Endpoint::KillTask),
+        ["quota"] => Route::Change(Endpoint::Quota(None)),
+        ["quota", role, ..] => Route::Change(Endpoint::Quota(Some(from(path, role)))),
+        ["weights", ..] => Route::Change(Endpoint::Weights),
+        ["reserve", ..] => Route::Change(Endpoint::Reserve),
+        ["unreserve", ..] => Route::Change(Endpoint::Unreserve),
+        ["create-volumes", ..] => Route::Change(Endpoint::CreateVolumes),
+        ["destroy-volumes", ..] => Route::Change(Endpoint::DestroyVolumes),
+        ["maintenance", "schedule", ..] => Route::Change(Endpoint::Schedule),
+        ["maintenance", "status", ..] => Route::Change(Endpoint::Status),
+        ["machine", "down", ..] => Route::Change(Endpoint::MachineDown),
+        ["machine", "up", ..] => Route::Change(Endpoint::MachineUp),
         ["explain", ..] => Route::Explain,
-        ["quota", ..] | ["maintenance", "schedule" | "status", ..] => Route::Constant("{}"),
-        ["weights", ..] => Route::Constant("[]"),
-        ["reserve" | "unreserve" | "create-volumes" | "destroy-volumes", ..] | ["machine", "up" | "down", ..] => {
-            Route::Unsupported
-        }
         _ => Route::NotFound,
     }
 }
@@ -124,6 +128,12 @@ fn of_master<'a>(components: &[&'a str]) -> Route<'a> {
 /// A file's name below `/assets/`.
 fn after_assets(path: &str) -> &str {
     path.trim_start_matches('/').strip_prefix("assets").unwrap_or_default().trim_start_matches('/')
+}
+
+/// The path from one of its components on, without slashes at its end: roles have slashes.
+fn from<'a>(path: &'a str, component: &'a str) -> &'a str {
+    let start = (component.as_ptr() as usize).saturating_sub(path.as_ptr() as usize);
+    path.get(start..).unwrap_or(component).trim_end_matches('/')
 }
 
 /// What follows the agent's id, as it was written.
@@ -182,10 +192,16 @@ mod tests {
             ("/assets/pages/tasks.js", Route::Asset("pages/tasks.js")),
             ("/ui/tasks", Route::Ui("tasks")),
             ("/ui/tasks/x", Route::NotFound),
-            ("/kill-task", Route::KillTask),
+            ("/kill-task", Route::Change(Endpoint::KillTask)),
             ("/state/../flags", Route::NotFound),
             ("/../etc/passwd", Route::NotFound),
             ("/link", Route::Link),
+            ("/quota", Route::Change(Endpoint::Quota(None))),
+            ("/quota/a", Route::Change(Endpoint::Quota(Some("a")))),
+            ("/master/quota/quota/b/", Route::Change(Endpoint::Quota(Some("quota/b")))),
+            ("/weights/x", Route::Change(Endpoint::Weights)),
+            ("/machine/up", Route::Change(Endpoint::MachineUp)),
+            ("/machine", Route::NotFound),
         ] {
             assert_eq!(find(path), route, "{path}");
         }

@@ -5,7 +5,7 @@ use mezzo_api::{
     ids::{AgentId, FrameworkId},
     v1,
 };
-use mezzo_master_core::registry::{Recovered, RegistryOp, Standing};
+use mezzo_master_core::registry::{Machine, Recovered, RegistryOp, Standing};
 use serde_json::{Map, Value, json};
 
 /// The documents that this version writes, and the newest that it reads.
@@ -47,7 +47,14 @@ pub(super) fn write(content: &Recovered) -> Value {
         "gone": marked(&content.gone),
         "standings": content.standings.iter().map(written).collect::<Vec<_>>(),
         "completed_frameworks": content.completed_frameworks.iter().map(FrameworkId::as_str).collect::<Vec<_>>(),
+        "quotas": content.quotas.iter().map(codec::to_json_value).collect::<Vec<_>>(),
+        "weights": content.weights.iter().map(|(role, weight)| json!({"role": role, "weight": weight})).collect::<Vec<_>>(),
+        "machines": content.machines.iter().map(machine).collect::<Vec<_>>(),
     })
+}
+
+fn machine(machine: &Machine) -> Value {
+    json!({"machine": codec::to_json_value(&machine.info), "window": machine.window, "position": machine.position})
 }
 
 /// A document as the operations that make an empty registry the same.
@@ -79,6 +86,24 @@ fn entries(object: &Map<String, Value>, part: &str) -> Result<Vec<RegistryOp>, D
         "completed_frameworks" => |entry| {
             let id = entry.as_str().filter(|id| !id.is_empty()).ok_or("expected the id of a framework")?;
             Ok(RegistryOp::CompleteFramework(id.into()))
+        },
+        "quotas" => |entry| {
+            let quota: v1::quota::QuotaConfig =
+                codec::decode(Encoding::Json, entry.to_string().as_bytes()).map_err(|error| error.to_string())?;
+            Ok(RegistryOp::PutQuota(Box::new(quota)))
+        },
+        "weights" => |entry| {
+            let role = entry["role"].as_str().filter(|role| !role.is_empty()).ok_or("expected \"role\": a name")?;
+            let weight = entry["weight"].as_f64().ok_or("expected \"weight\": a number")?;
+            Ok(RegistryOp::PutWeight(role.to_owned(), weight))
+        },
+        "machines" => |entry| {
+            let info: v1::MachineInfo = codec::decode(Encoding::Json, entry["machine"].to_string().as_bytes())
+                .map_err(|error| error.to_string())?;
+            let number = |name: &str| entry[name].as_u64().and_then(|number| u32::try_from(number).ok());
+            let window = number("window").ok_or("expected \"window\": a number from 0")?;
+            let position = number("position").ok_or("expected \"position\": a number from 0")?;
+            Ok(RegistryOp::PutMachine(Box::new(Machine { info, window, position })))
         },
         part => return Err(DocumentError::UnknownPart(part.to_owned())),
     };
@@ -129,6 +154,8 @@ mod tests {
             gone: vec![("c".into(), 6)],
             standings: vec![("a".into(), Standing { deactivated: true, drain: Some(v1::DrainInfo::default()) })],
             completed_frameworks: vec!["f".into()],
+            weights: vec![("r".into(), 2.5)],
+            ..Recovered::default()
         };
         let operations = read(&write(&content)).unwrap();
         assert_eq!(operations.len(), 5);
@@ -137,6 +164,7 @@ mod tests {
             RegistryOp::MarkUnreachable("b".into(), 5),
             RegistryOp::MarkGone("c".into(), 6),
             RegistryOp::CompleteFramework("f".into()),
+            RegistryOp::PutWeight("r".into(), 2.5),
         ] {
             assert!(operations.contains(&expected), "{expected:?}");
         }

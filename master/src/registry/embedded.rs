@@ -8,9 +8,9 @@ use std::{
 
 use mezzo_api::{
     ids::{AgentId, FrameworkId},
-    v1,
+    v1::{self, quota::QuotaConfig},
 };
-use mezzo_master_core::registry::{Recovered, RegistryOp, Standing};
+use mezzo_master_core::registry::{Machine, Recovered, RegistryOp, Standing};
 use prost::Message;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
@@ -36,6 +36,12 @@ const STANDINGS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("standi
 const COMPLETED: TableDefinition<'_, u64, &str> = TableDefinition::new("completed");
 /// The same by id.
 const COMPLETED_IDS: TableDefinition<'_, &str, u64> = TableDefinition::new("completed_ids");
+/// Role to encoded `QuotaConfig`.
+const QUOTAS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("quotas");
+/// Role to weight.
+const WEIGHTS: TableDefinition<'_, &str, f64> = TableDefinition::new("weights");
+/// [`Machine::key`] to encoded [`Machine`].
+const MACHINES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("machines");
 
 /// The store.
 pub(crate) struct Embedded {
@@ -82,8 +88,10 @@ impl Embedded {
         for table in [UNREACHABLE, GONE] {
             write.open_table(table).map_err(|error| self.broken(error))?;
         }
-        write.open_table(AGENTS).map_err(|error| self.broken(error))?;
-        write.open_table(STANDINGS).map_err(|error| self.broken(error))?;
+        for table in [AGENTS, STANDINGS, QUOTAS, MACHINES] {
+            write.open_table(table).map_err(|error| self.broken(error))?;
+        }
+        write.open_table(WEIGHTS).map_err(|error| self.broken(error))?;
         write.open_table(COMPLETED).map_err(|error| self.broken(error))?;
         write.open_table(COMPLETED_IDS).map_err(|error| self.broken(error))?;
         write.commit().map_err(|error| self.broken(error))?;
@@ -116,7 +124,32 @@ impl Embedded {
             let (_, id) = entry.map_err(|error| self.broken(error))?;
             recovered.completed_frameworks.push(FrameworkId::from(id.value()));
         }
+        self.recover_operators(&read, &mut recovered)?;
         Ok(recovered)
+    }
+
+    /// What operators have set.
+    fn recover_operators(
+        &self,
+        read: &redb::ReadTransaction,
+        recovered: &mut Recovered,
+    ) -> Result<(), RegistryFailure> {
+        let quotas = read.open_table(QUOTAS).map_err(|error| self.broken(error))?;
+        for entry in quotas.iter().map_err(|error| self.broken(error))? {
+            let (_, quota) = entry.map_err(|error| self.broken(error))?;
+            recovered.quotas.push(QuotaConfig::decode(quota.value()).map_err(|error| self.broken(error))?);
+        }
+        let weights = read.open_table(WEIGHTS).map_err(|error| self.broken(error))?;
+        for entry in weights.iter().map_err(|error| self.broken(error))? {
+            let (role, weight) = entry.map_err(|error| self.broken(error))?;
+            recovered.weights.push((role.value().to_owned(), weight.value()));
+        }
+        let machines = read.open_table(MACHINES).map_err(|error| self.broken(error))?;
+        for entry in machines.iter().map_err(|error| self.broken(error))? {
+            let (_, machine) = entry.map_err(|error| self.broken(error))?;
+            recovered.machines.push(Machine::decode(machine.value()).map_err(|error| self.broken(error))?);
+        }
+        Ok(())
     }
 
     fn broken(&self, error: impl std::fmt::Display) -> RegistryFailure {
@@ -133,6 +166,9 @@ impl Embedded {
                 standings: write.open_table(STANDINGS)?,
                 completed: write.open_table(COMPLETED)?,
                 completed_ids: write.open_table(COMPLETED_IDS)?,
+                quotas: write.open_table(QUOTAS)?,
+                weights: write.open_table(WEIGHTS)?,
+                machines: write.open_table(MACHINES)?,
             };
             for operation in batches.iter().flatten() {
                 tables.apply(operation)?;
@@ -168,6 +204,9 @@ struct Tables<'t> {
     standings: redb::Table<'t, &'static str, &'static [u8]>,
     completed: redb::Table<'t, u64, &'static str>,
     completed_ids: redb::Table<'t, &'static str, u64>,
+    quotas: redb::Table<'t, &'static str, &'static [u8]>,
+    weights: redb::Table<'t, &'static str, f64>,
+    machines: redb::Table<'t, &'static str, &'static [u8]>,
 }
 
 impl Tables<'_> {
@@ -204,6 +243,16 @@ impl Tables<'_> {
                 self.gone.remove(id.as_str())?;
             }
             RegistryOp::CompleteFramework(id) => self.complete(id.as_str())?,
+            RegistryOp::PutQuota(quota) => {
+                self.quotas.insert(quota.role.as_str(), quota.encode_to_vec().as_slice())?;
+            }
+            RegistryOp::RemoveQuota(role) => drop(self.quotas.remove(role.as_str())?),
+            RegistryOp::PutWeight(role, weight) => drop(self.weights.insert(role.as_str(), weight)?),
+            RegistryOp::PutMachine(machine) => {
+                let key = Machine::key(&machine.info.id);
+                self.machines.insert(key.as_str(), machine.encode_to_vec().as_slice())?;
+            }
+            RegistryOp::RemoveMachine(id) => drop(self.machines.remove(Machine::key(id).as_str())?),
         }
         Ok(())
     }
@@ -271,6 +320,38 @@ mod tests {
         assert_eq!(second.recovered.unreachable, [("b".into(), 5)]);
         assert_eq!(second.recovered.gone, [("c".into(), 6)]);
         assert_eq!(second.recovered.completed_frameworks, ["f2".into(), "f1".into()]);
+    }
+
+    #[test]
+    fn what_operators_set_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Embedded::open(dir.path()).unwrap();
+        let quota = |role: &str, cpus| {
+            let limits = [("cpus".to_owned(), v1::value::Scalar { value: cpus })].into();
+            QuotaConfig { role: role.into(), limits, ..Default::default() }
+        };
+        let machine = |hostname: &str, position| {
+            let id = v1::MachineId { hostname: Some(hostname.into()), ip: None };
+            Machine { info: v1::MachineInfo { id, ..Default::default() }, window: 0, position }
+        };
+        let put = |quota| RegistryOp::PutQuota(Box::new(quota));
+        first
+            .registry
+            .apply(&[
+                vec![put(quota("a", 1.0)), put(quota("b", 2.0)), RegistryOp::PutWeight("a".into(), 2.5)],
+                vec![put(quota("a", 3.0)), RegistryOp::RemoveQuota("b".into())],
+                vec![
+                    RegistryOp::PutMachine(Box::new(machine("H", 0))),
+                    RegistryOp::PutMachine(Box::new(machine("i", 1))),
+                    RegistryOp::RemoveMachine(machine("h", 0).info.id),
+                ],
+            ])
+            .unwrap();
+        drop(first.registry);
+        let recovered = Embedded::open(dir.path()).unwrap().recovered;
+        assert_eq!(recovered.quotas, [quota("a", 3.0)]);
+        assert_eq!(recovered.weights, [("a".to_owned(), 2.5)]);
+        assert_eq!(recovered.machines, [machine("i", 1)]);
     }
 
     /// What a crash leaves is the file as it is while the store is open.

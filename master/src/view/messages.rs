@@ -12,12 +12,12 @@ use mezzo_api::{
         },
     },
 };
-use mezzo_master_core::model::{Agent, Framework, FrameworkState, Offer, TaskList};
+use mezzo_master_core::model::{Agent, Framework, FrameworkState, InverseOffer, Offer, TaskList};
 
 use super::{
     View,
     agents::pid,
-    roles::{plus, uses},
+    roles::{plus, uses, weight},
     tasks,
 };
 
@@ -75,8 +75,8 @@ pub(crate) fn get_state(view: &View) -> GetState {
 /// GET_ROLES.
 pub(crate) fn get_roles(view: &View) -> GetRoles {
     let roles = uses(view).into_iter().map(|(name, used)| v1::Role {
+        weight: weight(view, &name),
         name,
-        weight: 1.0,
         frameworks: used.frameworks.into_iter().map(|value| v1::FrameworkId { value }).collect(),
         resources: plus(&used.allocated, &used.offered)
             .into_iter()
@@ -113,6 +113,7 @@ fn framework(view: &View, framework: &Arc<Framework>) -> get_frameworks::Framewo
     let active = framework.state == FrameworkState::Active;
     let some_time = |seconds: f64| (seconds != 0.0).then(|| time(seconds));
     let offers = view.offers.values().filter(|offer| offer.framework_id == framework.id);
+    let inverse_offers = view.inverse_offers.values().filter(|offer| offer.framework_id == framework.id);
     get_frameworks::Framework {
         framework_info: (*framework.info).clone(),
         active,
@@ -122,6 +123,7 @@ fn framework(view: &View, framework: &Arc<Framework>) -> get_frameworks::Framewo
         reregistered_time: some_time(framework.reregistered_time),
         unregistered_time: some_time(framework.unregistered_time),
         offers: offers.map(|shown| offer(view, shown)).collect(),
+        inverse_offers: inverse_offers.map(|shown| inverse_offer(shown)).collect(),
         allocated_resources: framework.used.to_endpoint_protos(),
         offered_resources: framework.offered.to_endpoint_protos(),
         offer_constraints: Some(framework.offer_constraints.as_deref().cloned().unwrap_or_default()),
@@ -156,6 +158,16 @@ fn offer(view: &View, offer: &Offer) -> v1::Offer {
         attributes: agent.map(|agent| agent.info.attributes.clone()).unwrap_or_default(),
         allocation_info: Some(v1::resource::AllocationInfo { role: Some(offer.role.clone()) }),
         ..v1::Offer::default()
+    }
+}
+
+fn inverse_offer(offer: &InverseOffer) -> v1::InverseOffer {
+    v1::InverseOffer {
+        id: offer.id.proto(),
+        framework_id: offer.framework_id.proto(),
+        agent_id: Some(offer.agent_id.proto()),
+        unavailability: offer.unavailability,
+        ..v1::InverseOffer::default()
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod document;
 mod feed;
 mod frameworks;
 mod messages;
+mod operator;
 pub(crate) mod page;
 mod roles;
 mod state;
@@ -18,14 +19,18 @@ mod tasks;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use imbl::{HashMap, OrdMap, OrdSet};
 use mezzo_api::{
     ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId},
-    v1,
+    v1::{self, quota::QuotaConfig},
 };
 use mezzo_master_core::{
     effect::Change,
-    model::{Agent, AgentGone, Executor, Framework, FrameworkState, Offer, Task, TaskList},
+    model::{
+        Agent, AgentGone, Executor, Framework, FrameworkState, InverseOffer, Maintenance, Offer, Operation, Task,
+        TaskList,
+    },
     registry::Recovered,
 };
 
@@ -37,6 +42,7 @@ pub(crate) use agents::agents;
 pub(crate) use feed::Batch;
 pub(crate) use frameworks::frameworks;
 pub(crate) use messages::{get_agents, get_executors, get_frameworks, get_roles, get_state, get_tasks};
+pub(crate) use operator::{get_operations, quota_status, weight_infos};
 pub(crate) use roles::{roles, roles_of};
 pub(crate) use state::{Master, state};
 pub(crate) use summary::summary;
@@ -58,6 +64,14 @@ pub(crate) struct View {
     pub(crate) offers: OrdMap<OfferId, Arc<Offer>>,
     /// What the web page tells of the way here.
     pub(crate) activity: page::activity::Activity,
+    pub(crate) inverse_offers: OrdMap<OfferId, Arc<InverseOffer>>,
+    /// By uuid.
+    pub(crate) operations: OrdMap<Bytes, Arc<Operation>>,
+    /// By role.
+    pub(crate) quotas: OrdMap<String, Arc<QuotaConfig>>,
+    /// By role; others weigh 1.
+    pub(crate) weights: OrdMap<String, f64>,
+    pub(crate) maintenance: Arc<Maintenance>,
 }
 
 /// Where the latest version is found.
@@ -180,6 +194,28 @@ impl View {
             Change::OfferRemoved(id) => {
                 self.offers.remove(&id);
             }
+            Change::InverseOffer(offer) => {
+                self.inverse_offers.insert(offer.id.clone(), offer);
+            }
+            Change::InverseOfferRemoved(id) => {
+                self.inverse_offers.remove(&id);
+            }
+            Change::Operation(operation) => {
+                self.operations.insert(operation.uuid.clone(), operation);
+            }
+            Change::OperationRemoved(uuid) => {
+                self.operations.remove(&uuid);
+            }
+            Change::Quota(quota) => {
+                self.quotas.insert(quota.role.clone(), Arc::new(*quota));
+            }
+            Change::QuotaRemoved(role) => {
+                self.quotas.remove(&role);
+            }
+            Change::Weight(role, weight) => {
+                self.weights.insert(role, weight);
+            }
+            Change::Maintenance(maintenance) => self.maintenance = maintenance,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mezzo_api::{
     resources::{Resources, Scalar},
     roles::ancestors,
+    v1::{self, quota::QuotaConfig},
 };
 use serde_json::{Map, Value, json};
 
@@ -34,7 +35,7 @@ pub(crate) fn roles(view: &View, whitelist: Option<&[String]>) -> Vec<u8> {
         }
     }
     let mut document = Document::default();
-    document.list("roles", known.iter().map(|(name, used)| role(name, used)));
+    document.list("roles", known.iter().map(|(name, used)| role(view, name, used)));
     document.end()
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn roles_of(info: &mezzo_api::v1::FrameworkInfo) -> Vec<String> {
     if is_multi_role(info) { info.roles.clone() } else { vec![info.role().to_owned()] }
 }
 
-/// All roles with frameworks, allocations or reservations, and their ancestors.
+/// All roles with frameworks, allocations, reservations, quota or a weight, and their ancestors.
 pub(super) fn uses(view: &View) -> BTreeMap<String, RoleUse> {
     let mut roles: BTreeMap<String, RoleUse> = BTreeMap::new();
     for framework in view.present_frameworks() {
@@ -56,6 +57,12 @@ pub(super) fn uses(view: &View) -> BTreeMap<String, RoleUse> {
                 roles.entry(ancestor.to_owned()).or_default();
             }
             roles.entry(role).or_default().frameworks.insert(framework.id.to_string());
+        }
+    }
+    let with_quota = view.quotas.values().filter(|quota| !(quota.guarantees.is_empty() && quota.limits.is_empty()));
+    for role in with_quota.map(|quota| &quota.role).chain(view.weights.keys()) {
+        for name in ancestors(role).chain([role.as_str()]) {
+            roles.entry(name.to_owned()).or_default();
         }
     }
     for agent in view.agents.values() {
@@ -89,17 +96,32 @@ fn add(
     }
 }
 
-fn role(name: &str, used: &RoleUse) -> Value {
+fn role(view: &View, name: &str, used: &RoleUse) -> Value {
+    let quota = view.quotas.get(name);
+    let amounts = |of: fn(&QuotaConfig) -> &BTreeMap<String, v1::value::Scalar>| -> Map<String, Value> {
+        let amounts = quota.into_iter().flat_map(|quota| of(quota));
+        amounts.map(|(name, amount)| (name.clone(), amount.value.into())).collect()
+    };
     json!({
         "name": name,
-        "weight": 1.0,
-        "quota": { "role": name, "guarantee": {}, "limit": {}, "consumed": shown(&consumed(used)) },
+        "weight": weight(view, name),
+        "quota": {
+            "role": name,
+            "guarantee": amounts(|quota| &quota.guarantees),
+            "limit": amounts(|quota| &quota.limits),
+            "consumed": shown(&consumed(used)),
+        },
         "resources": shown(&plus(&used.allocated, &used.offered)),
         "allocated": shown(&used.allocated),
         "offered": shown(&used.offered),
         "reserved": shown(&used.reserved),
         "frameworks": used.frameworks,
     })
+}
+
+/// How much the role counts beside its siblings.
+pub(super) fn weight(view: &View, role: &str) -> f64 {
+    view.weights.get(role).copied().unwrap_or(1.0)
 }
 
 /// What is allocated, and what is reserved and not allocated.

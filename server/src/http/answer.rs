@@ -48,10 +48,11 @@ pub fn bare<B: From<Bytes>>(status: StatusCode) -> Response<B> {
     text(status, format!("{} {}.", status.as_u16(), status.canonical_reason().unwrap_or_default()))
 }
 
-/// Another method is expected.
+/// Another method is expected: one of a list, separated by `, `.
 pub fn method_not_allowed<B: From<Bytes>>(expected: &'static str, received: &Method) -> Response<B> {
+    let quoted: Vec<String> = expected.split(", ").map(|method| format!("'{method}'")).collect();
     let explanation =
-        format!("405 Method Not Allowed. Expecting one of {{ '{expected}' }}, but received '{received}'.");
+        format!("405 Method Not Allowed. Expecting one of {{ {} }}, but received '{received}'.", quoted.join(", "));
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, explanation);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(expected));
     response

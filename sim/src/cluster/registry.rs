@@ -11,7 +11,7 @@ use mezzo_api::{
 };
 use mezzo_master_core::{
     input::Ticket,
-    registry::{Recovered, RegistryError, RegistryOp, Standing},
+    registry::{Machine, Recovered, RegistryError, RegistryOp, Standing},
 };
 
 use crate::{ids::ProcessId, random::Random, time::Moment};
@@ -29,6 +29,12 @@ pub struct Content {
     pub standings: BTreeMap<AgentId, Standing>,
     /// Torn-down frameworks.
     pub completed: BTreeSet<FrameworkId>,
+    /// Quota by role.
+    pub quotas: BTreeMap<String, v1::quota::QuotaConfig>,
+    /// Weights by role.
+    pub weights: BTreeMap<String, f64>,
+    /// The maintenance schedule.
+    pub machines: BTreeMap<String, Machine>,
     order: Vec<FrameworkId>,
 }
 
@@ -68,6 +74,13 @@ impl Content {
                     self.order.push(id.clone());
                 }
             }
+            RegistryOp::PutQuota(quota) => drop(self.quotas.insert(quota.role.clone(), (**quota).clone())),
+            RegistryOp::RemoveQuota(role) => drop(self.quotas.remove(role)),
+            RegistryOp::PutWeight(role, weight) => drop(self.weights.insert(role.clone(), *weight)),
+            RegistryOp::PutMachine(machine) => {
+                self.machines.insert(Machine::key(&machine.info.id), (**machine).clone());
+            }
+            RegistryOp::RemoveMachine(id) => drop(self.machines.remove(&Machine::key(id))),
         }
     }
 
@@ -80,6 +93,9 @@ impl Content {
             gone: pairs(&self.gone),
             standings: self.standings.iter().map(|(id, standing)| (id.clone(), standing.clone())).collect(),
             completed_frameworks: self.order.clone(),
+            quotas: self.quotas.values().cloned().collect(),
+            weights: self.weights.clone().into_iter().collect(),
+            machines: self.machines.values().cloned().collect(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod groups;
 mod launches;
 mod lifecycle;
 mod liveness;
+mod operations;
 mod pace;
 mod records;
 mod registry_first;
@@ -60,6 +61,7 @@ impl Watchers {
             Box::new(groups::Groups::default()),
             Box::new(launches::Launches::default()),
             Box::new(lifecycle::Lifecycle::default()),
+            Box::new(operations::Operations::default()),
             Box::new(pace::Pace::new(plan)),
             Box::new(registry_first::RegistryFirst),
             Box::new(resources::Never),

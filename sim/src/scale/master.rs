@@ -173,6 +173,7 @@ pub(super) fn register(number: u32, known: bool) -> link::Register {
         r#type: v1::agent_info::capability::Type::from_str_name(name).map(|kind| kind as i32),
     };
     link::Register {
+        resource_version: None,
         agent: agent_info(number, known),
         version: MESOS_VERSION.to_owned(),
         mezzo_version: None,

@@ -3,9 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use mezzo_api::v1::{self, TaskState, scheduler::Call};
+use mezzo_api::v1::{
+    self, OperationState, TaskState,
+    scheduler::{Call, call::reconcile_operations},
+};
 use mezzo_sdk_core::scheduler::{Event, calls};
 
+use super::storage;
 use crate::{random::Random, time::Moment, workload::Program};
 
 /// What it knows of a task.
@@ -34,6 +38,8 @@ pub struct Style {
     pub long_filters: bool,
     /// It waits for offers rather than ask for them.
     pub patient: bool,
+    /// It reserves, makes volumes, and gives them back.
+    pub reserves: bool,
 }
 
 /// One run of the framework's program.
@@ -43,6 +49,8 @@ pub struct Keeper {
     pub wanted: usize,
     /// Those that it believes in.
     pub tasks: BTreeMap<String, Known>,
+    /// Operations that it waits for: since when, and on which agent.
+    pub operations: BTreeMap<String, (Moment, v1::AgentId)>,
     /// Its id, once it has one.
     pub framework_id: Option<String>,
     prefix: String,
@@ -62,6 +70,7 @@ impl Keeper {
         Self {
             wanted,
             tasks: BTreeMap::new(),
+            operations: BTreeMap::new(),
             framework_id: None,
             prefix,
             next: 0,
@@ -84,19 +93,24 @@ impl Keeper {
                 let id = subscribed.framework_id.value.clone();
                 if self.framework_id.as_ref().is_some_and(|old| *old != id) {
                     self.tasks.clear();
+                    self.operations.clear();
                 }
                 self.framework_id = Some(id);
                 Vec::new()
             }
-            Event::Offers(offers) => self.offered(offers, settled),
+            Event::Offers(offers) => self.offered(now, offers, settled),
+            Event::OperationUpdate(status) => {
+                let id = status.operation_id.as_ref().map_or("", |id| id.value.as_str());
+                if !matches!(status.state(), OperationState::OperationPending | OperationState::OperationRecovering) {
+                    self.operations.remove(id);
+                }
+                calls::acknowledge_operation(status).into_iter().collect()
+            }
             Event::Update(status) => {
                 self.updated(status);
                 calls::acknowledge(status).into_iter().chain(self.trim()).collect()
             }
-            _ => {
-                let _ = now;
-                Vec::new()
-            }
+            _ => Vec::new(),
         }
     }
 
@@ -131,10 +145,23 @@ impl Keeper {
         Some(calls::kill(v1::TaskId { value: id.clone() }, known.agent.clone(), None))
     }
 
-    fn offered(&mut self, offers: &[v1::Offer], settled: bool) -> Vec<Call> {
+    fn offered(&mut self, now: Moment, offers: &[v1::Offer], settled: bool) -> Vec<Call> {
         let mut made = Vec::new();
         let mut declined = Vec::new();
         for offer in offers {
+            if !settled && self.style.reserves && self.random.chance(250) {
+                let operations = storage::operations(offer, || {
+                    self.next += 1;
+                    format!("{}-op{}", self.prefix, self.next)
+                });
+                if !operations.is_empty() {
+                    for id in operations.iter().filter_map(|operation| operation.id.as_ref()) {
+                        self.operations.insert(id.value.clone(), (now, offer.agent_id.clone()));
+                    }
+                    made.push(calls::accept(vec![offer.id.clone()], operations, None));
+                    continue;
+                }
+            }
             let missing = self.wanted.saturating_sub(self.active());
             let tasks = if missing == 0 { Vec::new() } else { self.tasks_for(offer, missing, settled) };
             if tasks.is_empty() {
@@ -271,10 +298,27 @@ impl Keeper {
             made.extend(self.bother_executor());
         }
         made.extend(self.trim());
+        made.extend(self.ask_for_operations(now));
         for (id, known) in self.tasks.iter().filter(|(_, known)| known.killing).take(5) {
             made.push(calls::kill(v1::TaskId { value: id.clone() }, known.agent.clone(), None));
         }
         made
+    }
+
+    /// What became of operations that nobody tells of?
+    fn ask_for_operations(&mut self, now: Moment) -> Option<Call> {
+        let late = self.operations.iter_mut().filter(|(_, (since, _))| now - *since > PATIENCE);
+        let questions: Vec<_> = late
+            .map(|(id, (since, agent))| {
+                *since = now;
+                reconcile_operations::Operation {
+                    operation_id: v1::OperationId { value: id.clone() },
+                    agent_id: Some(agent.clone()),
+                    ..Default::default()
+                }
+            })
+            .collect();
+        (!questions.is_empty()).then(|| calls::reconcile_operations(questions))
     }
 
     /// Sends an executor a message, or tells it to end.

@@ -14,6 +14,7 @@ use mezzo_agent_core::{
     container::{ContainerEvent, Outcome, Stop},
     effect::{Effect, Effects, LinkId, RequestId, StreamId},
     validate,
+    volumes::VolumeAction,
 };
 use mezzo_api::{
     ids::ContainerId,
@@ -49,6 +50,8 @@ pub struct AgentMachine {
     pub agent: Option<Box<Agent>>,
     /// What the machine has.
     pub resources: Resources,
+    /// The directories of persistent volumes.
+    pub volumes: BTreeSet<PathBuf>,
     boots: u32,
     rebooted: bool,
 }
@@ -105,6 +108,7 @@ impl AgentMachine {
             containers: Containers::new(seed, number),
             agent: None,
             resources: Resources::parse(RESOURCES, "*").unwrap_or_default(),
+            volumes: BTreeSet::new(),
             boots: 1,
             rebooted: false,
         }
@@ -352,7 +356,19 @@ impl World {
     fn agent_effect(&mut self, number: u16, agent: &mut Agent, effect: Effect) -> Option<String> {
         let now = self.now;
         match effect {
-            Effect::Record { .. } | Effect::OpenBulk(_) | Effect::Attach { .. } | Effect::Collect(_) => {}
+            Effect::Record { .. }
+            | Effect::OpenBulk(_)
+            | Effect::Attach { .. }
+            | Effect::Collect(_)
+            | Effect::LinkVolumes { .. } => {}
+            Effect::Volume { action, settled } => {
+                let machine = &mut self.agents[usize::from(number)];
+                match action {
+                    VolumeAction::Make(place) => drop(machine.volumes.insert(place.path().to_owned())),
+                    VolumeAction::Remove(place) => drop(machine.volumes.remove(place.path())),
+                }
+                machine.disk.write(vec![settled], true);
+            }
             Effect::ToMaster(message) => {
                 let message = Rc::new(*message);
                 self.note(Fact::Said(number, message.clone()));

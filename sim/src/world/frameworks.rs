@@ -76,6 +76,7 @@ impl FrameworkMachine {
             suppresses: random.chance(300),
             long_filters: random.chance(300),
             patient: random.chance(500),
+            reserves: random.chance(500) && !plain,
         };
         Self {
             number,

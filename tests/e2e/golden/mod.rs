@@ -4,6 +4,7 @@ mod endpoints;
 mod errors;
 mod executor;
 mod operator;
+mod operators;
 mod replay;
 mod stream;
 mod subscription;

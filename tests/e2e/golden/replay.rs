@@ -118,6 +118,9 @@ impl Replay {
                 if !self.is_left_out(record) {
                     expected.add(stream, record);
                 }
+            } else if let Some(asked) = record["operator"].as_str() {
+                self.wait(&expected, &marks);
+                differences.extend(self.operate(asked, record));
             } else if record["call"]["type"] == "SUBSCRIBE" {
                 differences.extend(self.subscribe(stream, record));
             } else if record.get("call").is_some()
@@ -190,6 +193,9 @@ impl Replay {
     fn call(&mut self, stream: &str, record: &Value) -> Vec<String> {
         self.find_offers(stream, &record["call"]);
         let mut call = self.with_our_ids(stream, &record["call"]);
+        if call["type"] == "ACKNOWLEDGE_OPERATION_STATUS" {
+            call = self.acknowledgement(stream, call);
+        }
         if let Some(tasks) = call["reconcile"]["tasks"].as_array_mut() {
             let asked = !tasks.is_empty();
             tasks.retain(|task| !self.left_out.contains(task["task_id"]["value"].as_str().unwrap_or_default()));
@@ -205,6 +211,46 @@ impl Replay {
         let mut expected = json!({"status": record["status"], "text": record["text"].as_str().unwrap_or_default()});
         expected = Normaliser::default().value(&expected);
         diff::differences(&expected, &Normaliser::default().value(&answer(&response)))
+    }
+
+    /// What an operator did. A change of weights takes every outstanding offer back.
+    fn operate(&mut self, asked: &str, record: &Value) -> Vec<String> {
+        let mut parts = asked.splitn(3, ' ');
+        let (Some(method), Some(path)) = (parts.next(), parts.next().filter(|path| path.starts_with('/'))) else {
+            return Vec::new();
+        };
+        let body = parts.next().map_or_else(|| record["request"].to_string(), str::to_owned);
+        let mut request = http::Request::new(method, path);
+        request.body = body.into_bytes();
+        let held: Vec<(String, String)> = self
+            .frameworks
+            .iter_mut()
+            .filter(|(_, framework)| framework.closed.is_none() && path == "/weights")
+            .filter_map(|(name, framework)| {
+                while framework.next(Duration::from_millis(20)).is_some() {}
+                Some((name.clone(), framework.offers.keys().next()?.clone()))
+            })
+            .collect();
+        let response = http::send(self.cluster.master_address, &request).unwrap();
+        for (name, offer) in held {
+            let framework = self.frameworks.get_mut(&name).unwrap();
+            framework.wait_since(0, "RESCIND", |event| event["rescind"]["offer_id"]["value"] == offer.as_str());
+        }
+        let expected = json!({"status": record["status"], "text": record["text"].as_str().unwrap_or_default()});
+        diff::differences(&expected, &answer(&response))
+    }
+
+    /// The acknowledgement of a status that came here.
+    fn acknowledgement(&self, stream: &str, mut call: Value) -> Value {
+        let acknowledge = &mut call["acknowledge_operation_status"];
+        let of_operation = |event: &&Value| {
+            let status = &event["update_operation_status"]["status"];
+            status["operation_id"] == acknowledge["operation_id"] && status.get("uuid").is_some()
+        };
+        if let Some(event) = self.frameworks[stream].events.iter().rev().find(of_operation) {
+            acknowledge["uuid"] = event["update_operation_status"]["status"]["uuid"]["value"].clone();
+        }
+        call
     }
 
     /// Makes sure that each offer that a call names stands for one of ours.
@@ -387,7 +433,16 @@ pub(super) fn picture(events: &[Value]) -> Value {
                 if status["source"] == "SOURCE_MASTER" && status["message"] != "Reconciliation: Latest task state" {
                     of_master.push(json!(format!("{name} {}", status["state"].as_str().unwrap_or_default())));
                 }
-                tasks.entry(name.to_owned()).or_default().push(Normaliser::default().value(event));
+                let mut event = Normaliser::default().value(event);
+                // The pool that is too small is named whole: it depends on what else runs.
+                if let Some(message) = event.pointer_mut("/update_operation_status/status/message")
+                    && let Some((pool, wanted)) =
+                        message.as_str().and_then(|text| text.split_once(" does not contain "))
+                {
+                    let before = pool.split_once("operation: ").map_or("", |(before, _)| before);
+                    *message = json!(format!("{before} <pool> does not contain {wanted}"));
+                }
+                tasks.entry(name.to_owned()).or_default().push(event);
             }
             None => others.push(Normaliser::default().value(event)),
         }

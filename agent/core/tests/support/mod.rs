@@ -333,7 +333,7 @@ fn moment(mono: Duration) -> Now {
 
 fn record(effect: &Effect) -> Option<Bytes> {
     match effect {
-        Effect::Record { record, .. } => Some(record.clone()),
+        Effect::Record { record, .. } | Effect::Volume { settled: record, .. } => Some(record.clone()),
         _ => None,
     }
 }
@@ -343,6 +343,7 @@ pub fn reregistered() -> to_agent::Message {
         agent_id: v1::AgentId { value: AGENT.into() },
         total_ping_timeout_ms: 75_000,
         reconcile: Vec::new(),
+        reconcile_operations: Vec::new(),
     })
 }
 
@@ -402,7 +403,12 @@ pub fn executor_task(id: &str, executor_id: &str) -> v1::TaskInfo {
 }
 
 pub fn run_task(framework: &v1::FrameworkInfo, task: &v1::TaskInfo, launch_executor: bool) -> to_agent::Message {
-    to_agent::Message::RunTask(link::RunTask { framework: framework.clone(), task: task.clone(), launch_executor })
+    to_agent::Message::RunTask(link::RunTask {
+        framework: framework.clone(),
+        task: task.clone(),
+        launch_executor,
+        resource_version: None,
+    })
 }
 
 /// The default executor.
@@ -426,6 +432,7 @@ pub fn run_group(
         executor: executor.clone(),
         task_group: v1::TaskGroupInfo { tasks: tasks.to_vec() },
         launch_executor,
+        resource_version: None,
     })
 }
 

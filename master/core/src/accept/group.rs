@@ -35,8 +35,9 @@ impl Core {
             }
         };
         let (framework_id, framework_info) = (framework.id.clone(), framework.info.clone());
+        let resource_version = agent.resource_version.clone();
         ground.remaining -= &consumed;
-        ground.launched = true;
+        ground.progressed = true;
         if launch_executor {
             let info = group.executor.clone();
             self.insert_executor(ground.framework, ground.agent, info, group.executor_resources, out);
@@ -52,6 +53,7 @@ impl Core {
             executor: group.executor,
             task_group: TaskGroupInfo { tasks },
             launch_executor,
+            resource_version,
         };
         self.tell(ground.agent, link::to_agent::Message::RunTaskGroup(message), out);
     }

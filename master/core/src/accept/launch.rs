@@ -26,9 +26,10 @@ impl Core {
             }
         };
         let framework_info = framework.info.clone();
+        let resource_version = agent.resource_version.clone();
         let record = task_of(&task.info, &framework.id);
         ground.remaining -= &launchable.consumed;
-        ground.launched = true;
+        ground.progressed = true;
         if let Some(executor) = task.info.executor.as_ref().filter(|_| launchable.launch_executor) {
             self.insert_executor(ground.framework, ground.agent, executor.clone(), task.executor_resources, out);
         }
@@ -37,6 +38,7 @@ impl Core {
             framework: (*framework_info).clone(),
             task: task.info,
             launch_executor: launchable.launch_executor,
+            resource_version,
         };
         self.tell(ground.agent, link::to_agent::Message::RunTask(message), out);
     }

@@ -2,6 +2,7 @@
 
 mod group;
 mod launch;
+mod operate;
 mod prepare;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,8 @@ use mezzo_api::{
         task_status::Reason,
     },
 };
+
+pub(crate) use prepare::validate_form;
 
 use prepare::Step;
 
@@ -33,9 +36,12 @@ use crate::{
 struct Ground {
     framework: FrameworkKey,
     agent: AgentKey,
-    /// Left of the offers.
+    /// Left of the offers, and what came of it.
     remaining: Resources,
-    launched: bool,
+    /// Volumes of another size than they were offered with.
+    resized: Resources,
+    /// Something was launched or changed.
+    progressed: bool,
 }
 
 impl Core {
@@ -137,28 +143,31 @@ impl Core {
         // What is wrong with the form of an operation is told before anything is carried out.
         let steps: Vec<Step> =
             operations.into_iter().filter_map(|operation| self.prepare(now, key, &role, operation, out)).collect();
-        let mut ground = Ground { framework: key, agent, remaining: Resources::new(), launched: false };
+        let mut ground =
+            Ground { framework: key, agent, remaining: Resources::new(), resized: Resources::new(), progressed: false };
         for number in offers {
             if let Some(offer) = self.take_offer(*number, out) {
                 ground.remaining += &offer.resources;
             }
         }
+        let offered = ground.remaining.clone();
         for step in steps {
             match step {
                 Step::Launch(tasks) => {
                     tasks.into_iter().for_each(|task| self.launch(now, &mut ground, task, out));
                 }
                 Step::LaunchGroup(group) => self.launch_group(now, &mut ground, *group, out),
-                Step::Unsupported(operation) => {
-                    let message = format!("{} is not supported yet", operation.r#type().as_str_name());
-                    self.refuse_operation(key, &operation, message, out);
-                }
+                Step::Operation(operation) => self.operate(now, &mut ground, *operation, out),
             }
         }
         // Who makes progress is offered the rest at once if it asks for no filter; who does not, after a while.
-        let pause = (!ground.launched).then_some(self.config.allocation_interval);
+        let pause = (!ground.progressed).then_some(self.config.allocation_interval);
         let filter = refusal(filters).or(pause);
-        self.allocator.give_back(now.mono, key, agent, &ground.remaining, filter);
+        // What was made of the offers was not refused: it is offered at once.
+        let made = &ground.remaining - &offered;
+        let left = &ground.remaining - &made;
+        self.allocator.give_back(now.mono, key, agent, &(made + &ground.resized), None);
+        self.allocator.give_back(now.mono, key, agent, &left, filter);
         self.mark_dirty(key, agent);
     }
 

@@ -24,8 +24,8 @@ use crate::{
 pub(super) enum Step {
     Launch(Vec<Prepared>),
     LaunchGroup(Box<PreparedGroup>),
-    /// One that Mezzo does not carry out yet.
-    Unsupported(Box<Operation>),
+    /// One on resources, allocated to the role of the offers.
+    Operation(Box<Operation>),
 }
 
 impl Core {
@@ -39,7 +39,7 @@ impl Core {
         out: &mut Effects,
     ) -> Option<Step> {
         let kind = operation.r#type.and_then(|kind| operation::Type::try_from(kind).ok())?;
-        let result = validate_form(&operation, kind);
+        let result = validate_form(&operation, kind, false);
         let invalid = match kind {
             operation::Type::Unknown => return None,
             operation::Type::Launch | operation::Type::LaunchGroup => {
@@ -88,7 +88,11 @@ impl Core {
                 let tasks = group.task_group.tasks.into_iter().map(prepare).collect();
                 Some(Step::LaunchGroup(Box::new(PreparedGroup { executor, executor_resources, tasks })))
             }
-            _ => Some(Step::Unsupported(Box::new(operation))),
+            _ => {
+                let mut operation = operation;
+                resources_of(&mut operation).for_each(|proto| allocate_one(proto, role));
+                Some(Step::Operation(Box::new(operation)))
+            }
         }
     }
 }
@@ -126,8 +130,37 @@ fn allocate(protos: &mut Vec<Resource>, role: &str) -> Resources {
     resources
 }
 
-/// Payload and resources.
-fn validate_form(operation: &Operation, kind: operation::Type) -> Result<(), Invalid> {
+/// All resources that an operation names.
+fn resources_of(operation: &mut Operation) -> impl Iterator<Item = &mut Resource> {
+    let Operation {
+        reserve, unreserve, create, destroy, grow_volume, shrink_volume, create_disk, destroy_disk, ..
+    } = operation;
+    let lists = [
+        reserve.as_mut().map(|reserve| &mut reserve.resources),
+        unreserve.as_mut().map(|unreserve| &mut unreserve.resources),
+        create.as_mut().map(|create| &mut create.volumes),
+        destroy.as_mut().map(|destroy| &mut destroy.volumes),
+    ];
+    let ones = [
+        shrink_volume.as_mut().map(|shrink| &mut shrink.volume),
+        create_disk.as_mut().map(|create| &mut create.source),
+        destroy_disk.as_mut().map(|destroy| &mut destroy.source),
+    ];
+    let grown = grow_volume.as_mut().into_iter().flat_map(|grow| [&mut grow.volume, &mut grow.addition]);
+    lists.into_iter().flatten().flatten().chain(ones.into_iter().flatten()).chain(grown)
+}
+
+/// In today's form, allocated to the role unless it says which one.
+fn allocate_one(proto: &mut Resource, role: &str) {
+    let info = proto.allocation_info.get_or_insert_with(AllocationInfo::default);
+    info.role.get_or_insert_with(|| role.to_owned());
+    if let Ok(resource) = mezzo_api::resources::Resource::from_proto(proto) {
+        *proto = resource.to_proto();
+    }
+}
+
+/// Payload and resources. Only operators say what a reservation takes the place of.
+pub(crate) fn validate_form(operation: &Operation, kind: operation::Type, operator: bool) -> Result<(), Invalid> {
     let name = kind.as_str_name();
     let missing = || {
         let field = name.to_ascii_lowercase();
@@ -147,7 +180,8 @@ fn validate_form(operation: &Operation, kind: operation::Type) -> Result<(), Inv
             let reserve = operation.reserve.as_ref().ok_or_else(missing)?;
             validate_resources(&reserve.source)?;
             validate_resources(&reserve.resources)?;
-            if reserve.source.is_empty() {
+            validate_resources(&reserve.source)?;
+            if reserve.source.is_empty() || operator {
                 return Ok(());
             }
             Err(Invalid::new("Reservation updates are not yet implemented for the scheduler API."))

@@ -34,6 +34,7 @@ impl Core {
         self.dirty.agents.insert(key);
         self.allocator.set_agent_active(now.mono, key, false);
         self.rescind_offers_of_agent(now, key, out);
+        self.rescind_inverse_offers_of_agent(now, key, out);
     }
 
     /// The interval begins anew; not for an agent that is being given up.

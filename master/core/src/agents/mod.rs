@@ -19,18 +19,19 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use indexmap::{IndexMap, IndexSet};
 use mezzo_api::{
     ids::{AgentId, ExecutorId, FrameworkId, TaskId},
     link,
     resources::Resources,
-    v1::{AgentInfo, TaskInfo, agent_info::capability},
+    v1::{self, AgentInfo, TaskInfo, Unavailability, agent_info::capability, allocator::InverseOfferStatus},
 };
 
 pub(crate) use drain::Restanding;
-pub(crate) use register::Admission;
+pub(crate) use register::{Admission, advertised};
 pub(crate) use removals::Removals;
-pub(crate) use remove::Removal;
+pub(crate) use remove::{Cause, Removal};
 pub(crate) use reregister::Return;
 
 use crate::{
@@ -69,6 +70,15 @@ pub(crate) struct Agent {
     /// Executors that frameworks defined; built-in command executors are the agent's own affair.
     pub(crate) executors: BTreeMap<(FrameworkKey, ExecutorId), Executor>,
     pub(crate) offers: BTreeSet<OfferNumber>,
+    /// Operations that it has not answered, or whose answer is not acknowledged.
+    pub(crate) operations: BTreeSet<Bytes>,
+    /// Names what is believed of its resources; `None` of an agent that knows no such thing.
+    pub(crate) resource_version: Option<Bytes>,
+    /// When it will not be there, if that is planned.
+    pub(crate) unavailability: Option<Unavailability>,
+    pub(crate) inverse_offers: BTreeSet<OfferNumber>,
+    /// What frameworks said to the plan.
+    pub(crate) inverse_answers: BTreeMap<FrameworkId, InverseOfferStatus>,
     /// Tasks whose kill it may not have heard of.
     pub(crate) killed: BTreeSet<(FrameworkKey, TaskId)>,
     /// It said something since the last ping.
@@ -88,6 +98,26 @@ impl Agent {
     /// Whether its resources are offered.
     pub(crate) fn active(&self) -> bool {
         self.link.is_some() && !self.leaving && !self.standing.deactivated
+    }
+
+    /// As messages name it (src/master/master.hpp).
+    pub(crate) fn display(&self) -> String {
+        let pid = std::net::SocketAddr::from(self.advertised);
+        format!("{} at slave(1)@{pid} ({})", self.id, self.info.hostname)
+    }
+
+    /// Where it says that it is.
+    pub(crate) fn url(&self) -> v1::Url {
+        v1::Url {
+            scheme: "http".into(),
+            address: v1::Address {
+                hostname: Some(self.info.hostname.clone()),
+                ip: Some(self.advertised.0.to_string()),
+                port: self.advertised.1.into(),
+            },
+            path: Some("/slave(1)".into()),
+            ..Default::default()
+        }
     }
 
     /// As readers see it.

@@ -18,6 +18,8 @@ use crate::{
     effect::{CloseReason, Effect, Effects},
     input::{LinkId, LinkUp},
     keys::AgentKey,
+    maintenance::DOWN,
+    operations::total_of,
     registry::RegistryOp,
     writes::Pending,
 };
@@ -57,6 +59,12 @@ impl Core {
                 self.on_exited_executor(now, agent, exited, out);
             }
             (Some(from_agent::Message::Unregister(_)), Some(agent)) => self.on_unregister(now, agent, out),
+            (Some(from_agent::Message::OperationStatus(status)), Some(agent)) => {
+                self.on_operation_status(agent, status, out);
+            }
+            (Some(from_agent::Message::ResourcesChanged(changed)), Some(agent)) => {
+                self.on_resources_changed(now, agent, &changed, out);
+            }
             // A pong has been counted above; what comes before registration, or is not known, is nothing to us.
             (Some(from_agent::Message::Pong(_)) | None, _) | (Some(_), None) => {}
         }
@@ -75,6 +83,15 @@ impl Core {
         }
         if let Err(reason) = self.admissible(&register.agent) {
             self.refuse(now, link_id, &register.agent.hostname, &reason, out);
+            return;
+        }
+        if let Err(error) = total_of(&register) {
+            tracing::warn!(link = link_id.0, %error, "refusing an agent with invalid resources");
+            self.close_link(now, link_id, CloseReason::Protocol, out);
+            return;
+        }
+        if self.is_down(&register, link.peer) {
+            self.shut_down(now, link_id, DOWN, out);
             return;
         }
         let Some(link) = self.agents.links.get(&link_id) else { return };
@@ -150,9 +167,9 @@ impl Core {
         reregistered_time: Option<f64>,
     ) -> AgentKey {
         let advertised = advertised(&register, peer);
+        let total = Arc::new(total_of(&register).unwrap_or_default());
         let mut info = register.agent;
         info.id = Some(id.proto());
-        let total = Arc::new(Resources::from_protos(&info.resources).unwrap_or_default());
         let info = Arc::new(info);
         let standing = self.agents.standings.get(&id).cloned().unwrap_or_default();
         tracing::info!(agent = %id, hostname = info.hostname, resources = %total, "agent registered");
@@ -178,6 +195,11 @@ impl Core {
             tasks: Default::default(),
             executors: Default::default(),
             offers: Default::default(),
+            operations: Default::default(),
+            resource_version: register.resource_version,
+            unavailability: None,
+            inverse_offers: Default::default(),
+            inverse_answers: Default::default(),
             killed: Default::default(),
             heard: true,
             missed_pings: 0,
@@ -189,6 +211,7 @@ impl Core {
         });
         self.set_ping_timer(now, key);
         self.allocator.add_agent(now.mono, key, info, total, false);
+        self.plan_for_agent(now, key);
         self.allocator.set_agent_abilities(key, abilities);
         self.dirty.agents.insert(key);
         key
@@ -242,7 +265,7 @@ impl Core {
 }
 
 /// What the agent calls its address: published, never dialled.
-pub(super) fn advertised(register: &link::Register, peer: IpAddr) -> (IpAddr, u16) {
+pub(crate) fn advertised(register: &link::Register, peer: IpAddr) -> (IpAddr, u16) {
     let ip = register.advertised_ip.as_ref().and_then(|ip| ip.parse().ok()).unwrap_or(peer);
     (ip, u16::try_from(register.agent.port()).unwrap_or_default())
 }

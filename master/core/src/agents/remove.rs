@@ -5,7 +5,7 @@ use mezzo_api::{
     ids::AgentId,
     link::{self, to_agent},
     time::Now,
-    v1::{TaskState, TaskStatus, TimeInfo, task_status::Reason},
+    v1::{OperationState, TaskState, TaskStatus, TimeInfo, task_status::Reason},
 };
 
 use super::Agent;
@@ -32,6 +32,8 @@ pub(crate) enum Cause {
     Unregistered,
     /// Another one came at its address.
     Replaced,
+    /// Its machine is taken down by an operator.
+    MachineDown,
 }
 
 /// A removal that waits for the registry.
@@ -50,7 +52,7 @@ impl Core {
         self.begin_agent_removal(now, key, Cause::Unregistered, out);
     }
 
-    pub(super) fn begin_agent_removal(&mut self, now: Now, key: AgentKey, cause: Cause, out: &mut Effects) {
+    pub(crate) fn begin_agent_removal(&mut self, now: Now, key: AgentKey, cause: Cause, out: &mut Effects) {
         let Some(agent) = self.agents.get(key).filter(|agent| !agent.leaving) else { return };
         let id = agent.id.clone();
         if self.agents.writing.contains_key(&id) {
@@ -61,7 +63,7 @@ impl Core {
         let op = match cause {
             Cause::Unreachable(since) => RegistryOp::MarkUnreachable(id.clone(), since),
             Cause::Gone(since) => RegistryOp::MarkGone(id.clone(), since),
-            Cause::Unregistered | Cause::Replaced => RegistryOp::RemoveAgent(id.clone()),
+            Cause::Unregistered | Cause::Replaced | Cause::MachineDown => RegistryOp::RemoveAgent(id.clone()),
         };
         let mut ops = vec![op];
         if !matches!(cause, Cause::Unreachable(_)) {
@@ -96,6 +98,9 @@ impl Core {
             Cause::Replaced => {
                 format!("Agent {} removed: a new agent registered at the same address", agent.info.hostname)
             }
+            Cause::MachineDown => {
+                format!("Agent {} removed: Operator initiated 'Machine DOWN'", agent.info.hostname)
+            }
         };
         tracing::info!(
             agent = %removal.id,
@@ -108,6 +113,15 @@ impl Core {
         self.count_removal(removal.cause);
         tasks.into_iter().for_each(|task| self.lose_task(now, task, removal.cause, &message, out));
         self.drop_executors(now, key, out);
+        let (state, told) = match removal.cause {
+            Cause::Unreachable(_) => (OperationState::OperationUnreachable, "Agent was marked unreachable"),
+            Cause::Gone(_) => (OperationState::OperationGoneByOperator, "Agent has been marked gone"),
+            Cause::Unregistered | Cause::Replaced | Cause::MachineDown => {
+                (OperationState::OperationGoneByOperator, "Agent has been removed")
+            }
+        };
+        self.lose_operations(key, state, told, out);
+        self.rescind_inverse_offers_of_agent(now, key, out);
         self.allocator.remove_agent(key);
         if !matches!(removal.cause, Cause::Unreachable(_)) {
             self.forget_standing(&removal.id);
@@ -127,6 +141,8 @@ impl Core {
             Cause::Gone(_) => Counter::SlaveRemovalsMarkedGone,
             Cause::Unregistered => Counter::SlaveRemovalsUnregistered,
             Cause::Replaced => Counter::SlaveRemovalsRegistered,
+            // Mesos has no reason of its own for it.
+            Cause::MachineDown => Counter::SlaveRemovalsUnregistered,
         });
         if matches!(cause, Cause::Unreachable(_)) {
             self.counters.increment(Counter::SlaveUnreachableCompleted);
@@ -143,7 +159,7 @@ impl Core {
         let aware = self.frameworks.get(task.framework).is_some_and(|framework| framework.capabilities.partition_aware);
         let unreachable_since = match cause {
             Cause::Unreachable(since) => Some(since),
-            Cause::Gone(_) | Cause::Unregistered | Cause::Replaced => None,
+            Cause::Gone(_) | Cause::Unregistered | Cause::Replaced | Cause::MachineDown => None,
         };
         let aware = aware || mezzo_api::mutant!("partition-awareness-assumed");
         let (state, reason) = match cause {
@@ -193,6 +209,7 @@ impl Core {
             }
             Cause::Unregistered => (AgentGone::Removed, CloseReason::Shutdown),
             Cause::Replaced => (AgentGone::Removed, CloseReason::Replaced),
+            Cause::MachineDown => (AgentGone::Removed, CloseReason::Shutdown),
         };
         if agent.warning.is_some() {
             self.count_unreachable_addresses();

@@ -16,6 +16,8 @@ use crate::{
     counters::Counter,
     effect::{CloseReason, Effects},
     input::LinkId,
+    maintenance::DOWN,
+    operations::total_of,
     registry::RegistryOp,
     validate::{framework::roles_of, validate_id},
     writes::Pending,
@@ -55,7 +57,8 @@ impl Core {
         out: &mut Effects,
     ) {
         let info = &report.register.agent;
-        let Some(id) = info.id.as_ref().filter(|id| validate_id(&id.value).is_ok()).map(AgentId::from) else {
+        let valid = total_of(&report.register).is_ok();
+        let Some(id) = info.id.as_ref().filter(|id| valid && validate_id(&id.value).is_ok()).map(AgentId::from) else {
             tracing::warn!(link = link_id.0, "refusing an agent with an invalid description");
             self.close_link(now, link_id, CloseReason::Protocol, out);
             return;
@@ -73,6 +76,11 @@ impl Core {
         if let Err(reason) = self.admissible(info) {
             let hostname = info.hostname.clone();
             self.refuse(now, link_id, &hostname, &reason, out);
+            return;
+        }
+        let peer = self.agents.links.get(&link_id).map(|link| link.peer);
+        if peer.is_some_and(|peer| self.is_down(&report.register, peer)) {
+            self.shut_down(now, link_id, DOWN, out);
             return;
         }
         if let Some(parked) = self.agents.writing.get_mut(&id) {
@@ -112,7 +120,7 @@ impl Core {
         self.write(vec![RegistryOp::PutAgent(Box::new(info))], Pending::Return(Box::new(back)), out);
     }
 
-    fn shut_down(&mut self, now: Now, link: LinkId, reason: &str, out: &mut Effects) {
+    pub(super) fn shut_down(&mut self, now: Now, link: LinkId, reason: &str, out: &mut Effects) {
         tracing::warn!(link = link.0, reason, "telling an agent to shut down");
         self.tell_link(link, to_agent::Message::Shutdown(link::Shutdown { reason: reason.to_owned() }), out);
         self.close_link(now, link, CloseReason::Shutdown, out);
@@ -131,7 +139,7 @@ impl Core {
 
 fn entries(report: &link::Reregister) -> usize {
     let ended: usize = report.completed_tasks.iter().map(|history| 1 + history.tasks.len() / SMALLEST_TASK).sum();
-    report.tasks.len() + report.executors.len() + report.frameworks.len() + ended
+    report.tasks.len() + report.executors.len() + report.frameworks.len() + report.operations.len() + ended
 }
 
 fn extend(report: &mut link::Reregister, chunk: link::Reregister) {
@@ -140,6 +148,7 @@ fn extend(report: &mut link::Reregister, chunk: link::Reregister) {
     report.tasks.extend(chunk.tasks);
     report.completed_frameworks.extend(chunk.completed_frameworks);
     report.completed_tasks.extend(chunk.completed_tasks);
+    report.operations.extend(chunk.operations);
 }
 
 /// A task or executor with its resources read.

@@ -9,7 +9,6 @@ use std::{
 use mezzo_api::{
     ids::{AgentId, ExecutorId, FrameworkId, TaskId},
     link::{self, to_agent},
-    resources::Resources,
     time::Now,
     v1::{FrameworkInfo, Task, TaskState, task_status::Reason},
 };
@@ -30,6 +29,7 @@ use crate::{
     input::LinkId,
     keys::{AgentKey, FrameworkKey, TaskKey},
     model::TaskList,
+    operations::total_of,
     reconcile::restate,
     timers::Timer,
 };
@@ -78,7 +78,7 @@ impl Core {
         self.counters.increment(Counter::SlaveReregistrations);
         let key = match self.agents.find(id.as_str()) {
             Some(key) => {
-                self.refresh_agent(now, key, &report.register, peer);
+                self.refresh_agent(now, key, &report.register, peer, out);
                 key
             }
             None => {
@@ -89,6 +89,7 @@ impl Core {
         let welcome = self.welcome(now, key, were);
         self.recover_frameworks(now, &report.frameworks);
         let missing = self.reconcile_report(now, key, &report, were, out);
+        let dropped = self.reconcile_report_of_operations(key, &report, out);
         if were != Were::Known {
             self.forget_recovered(&id);
             self.agents.unreachable.shift_remove(&id);
@@ -96,7 +97,7 @@ impl Core {
         }
         if peer.is_some() {
             self.connect(now, key, link, out);
-            self.answer_report(key, link, &report, missing, out);
+            self.answer_report(key, link, &report, missing, dropped, out);
             if let Some(text) = welcome {
                 self.tell_link(link, to_agent::Message::Notice(link::Notice { text }), out);
             }
@@ -142,7 +143,14 @@ impl Core {
     }
 
     /// What the agent says of itself may have changed.
-    fn refresh_agent(&mut self, now: Now, key: AgentKey, register: &link::Register, peer: Option<std::net::IpAddr>) {
+    fn refresh_agent(
+        &mut self,
+        now: Now,
+        key: AgentKey,
+        register: &link::Register,
+        peer: Option<std::net::IpAddr>,
+        out: &mut Effects,
+    ) {
         let Some(agent) = self.agents.get_mut(key) else { return };
         let before = address(agent);
         agent.peer = peer.unwrap_or(agent.peer);
@@ -152,13 +160,20 @@ impl Core {
         agent.capabilities = capabilities(&register.capabilities);
         self.allocator.set_agent_abilities(key, AgentAbilities::new(&agent.capabilities));
         agent.reregistered_time = Some(now.timestamp());
+        agent.resource_version.clone_from(&register.resource_version);
+        let total = if mezzo_api::mutant!("speculation-kept") {
+            (*agent.total).clone()
+        } else {
+            total_of(register).unwrap_or_default()
+        };
         if *agent.info != register.agent {
             agent.info = Arc::new(register.agent.clone());
-            agent.total = Arc::new(Resources::from_protos(&agent.info.resources).unwrap_or_default());
-            let (info, total) = (agent.info.clone(), agent.total.clone());
-            self.allocator.update_agent(now.mono, key, info, total);
+            let (info, before) = (agent.info.clone(), agent.total.clone());
+            self.allocator.update_agent(now.mono, key, info, before);
         }
+        self.set_total(now, key, total, out);
         self.agents.readdress(key, &before);
+        self.plan_for_agent(now, key);
         self.dirty.agents.insert(key);
     }
 
@@ -345,6 +360,7 @@ impl Core {
         link: LinkId,
         report: &link::Reregister,
         reconcile: Vec<link::ReconcileTask>,
+        reconcile_operations: Vec<link::ApplyOperation>,
         out: &mut Effects,
     ) {
         let Some(agent) = self.agents.get(key) else { return };
@@ -352,6 +368,7 @@ impl Core {
             agent_id: agent.id.proto(),
             total_ping_timeout_ms: self.total_ping_timeout_ms(),
             reconcile,
+            reconcile_operations,
         };
         self.tell_link(link, to_agent::Message::Reregistered(reregistered), out);
         for task in &report.tasks {

@@ -190,7 +190,7 @@ fn what_would_make_mesos_leak_or_crash_is_refused() {
 }
 
 #[test]
-fn operations_that_are_not_supported_yet_say_so_if_they_can() {
+fn operations_that_are_refused_say_so_if_they_can() {
     let mut world = World::new();
     world.agent(AGENT_RESOURCES);
     let scheduler = world.subscribe(modern("dev"));
@@ -218,7 +218,10 @@ fn operations_that_are_not_supported_yet_say_so_if_they_can() {
             "no-payload",
             "Operation attempted with invalid resources: A RESERVE offer operation must have the Offer.Operation.reserve field set.",
         ),
-        ("r", "RESERVE is not supported yet"),
+        (
+            "r",
+            "Resource cpus(allocated: dev):1 is not dynamically reserved; on agent m-S0 at slave(1)@127.0.0.1:5001 (host)",
+        ),
     ];
     assert_eq!(told, expected.map(|(id, message)| (id.to_owned(), message.to_owned())));
     world.quiet();

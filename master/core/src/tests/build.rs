@@ -90,8 +90,11 @@ pub(crate) fn register(info: &AgentInfo) -> link::Register {
         Type::MultiRole,
         Type::HierarchicalRole,
         Type::ReservationRefinement,
-        Type::TaskResourceLimits,
+        Type::ResourceProvider,
+        Type::ResizeVolume,
+        Type::AgentOperationFeedback,
         Type::AgentDraining,
+        Type::TaskResourceLimits,
     ];
     link::Register {
         agent: info.clone(),

@@ -7,8 +7,13 @@ mod build;
 mod calls;
 mod drain;
 mod frameworks;
+mod inverse_offers;
 mod lifecycle;
+mod maintenance;
 mod offers;
+mod operations;
+mod operator;
+mod quota;
 mod refusals;
 mod returns;
 mod updates;
@@ -39,7 +44,7 @@ use view::View;
 use crate::{
     Core,
     effect::{Answer, CloseReason, Effect, Effects},
-    input::{Config, LinkId, LinkUp, RequestId, SchedulerCall, StreamId, Subscribe, Ticket},
+    input::{Config, LinkId, LinkUp, OperatorCall, RequestId, SchedulerCall, StreamId, Subscribe, Ticket},
     registry::{Recovered, RegistryError, RegistryOp},
 };
 
@@ -249,6 +254,30 @@ impl World {
         let call = SchedulerCall { request, stream_id, principal: None, call };
         self.step(|core, now, out| core.scheduler_call(now, call, out));
         request
+    }
+
+    /// An operator asks; the answer may have to wait for the registry.
+    pub(crate) fn ask(&mut self, call: OperatorCall) -> RequestId {
+        let request = RequestId(self.number());
+        self.step(|core, now, out| core.operator_call(now, request, None, call, out));
+        request
+    }
+
+    /// An operator asks, and is answered at once.
+    #[track_caller]
+    pub(crate) fn answered(&mut self, call: OperatorCall) -> Answer {
+        let request = self.ask(call);
+        self.replies.remove(&request).expect("an answer")
+    }
+
+    /// An operator asks for what must be written down, which is done.
+    #[track_caller]
+    pub(crate) fn ordered(&mut self, call: OperatorCall) -> Vec<RegistryOp> {
+        let request = self.ask(call);
+        assert!(self.replies.is_empty(), "not before it is durable: {:?}", self.replies);
+        let ops = self.write_done();
+        assert_eq!(self.replies.remove(&request), Some(Answer::new(200, "")));
+        ops
     }
 
     pub(crate) fn close(&mut self, stream: StreamId) {

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use mezzo_api::ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId};
+use bytes::Bytes;
+use mezzo_api::{
+    ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId},
+    v1::quota::QuotaConfig,
+};
 
 use crate::{
     Core,
@@ -18,6 +22,11 @@ pub(crate) struct View {
     pub(crate) tasks: BTreeMap<(FrameworkId, TaskId), Arc<model::Task>>,
     pub(crate) executors: BTreeMap<(AgentId, FrameworkId, ExecutorId), Arc<model::Executor>>,
     pub(crate) offers: BTreeMap<OfferId, Arc<model::Offer>>,
+    pub(crate) inverse_offers: BTreeMap<OfferId, Arc<model::InverseOffer>>,
+    pub(crate) operations: BTreeMap<Bytes, Arc<model::Operation>>,
+    pub(crate) quotas: BTreeMap<String, QuotaConfig>,
+    pub(crate) weights: BTreeMap<String, f64>,
+    pub(crate) maintenance: model::Maintenance,
     pub(crate) removed: Vec<(AgentId, model::AgentGone)>,
 }
 
@@ -49,12 +58,31 @@ impl View {
             }
             Change::Offer(offer) => drop(self.offers.insert(offer.id.clone(), offer)),
             Change::OfferRemoved(id) => assert!(self.offers.remove(&id).is_some(), "{id} was not there"),
+            Change::InverseOffer(offer) => drop(self.inverse_offers.insert(offer.id.clone(), offer)),
+            Change::InverseOfferRemoved(id) => assert!(self.inverse_offers.remove(&id).is_some(), "{id} was not there"),
+            Change::Operation(operation) => drop(self.operations.insert(operation.uuid.clone(), operation)),
+            Change::OperationRemoved(uuid) => {
+                assert!(self.operations.remove(&uuid).is_some(), "{uuid:?} was not there")
+            }
+            Change::Quota(quota) => drop(self.quotas.insert(quota.role.clone(), *quota)),
+            Change::QuotaRemoved(role) => assert!(self.quotas.remove(&role).is_some(), "{role} had no quota"),
+            Change::Weight(role, weight) => drop(self.weights.insert(role, weight)),
+            Change::Maintenance(maintenance) => self.maintenance = (*maintenance).clone(),
         }
     }
 
     /// Readers see what the core knows.
     pub(crate) fn check(&self, core: &Core) {
         assert_eq!(self.agents.len(), core.agents.slots.len(), "agents");
+        assert_eq!(self.inverse_offers.len(), core.inverse_offers.iter().count(), "inverse offers");
+        assert_eq!(self.operations.len(), core.operations.iter().count(), "operations");
+        for (uuid, operation) in core.operations.iter() {
+            assert_eq!(self.operations[uuid].latest, operation.view.latest, "{uuid:?}");
+        }
+        assert_eq!((&self.quotas, &self.weights), (&core.quotas, &core.weights), "quota and weights");
+        let maintenance = core.maintenance_view();
+        assert_eq!(self.maintenance.schedule, maintenance.schedule);
+        assert_eq!(self.maintenance.status, maintenance.status);
         for agent in core.agents.slots.values() {
             let seen = &self.agents[&agent.id];
             assert_eq!((&seen.used, &seen.offered), (&agent.used, &agent.offered), "{}", agent.id);

@@ -11,6 +11,7 @@ pub(crate) mod executor;
 pub(crate) mod framework;
 pub(crate) mod group;
 mod id;
+pub(crate) mod operation;
 pub(crate) mod resources;
 pub(crate) mod task;
 

@@ -12,6 +12,12 @@ pub(crate) enum Kind {
     Framework,
     /// What operators want of agents.
     Standing,
+    /// Quota of roles.
+    Quota,
+    /// Weights of roles.
+    Weight,
+    /// Machines of the maintenance schedule.
+    Machine,
 }
 
 /// As many buckets has a kind of which there may be many.
@@ -19,7 +25,8 @@ const BUCKETS: u32 = 256;
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Agent, Self::Framework, Self::Standing];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Agent, Self::Framework, Self::Standing, Self::Quota, Self::Weight, Self::Machine];
 
     /// The directory's name.
     pub(crate) fn directory(self) -> &'static str {
@@ -27,15 +34,18 @@ impl Kind {
             Self::Agent => "agents",
             Self::Framework => "frameworks",
             Self::Standing => "standings",
+            Self::Quota => "quotas",
+            Self::Weight => "weights",
+            Self::Machine => "machines",
         }
     }
 
     /// Whether its records stand in buckets.
     fn in_buckets(self) -> bool {
         match self {
-            Self::Agent | Self::Framework => true,
+            Self::Agent | Self::Framework | Self::Machine => true,
             // Few agents are drained or deactivated at a time.
-            Self::Standing => false,
+            Self::Standing | Self::Quota | Self::Weight => false,
         }
     }
 

@@ -3,9 +3,10 @@
 
 use mezzo_api::{
     ids::{AgentId, FrameworkId},
-    registry::{Admitted, Gone, Record, Standing, TornDown, Unreachable, record::Entry},
+    registry::{Admitted, Gone, Maintained, Record, Standing, TornDown, Unreachable, record::Entry},
+    v1::WeightInfo,
 };
-use mezzo_master_core::registry::{self, Recovered, RegistryOp};
+use mezzo_master_core::registry::{self, Machine, Recovered, RegistryOp};
 use prost::Message;
 
 use super::layout::{Kind, Place};
@@ -45,6 +46,20 @@ pub(super) fn change(operation: &RegistryOp) -> Change {
             Change::Put(place, Entry::Standing(standing))
         }
         RegistryOp::CompleteFramework(id) => Change::TearDown(id.clone()),
+        RegistryOp::PutQuota(quota) => {
+            Change::Put(Place::of(Kind::Quota, &quota.role), Entry::Quota((**quota).clone()))
+        }
+        RegistryOp::RemoveQuota(role) => Change::Delete(Place::of(Kind::Quota, role)),
+        RegistryOp::PutWeight(role, weight) => Change::Put(
+            Place::of(Kind::Weight, role),
+            Entry::Weight(WeightInfo { role: Some(role.clone()), weight: *weight }),
+        ),
+        RegistryOp::PutMachine(machine) => {
+            let Machine { info, window, position } = (**machine).clone();
+            let place = Place::of(Kind::Machine, &Machine::key(&info.id));
+            Change::Put(place, Entry::Maintained(Maintained { machine: info, window, position }))
+        }
+        RegistryOp::RemoveMachine(id) => Change::Delete(Place::of(Kind::Machine, &Machine::key(id))),
     }
 }
 
@@ -103,6 +118,15 @@ impl Findings {
                 self.recovered.standings.push((id.into(), registry::Standing { deactivated, drain }));
             }
             (Kind::Framework, Entry::TornDown(torn_down)) => self.torn_down.push((torn_down.number, id.into())),
+            (Kind::Quota, Entry::Quota(quota)) if quota.role == id => self.recovered.quotas.push(quota),
+            (Kind::Weight, Entry::Weight(weight)) if weight.role() == id => {
+                self.recovered.weights.push((id, weight.weight));
+            }
+            (Kind::Machine, Entry::Maintained(Maintained { machine: info, window, position }))
+                if Machine::key(&info.id) == id =>
+            {
+                self.recovered.machines.push(Machine { info, window, position });
+            }
             (kind, _) => return Err(RecordError::Damaged(format!("it is not what stands in {}", kind.directory()))),
         }
         Ok(())
@@ -116,6 +140,9 @@ impl Findings {
         self.recovered.unreachable.sort_by(|one, other| (one.1, &one.0).cmp(&(other.1, &other.0)));
         self.recovered.gone.sort_by(|one, other| (one.1, &one.0).cmp(&(other.1, &other.0)));
         self.recovered.standings.sort_by(|one, other| one.0.cmp(&other.0));
+        self.recovered.quotas.sort_by(|one, other| one.role.cmp(&other.role));
+        self.recovered.weights.sort_by(|one, other| one.0.cmp(&other.0));
+        self.recovered.machines.sort_by_key(|machine| (machine.window, machine.position));
         self.recovered.completed_frameworks = self.torn_down.iter().map(|(_, id)| id.clone()).collect();
         (self.recovered, self.torn_down)
     }

@@ -1,5 +1,8 @@
-//! `/api/v1`: calls of operators, and `/teardown`. The checks stand in the order in which Mesos makes them
+//! `/api/v1`: calls of operators, and the endpoints from before it. The checks stand in the order in which Mesos makes them
 //! (src/master/http.cpp, Master::Http::api).
+
+mod changes;
+mod endpoints;
 
 use std::sync::Arc;
 
@@ -8,28 +11,30 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use mezzo_api::{
     codec::{Encoding, decode, encode, to_json_value},
-    v1::{
-        self,
-        master::{
-            Call, Response as Answer, call,
-            response::{
-                self, GetFlags, GetHealth, GetLoggingLevel, GetMaster, GetMetrics, GetVersion, ListFiles, ReadFile,
-            },
+    v1::master::{
+        Call, Response as Answer, call,
+        response::{
+            self, GetFlags, GetHealth, GetLoggingLevel, GetMaster, GetMetrics, GetVersion, ListFiles, ReadFile,
         },
     },
 };
 use mezzo_master_core::input::OperatorCall;
 use mezzo_server::{
     files::Refusal,
-    http::{answer, negotiate, query::Query, request},
+    http::{answer, negotiate, request},
     level,
     operator::{self, Arrays},
 };
 
+pub(crate) use endpoints::{Endpoint, serve as endpoint};
+
 use super::{App, body::Body, events, explain, metrics};
 use crate::{
     server::{Cut, Input},
-    view::{View, get_agents, get_executors, get_frameworks, get_roles, get_state, get_tasks},
+    view::{
+        View, get_agents, get_executors, get_frameworks, get_operations, get_roles, get_state, get_tasks, quota_status,
+        weight_infos,
+    },
 };
 
 /// `/api/v1`
@@ -50,50 +55,6 @@ pub(super) async fn serve(app: &Arc<App>, connection: &Cut, request: Request<Inc
     }
 }
 
-/// `/teardown`: the same as a form.
-pub(super) async fn teardown(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
-    let form = match form(app, request).await {
-        Ok(form) => form,
-        Err(refusal) => return *refusal,
-    };
-    match needed(&form, "frameworkId") {
-        Ok(value) => ask(app, OperatorCall::Teardown { framework_id: v1::FrameworkId { value } }).await,
-        Err(refusal) => *refusal,
-    }
-}
-
-/// `/kill-task`, a form as `/teardown` has it: Mezzo's own, for operators, who are no framework that could KILL.
-pub(super) async fn kill_task(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
-    let form = match form(app, request).await {
-        Ok(form) => form,
-        Err(refusal) => return *refusal,
-    };
-    let named = needed(&form, "frameworkId").and_then(|framework| Ok((framework, needed(&form, "taskId")?)));
-    match named {
-        Ok((framework, task)) => {
-            let framework_id = v1::FrameworkId { value: framework };
-            ask(app, OperatorCall::KillTask { framework_id, task_id: v1::TaskId { value: task } }).await
-        }
-        Err(refusal) => *refusal,
-    }
-}
-
-async fn form(app: &App, request: Request<Incoming>) -> Result<Query, Box<Response<Body>>> {
-    let read = request::read(request, app.flags.max_request_bytes.0).await;
-    let (parts, body) = read.map_err(|error| Box::new(answer::unread(&error)))?;
-    if parts.method != Method::POST {
-        return Err(Box::new(answer::method_not_allowed("POST", &parts.method)));
-    }
-    let bad = |text: String| Box::new(answer::text(StatusCode::BAD_REQUEST, text));
-    Query::parse(&String::from_utf8_lossy(&body)).map_err(|error| bad(error.to_string()))
-}
-
-fn needed(form: &Query, name: &str) -> Result<String, Box<Response<Body>>> {
-    let text = || format!("Missing '{name}' query parameter in the request body");
-    form.get(name).map(str::to_owned).ok_or_else(|| Box::new(answer::text(StatusCode::BAD_REQUEST, text())))
-}
-
-/// Hands a call to the core.
 async fn ask(app: &App, call: OperatorCall) -> Response<Body> {
     match app.core.ask(|reply| Input::Operator { call, principal: None, reply }).await {
         Ok(answer) => answer::with_status(answer.status, answer.body),
@@ -167,16 +128,11 @@ fn missing(call: &Call) -> Option<&'static str> {
 }
 
 async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, headers: &HeaderMap) -> Response<Body> {
+    let call = match changes::change(call) {
+        Ok(asked) => return ask(app, asked).await,
+        Err(call) => *call,
+    };
     let kind = call.r#type();
-    if let Some(teardown) = call.teardown.clone().filter(|_| kind == call::Type::Teardown) {
-        return ask(app, OperatorCall::Teardown { framework_id: teardown.framework_id }).await;
-    }
-    if let Some(change) = of_agent(&call) {
-        return ask(app, change).await;
-    }
-    if let Some(gone) = call.mark_agent_gone.clone().filter(|_| kind == call::Type::MarkAgentGone) {
-        return ask(app, OperatorCall::MarkAgentGone { agent_id: gone.agent_id }).await;
-    }
     let message = match kind {
         call::Type::Unknown => return answer::bare(StatusCode::NOT_IMPLEMENTED),
         call::Type::SetLoggingLevel => {
@@ -217,31 +173,6 @@ async fn of_files(app: &App, call: Call) -> Result<Answer, Refusal> {
     }
     let file_infos = app.files.list(call.list_files.unwrap_or_default().path).await?;
     Ok(Answer { list_files: Some(ListFiles { file_infos }), ..of(response::Type::ListFiles) })
-}
-
-/// What is wanted of an agent.
-fn of_agent(call: &Call) -> Option<OperatorCall> {
-    match call.r#type() {
-        call::Type::DrainAgent => call.drain_agent.as_ref().map(|drain| OperatorCall::Drain {
-            agent_id: drain.agent_id.clone(),
-            // `mark_gone` is always written down, as in Mesos.
-            config: v1::DrainConfig {
-                max_grace_period: drain.max_grace_period.as_ref().map(|grace| v1::DurationInfo {
-                    nanoseconds: grace.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(grace.nanos)),
-                }),
-                mark_gone: Some(drain.mark_gone()),
-            },
-        }),
-        call::Type::DeactivateAgent => call
-            .deactivate_agent
-            .as_ref()
-            .map(|deactivate| OperatorCall::Deactivate { agent_id: deactivate.agent_id.clone() }),
-        call::Type::ReactivateAgent => call
-            .reactivate_agent
-            .as_ref()
-            .map(|reactivate| OperatorCall::Reactivate { agent_id: reactivate.agent_id.clone() }),
-        _ => None,
-    }
 }
 
 fn of_metrics(metrics: metrics::Metrics) -> Answer {
@@ -292,22 +223,28 @@ fn of_picture(view: &View, kind: call::Type) -> Option<Answer> {
         call::Type::GetTasks => Answer { get_tasks: Some(get_tasks(view)), ..of(response::Type::GetTasks) },
         call::Type::GetRoles => Answer { get_roles: Some(get_roles(view)), ..of(response::Type::GetRoles) },
         call::Type::GetState => Answer { get_state: Some(get_state(view)), ..of(response::Type::GetState) },
-        // Nothing of the kind can be set or started yet, so that what Mesos says at its start is always true.
         call::Type::GetOperations => {
-            Answer { get_operations: Some(response::GetOperations::default()), ..of(response::Type::GetOperations) }
+            Answer { get_operations: Some(get_operations(view)), ..of(response::Type::GetOperations) }
         }
-        call::Type::GetWeights => of(response::Type::GetWeights),
+        call::Type::GetWeights => {
+            let weight_infos = weight_infos(view);
+            let get_weights = (!weight_infos.is_empty()).then_some(response::GetWeights { weight_infos });
+            Answer { get_weights, ..of(response::Type::GetWeights) }
+        }
         call::Type::GetQuota => {
-            Answer { get_quota: Some(response::GetQuota::default()), ..of(response::Type::GetQuota) }
+            let get_quota = Some(response::GetQuota { status: quota_status(view) });
+            Answer { get_quota, ..of(response::Type::GetQuota) }
         }
-        call::Type::GetMaintenanceSchedule => Answer {
-            get_maintenance_schedule: Some(response::GetMaintenanceSchedule::default()),
-            ..of(response::Type::GetMaintenanceSchedule)
-        },
-        call::Type::GetMaintenanceStatus => Answer {
-            get_maintenance_status: Some(response::GetMaintenanceStatus::default()),
-            ..of(response::Type::GetMaintenanceStatus)
-        },
+        call::Type::GetMaintenanceSchedule => {
+            let schedule = view.maintenance.schedule.clone();
+            let get_maintenance_schedule = Some(response::GetMaintenanceSchedule { schedule });
+            Answer { get_maintenance_schedule, ..of(response::Type::GetMaintenanceSchedule) }
+        }
+        call::Type::GetMaintenanceStatus => {
+            let status = view.maintenance.status.clone();
+            let get_maintenance_status = Some(response::GetMaintenanceStatus { status });
+            Answer { get_maintenance_status, ..of(response::Type::GetMaintenanceStatus) }
+        }
         _ => return None,
     })
 }
