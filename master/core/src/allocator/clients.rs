@@ -11,7 +11,7 @@ use slotmap::SlotMap;
 use super::{
     FrameworkOptions,
     filters::Filters,
-    shares::{Quantities, Sign, Totals},
+    shares::{Amounts as Quantities, Sign, Totals},
 };
 use crate::keys::{AgentKey, FrameworkKey};
 
@@ -29,6 +29,8 @@ pub(super) struct Client {
     active: bool,
     suppressed: bool,
     amounts: Quantities,
+    /// What of them is neither reserved nor revocable.
+    unreserved: Quantities,
     share: u64,
     /// How often it was served: breaks ties.
     served: u64,
@@ -133,6 +135,8 @@ impl Clients {
             totals.change(&mut amounts, &resources, sign);
             let share = totals.share(&amounts);
             self.change(key, |client| (client.amounts, client.share) = (amounts, share));
+            let free = resources.filter(|resource| resource.is_unreserved() && !resource.is_revocable());
+            totals.change(&mut self.slots[key].unreserved, &free, sign);
         }
     }
 
@@ -167,6 +171,13 @@ impl Clients {
         self.by_framework.get(&framework)?.get(role).copied()
     }
 
+    /// What the role's subtree has of resources that are neither reserved nor revocable.
+    pub(super) fn consumed(&self, role: &str, totals: &Totals) -> super::Quantities {
+        let below = |other: &str| other == role || mezzo_api::roles::is_strict_subrole(other, role);
+        let clients = self.slots.values().filter(|client| below(&client.role));
+        clients.flat_map(|client| totals.named(&client.unreserved)).collect()
+    }
+
     pub(super) fn quantities(&self, key: ClientKey) -> &Quantities {
         &self.slots[key].amounts
     }
@@ -187,6 +198,7 @@ impl Clients {
             active: false,
             suppressed: false,
             amounts: Quantities::new(),
+            unreserved: Quantities::new(),
             share: 0,
             served: 0,
             filters: HashMap::new(),

@@ -4,9 +4,16 @@
 //!
 //! The allocator counts for itself what is taken: the core tells it of everything that is taken or given back, and
 //! turns each [`Allocation`] into an offer.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the operator calls that use quota, weights and the like are on their way"
+)]
 
 mod clients;
 mod filters;
+mod operator;
+mod quantities;
 mod rules;
 mod run;
 mod shares;
@@ -18,12 +25,17 @@ use std::{
 };
 
 use indexmap::IndexSet;
-use mezzo_api::{resources::Resources, v1::AgentInfo};
+use mezzo_api::{
+    resources::Resources,
+    v1::{AgentInfo, Unavailability},
+};
 use rand::{SeedableRng, rngs::SmallRng};
 
 use clients::Clients;
 use filters::Expiries;
 pub(crate) use filters::refusal;
+pub(crate) use operator::{InverseAllocation, Quota};
+pub(crate) use quantities::{Limits, Quantities};
 use shares::Totals;
 
 use crate::{
@@ -79,6 +91,7 @@ struct Agent {
     available: Resources,
     active: bool,
     has_gpus: bool,
+    unavailability: Option<Unavailability>,
     /// Nothing about its resources needs a second look: no reservations, nothing shared or revocable.
     plain: bool,
 }
@@ -90,6 +103,10 @@ pub(crate) struct Allocator {
     agents: slotmap::SecondaryMap<AgentKey, Agent>,
     clients: Clients,
     totals: Totals,
+    quotas: BTreeMap<String, Quota>,
+    weights: BTreeMap<String, f64>,
+    whitelist: Option<BTreeSet<String>>,
+    inverse_offers: Vec<InverseAllocation>,
     expiries: Expiries,
     /// Agents to be looked at in the next run.
     dirty: IndexSet<AgentKey>,
@@ -112,6 +129,10 @@ impl Allocator {
             agents: slotmap::SecondaryMap::new(),
             clients: Clients::default(),
             totals: Totals::default(),
+            quotas: BTreeMap::new(),
+            weights: BTreeMap::new(),
+            whitelist: None,
+            inverse_offers: Vec::new(),
             expiries: Expiries::default(),
             dirty: IndexSet::new(),
             free: BTreeSet::new(),
@@ -270,6 +291,15 @@ impl Allocator {
         }
     }
 
+    fn consumed_slowly(&self, role: &str) -> Quantities {
+        let mut all = Quantities::default();
+        for agent in self.agents.values() {
+            all.add(&Quantities::from(&agent.total.reserved_to_subtree(role)));
+        }
+        all.add(&self.clients.consumed(role, &self.totals));
+        all
+    }
+
     fn refresh_free(&mut self, key: AgentKey) {
         match self.agents.get(key) {
             Some(agent) if agent.active && !agent.available.is_empty() => drop(self.free.insert(key)),
@@ -313,7 +343,14 @@ impl Agent {
         let plain =
             total.iter().all(|resource| resource.is_unreserved() && !resource.is_revocable() && !resource.is_shared());
         let (available, has_gpus) = ((*total).clone(), !total.gpus().is_zero());
-        Self { info, taken: Resources::new(), available, has_gpus, total, active, plain }
+        Self { info, taken: Resources::new(), available, has_gpus, total, active, plain, unavailability: None }
+    }
+
+    fn set_total(&mut self, total: Arc<Resources>) {
+        let fresh = Self::new(self.info.clone(), total, self.active);
+        let taken = std::mem::take(&mut self.taken);
+        *self = Self { unavailability: self.unavailability.take(), ..fresh };
+        self.change(|all| *all = taken);
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Resources)) {

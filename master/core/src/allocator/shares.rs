@@ -6,7 +6,7 @@ use mezzo_api::resources::{Resources, Scalar};
 use smallvec::SmallVec;
 
 /// Amounts by interned resource name.
-pub(super) type Quantities = SmallVec<[Scalar; 4]>;
+pub(super) type Amounts = SmallVec<[Scalar; 4]>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
@@ -18,7 +18,7 @@ pub(super) enum Sign {
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     names: Vec<String>,
-    amounts: Quantities,
+    amounts: Amounts,
     /// Grows when the cluster does: shares from before are stale.
     pub(super) version: u64,
 }
@@ -39,7 +39,7 @@ impl Totals {
     }
 
     /// Adds to, or takes from, somebody's amounts.
-    pub(super) fn change(&mut self, amounts: &mut Quantities, resources: &Resources, sign: Sign) {
+    pub(super) fn change(&mut self, amounts: &mut Amounts, resources: &Resources, sign: Sign) {
         for resource in resources {
             let Some(amount) = resource.amount() else { continue };
             let at = self.intern(resource.name());
@@ -54,7 +54,7 @@ impl Totals {
     }
 
     /// The dominant share, as a number that orders like it.
-    pub(super) fn share(&self, amounts: &Quantities) -> u64 {
+    pub(super) fn share(&self, amounts: &Amounts) -> u64 {
         let shares = amounts.iter().zip(&self.amounts).map(|(held, total)| {
             let (held, total) = (held.as_f64(), total.as_f64());
             if total > 0.0 { (held / total).max(0.0) } else { 0.0 }
@@ -63,7 +63,11 @@ impl Totals {
         shares.fold(0.0_f64, f64::max).to_bits()
     }
 
-    pub(super) fn named(&self, amounts: &Quantities) -> BTreeMap<String, Scalar> {
+    pub(super) fn all(&self) -> BTreeMap<String, Scalar> {
+        self.named(&self.amounts)
+    }
+
+    pub(super) fn named(&self, amounts: &Amounts) -> BTreeMap<String, Scalar> {
         let named = self.names.iter().zip(amounts).filter(|(_, amount)| !amount.is_zero());
         named.map(|(name, amount)| (name.clone(), *amount)).collect()
     }
