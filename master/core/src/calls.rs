@@ -90,7 +90,7 @@ impl Core {
             call::Type::Accept => self.on_accept(now, key, call.accept?, out),
             call::Type::Decline => self.on_decline(now, key, &call.decline?, out),
             call::Type::Revive => self.on_revive(now, key, &call.revive.unwrap_or_default().roles),
-            call::Type::Suppress => self.on_suppress(key, &call.suppress.unwrap_or_default().roles),
+            call::Type::Suppress => self.on_suppress(now, key, &call.suppress.unwrap_or_default().roles),
             call::Type::Kill => self.on_kill(now, key, call.kill?, out),
             call::Type::Shutdown => self.on_shutdown(key, call.shutdown?, out),
             call::Type::Acknowledge => self.on_acknowledge(now, key, call.acknowledge?, out),

@@ -109,6 +109,45 @@ pub struct Config {
     pub filter_gpu_resources: bool,
     /// `--min_allocatable_resources` (`cpus:0.01|mem:32`): alternatives; each a list of name and amount.
     pub min_allocatable_resources: Vec<Vec<(String, f64)>>,
+    /// The allocator's own.
+    pub allocator: AllocatorConfig,
+}
+
+/// How the allocator decides.
+#[derive(Clone, Debug)]
+pub struct AllocatorConfig {
+    /// `--role_sorter` (drf).
+    pub role_sorter: Sorter,
+    /// `--framework_sorter` (drf).
+    pub framework_sorter: Sorter,
+    /// `--fair_sharing_excluded_resource_names`: names that shares are not made of.
+    pub fair_sharing_excluded: Vec<String>,
+    /// `--allocator_agent_recovery_factor` (0.8): the part of the registry's agents that must be back before anything is
+    /// offered, if there are quotas.
+    pub agent_recovery_factor: f64,
+    /// `--allocator_recovery_timeout` (10 min): no longer than this.
+    pub recovery_timeout: Duration,
+}
+
+impl Default for AllocatorConfig {
+    fn default() -> Self {
+        Self {
+            role_sorter: Sorter::Drf,
+            framework_sorter: Sorter::Drf,
+            fair_sharing_excluded: Vec::new(),
+            agent_recovery_factor: 0.8,
+            recovery_timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+/// In which order roles, or the frameworks of a role, are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sorter {
+    /// By dominant share, the smallest first.
+    Drf,
+    /// By chance, in proportion to weights.
+    Random,
 }
 
 /// How agents that are away are dealt with: the defaults are those of Mesos.

@@ -170,6 +170,7 @@ impl Core {
             tracing::info!(framework = id.value, "recovering framework from an agent");
             let framework = Framework::new(FrameworkId::from(id), info.clone(), now.timestamp());
             let options = FrameworkOptions {
+                id: framework.id.as_str().into(),
                 roles: framework.roles.clone(),
                 suppressed: BTreeSet::new(),
                 capabilities: framework.capabilities,
@@ -238,7 +239,7 @@ impl Core {
         let Some(info) = self.frameworks.get(framework_key).map(|framework| framework.info.clone()) else { return };
         let Some(task) = read_task(task, &info) else { return };
         if !terminal {
-            self.allocator.take(framework_key, key, &task.resources);
+            self.allocator.take(now.mono, framework_key, key, &task.resources);
         }
         self.add_task(framework_key, key, task.item, task.resources, out);
         let message = match were {
@@ -269,7 +270,7 @@ impl Core {
             }
             let Some(info) = self.frameworks.get(framework).map(|framework| framework.info.clone()) else { continue };
             if let Some(executor) = read_executor(executor.clone(), &info) {
-                self.allocator.take(framework, key, &executor.resources);
+                self.allocator.take(now.mono, framework, key, &executor.resources);
                 self.insert_executor(framework, key, executor.item, executor.resources, out);
             }
         }

@@ -1,45 +1,114 @@
-//! (framework, role) pairs: what each has, in which order they are served, and what they refused.
+//! (framework, role) pairs: what each has, in which order those of a role are served, and what they refused.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
-use mezzo_api::resources::Resources;
 use slotmap::SlotMap;
 
 use super::{
-    FrameworkOptions,
-    filters::Filters,
-    shares::{Amounts as Quantities, Sign, Totals},
+    FrameworkOptions, Minimum,
+    agents::Bars,
+    amounts::{Amounts, Sign, Totals},
+    filters::ClientFilters,
+    rules::Verdicts,
+    tree::{Delta, Holding, Rank, RoleKey, Tree},
 };
-use crate::keys::{AgentKey, FrameworkKey};
+use crate::{
+    frameworks::Capabilities,
+    keys::FrameworkKey,
+    validate::constraints::ConstraintFilter,
+};
 
 slotmap::new_key_type! {
     /// A framework in one of its roles.
     pub(super) struct ClientKey;
 }
 
+/// What of resources a framework takes: those that lack a capability see less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Takes {
+    pub(super) shared: bool,
+    pub(super) revocable: bool,
+    pub(super) refined: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) framework: FrameworkKey,
-    pub(super) role: String,
+    pub(super) role: RoleKey,
+    pub(super) id: Arc<str>,
     /// The framework subscribes to the role (else it only has something left from before).
-    subscribed: bool,
-    active: bool,
-    suppressed: bool,
-    amounts: Quantities,
-    /// What of them is neither reserved nor revocable.
-    unreserved: Quantities,
+    pub(super) subscribed: bool,
+    pub(super) active: bool,
+    pub(super) suppressed: bool,
+    pub(super) takes: Takes,
+    /// Agents that bar any of these are not for it.
+    pub(super) barred_by: Bars,
+    /// What an offer must meet, if not what the master's flag says.
+    pub(super) minimum: Option<Arc<[Minimum]>>,
+    pub(super) constraints: Option<Arc<ConstraintFilter>>,
+    /// What the constraints said of agents; filled in as it is asked for.
+    pub(super) verdicts: RefCell<Verdicts>,
+    pub(super) filters: ClientFilters,
+    held: Holding,
     share: u64,
-    /// How often it was served: breaks ties.
-    served: u64,
-    filters: HashMap<AgentKey, Filters>,
+    placed: Option<Rank>,
 }
 
 impl Client {
-    fn wants_offers(&self) -> bool {
+    fn new(framework: FrameworkKey, id: Arc<str>, role: RoleKey) -> Self {
+        Self {
+            framework,
+            role,
+            id,
+            subscribed: false,
+            active: false,
+            suppressed: false,
+            takes: Takes { shared: false, revocable: false, refined: false },
+            barred_by: Bars::default(),
+            minimum: None,
+            constraints: None,
+            verdicts: RefCell::default(),
+            filters: ClientFilters::default(),
+            held: Holding::default(),
+            share: 0,
+            placed: None,
+        }
+    }
+
+    pub(super) fn wants_offers(&self) -> bool {
         self.subscribed && self.active && !self.suppressed
+    }
+
+    /// Shared resources make the parts more than the whole.
+    pub(super) fn has_shared(&self) -> bool {
+        self.held.has_shared()
+    }
+
+    pub(super) fn amounts(&self) -> &Amounts {
+        &self.held.taken
+    }
+
+    pub(super) fn share(&self) -> f64 {
+        f64::from_bits(self.share)
+    }
+
+    /// Takes over what the framework wants and can.
+    fn describe(&mut self, role: &str, active: bool, options: &FrameworkOptions) {
+        self.subscribed = options.roles.contains(role);
+        self.suppressed = options.suppressed.contains(role);
+        self.active = active;
+        let Capabilities { shared_resources, revocable_resources, reservation_refinement, .. } = options.capabilities;
+        self.takes =
+            Takes { shared: shared_resources, revocable: revocable_resources, refined: reservation_refinement };
+        self.barred_by = Bars::of_framework(&options.capabilities, role);
+        self.minimum = options.min_allocatable.get(role).map(|minimum| minimum.as_slice().into());
+        self.constraints = options.constraints.clone().filter(|constraints| constraints.is_about(role));
+        self.verdicts = RefCell::default();
     }
 }
 
@@ -47,173 +116,226 @@ impl Client {
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     slots: SlotMap<ClientKey, Client>,
-    by_framework: HashMap<FrameworkKey, BTreeMap<String, ClientKey>>,
-    /// Those that want offers, the poorest first.
-    order: BTreeSet<(u64, u64, ClientKey)>,
-    version: u64,
+    by_framework: HashMap<FrameworkKey, BTreeMap<Arc<str>, ClientKey>>,
+    /// Clients with a minimum of their own.
+    pub(super) own_minima: usize,
 }
 
 impl Clients {
-    pub(super) fn put_framework(&mut self, framework: FrameworkKey, active: bool, options: &FrameworkOptions) {
-        let known: Vec<_> = self.of(framework).collect();
-        for key in known {
-            let role = &self.slots[key].role;
-            let (subscribed, suppressed) = (options.roles.contains(role), options.suppressed.contains(role));
-            self.change(key, |client| {
-                (client.subscribed, client.active, client.suppressed) = (subscribed, active, suppressed);
-                client.filters.clear();
-            });
-        }
+    /// A framework appears, or wants something else.
+    pub(super) fn put_framework(
+        &mut self,
+        now: Duration,
+        framework: FrameworkKey,
+        active: bool,
+        options: &FrameworkOptions,
+        tree: &mut Tree,
+        totals: &Totals,
+    ) {
         for role in &options.roles {
             if self.find(framework, role).is_none() {
-                let suppressed = options.suppressed.contains(role);
-                let key = self.insert(framework, role, true);
-                self.change(key, |client| (client.active, client.suppressed) = (active, suppressed));
+                self.insert(framework, &options.id, role, tree);
             }
         }
-    }
-
-    pub(super) fn remove_framework(&mut self, framework: FrameworkKey) {
-        for key in self.by_framework.remove(&framework).unwrap_or_default().into_values() {
-            if let Some(client) = self.slots.remove(key) {
-                self.order.remove(&(client.share, client.served, key));
-            }
+        for key in self.of(framework) {
+            let name = tree.get(self.slots[key].role).name.clone();
+            self.own_minima -= usize::from(self.slots[key].minimum.is_some());
+            self.change(now, key, tree, totals, |client| client.describe(&name, active, options));
+            self.own_minima += usize::from(self.slots[key].minimum.is_some());
+            self.forget_if_idle(key, tree);
         }
     }
 
-    pub(super) fn set_active(&mut self, framework: FrameworkKey, active: bool) {
-        let keys: Vec<_> = self.of(framework).collect();
-        keys.into_iter().for_each(|key| self.change(key, |client| client.active = active));
+    /// It is no more. What it still held is given back by the caller before.
+    pub(super) fn remove_framework(&mut self, now: Duration, framework: FrameworkKey, tree: &mut Tree, totals: &Totals) {
+        for key in self.of(framework) {
+            self.change(now, key, tree, totals, |client| client.subscribed = false);
+            self.remove(key, tree);
+        }
     }
 
-    pub(super) fn set_suppressed(&mut self, framework: FrameworkKey, roles: &BTreeSet<String>, suppressed: bool) {
+    pub(super) fn set_active(
+        &mut self,
+        now: Duration,
+        framework: FrameworkKey,
+        active: bool,
+        tree: &mut Tree,
+        totals: &Totals,
+    ) {
+        for key in self.of(framework) {
+            self.change(now, key, tree, totals, |client| client.active = active);
+        }
+    }
+
+    pub(super) fn set_suppressed(
+        &mut self,
+        now: Duration,
+        framework: FrameworkKey,
+        roles: &BTreeSet<String>,
+        suppressed: bool,
+        tree: &mut Tree,
+        totals: &Totals,
+    ) {
         for key in self.among(framework, roles) {
-            self.change(key, |client| client.suppressed = suppressed);
+            self.change(now, key, tree, totals, |client| client.suppressed = suppressed);
         }
     }
 
-    pub(super) fn clear_filters(&mut self, framework: FrameworkKey, roles: &BTreeSet<String>) {
-        for key in self.among(framework, roles) {
-            self.slots[key].filters.clear();
+    /// Counts what the framework takes or gives back for a role.
+    pub(super) fn book(
+        &mut self,
+        now: Duration,
+        (framework, role): (FrameworkKey, &str),
+        delta: &Delta<'_>,
+        sign: Sign,
+        tree: &mut Tree,
+        totals: &Totals,
+    ) {
+        let key = self.find(framework, role).unwrap_or_else(|| {
+            let id = self.id_of(framework);
+            self.insert(framework, &id, role, tree)
+        });
+        self.book_client(now, key, delta, sign, tree, totals);
+        if sign == Sign::Minus {
+            self.forget_if_idle(key, tree);
         }
     }
 
-    pub(super) fn drop_filters_of(&mut self, agent: AgentKey) {
-        for client in self.slots.values_mut() {
-            client.filters.remove(&agent);
-        }
+    pub(super) fn book_client(
+        &mut self,
+        now: Duration,
+        key: ClientKey,
+        delta: &Delta<'_>,
+        sign: Sign,
+        tree: &mut Tree,
+        totals: &Totals,
+    ) {
+        self.change(now, key, tree, totals, |client| {
+            client.held.change(delta, sign);
+            client.held.served += u64::from(sign == Sign::Plus);
+        });
+        let role = self.slots[key].role;
+        tree.book(role, delta, sign, totals);
     }
 
-    pub(super) fn add_filter(&mut self, key: ClientKey, agent: AgentKey, refused: Resources, expires: Duration) {
-        if let Some(client) = self.slots.get_mut(key) {
-            client.filters.entry(agent).or_default().add(refused, expires);
-        }
-    }
-
-    /// Drops filters that have expired; the answer is whether there were any.
-    pub(super) fn expire_filters(&mut self, key: ClientKey, agent: AgentKey, now: Duration) -> bool {
-        let Some(filters) = self.slots.get_mut(key).map(|client| &mut client.filters) else { return false };
-        let Some(of_agent) = filters.get_mut(&agent) else { return false };
-        let expired = of_agent.expire(now);
-        if of_agent.is_empty() {
-            filters.remove(&agent);
-        }
-        expired
-    }
-
-    /// Whether the client refused this, or more.
-    pub(super) fn refuses(&self, key: ClientKey, agent: AgentKey, resources: &Resources, now: Duration) -> bool {
-        let filters = self.slots.get(key).and_then(|client| client.filters.get(&agent));
-        filters.is_some_and(|filters| filters.cover(resources, now))
-    }
-
-    /// Counts what a framework takes or gives back, role by role.
-    pub(super) fn count(&mut self, framework: FrameworkKey, allocated: &Resources, sign: Sign, totals: &mut Totals) {
-        for (role, resources) in allocated.allocations() {
-            let key = self.find(framework, &role).unwrap_or_else(|| self.insert(framework, &role, false));
-            let mut amounts = std::mem::take(&mut self.slots[key].amounts);
-            totals.change(&mut amounts, &resources, sign);
-            let share = totals.share(&amounts);
-            self.change(key, |client| (client.amounts, client.share) = (amounts, share));
-            let free = resources.filter(|resource| resource.is_unreserved() && !resource.is_revocable());
-            totals.change(&mut self.slots[key].unreserved, &free, sign);
-        }
-    }
-
-    /// The client was offered something.
-    pub(super) fn served(&mut self, key: ClientKey) {
-        self.change(key, |client| client.served += 1);
-    }
-
-    /// All shares anew, if the cluster has grown or shrunk.
-    pub(super) fn refresh_shares(&mut self, totals: &Totals) {
-        if self.version == totals.version {
-            return;
-        }
-        self.version = totals.version;
-        let keys: Vec<_> = self.slots.keys().collect();
+    /// All shares anew: the cluster has grown or shrunk.
+    pub(super) fn refresh_shares(&mut self, now: Duration, tree: &mut Tree, totals: &Totals) {
+        let holders = self.slots.iter().filter(|(_, client)| !client.held.taken.is_zero());
+        let keys: Vec<ClientKey> = holders.map(|(key, _)| key).collect();
         for key in keys {
-            let share = totals.share(&self.slots[key].amounts);
-            self.change(key, |client| client.share = share);
+            self.change(now, key, tree, totals, |_| {});
         }
-    }
-
-    /// Those that want offers, the poorest first.
-    pub(super) fn in_order(&self) -> impl Iterator<Item = ClientKey> {
-        self.order.iter().map(|(_, _, key)| *key)
     }
 
     pub(super) fn get(&self, key: ClientKey) -> Option<&Client> {
         self.slots.get(key)
     }
 
+    pub(super) fn get_mut(&mut self, key: ClientKey) -> Option<&mut Client> {
+        self.slots.get_mut(key)
+    }
+
     pub(super) fn find(&self, framework: FrameworkKey, role: &str) -> Option<ClientKey> {
         self.by_framework.get(&framework)?.get(role).copied()
     }
 
-    /// What the role's subtree has of resources that are neither reserved nor revocable.
-    pub(super) fn consumed(&self, role: &str, totals: &Totals) -> super::Quantities {
-        let below = |other: &str| other == role || mezzo_api::roles::is_strict_subrole(other, role);
-        let clients = self.slots.values().filter(|client| below(&client.role));
-        clients.flat_map(|client| totals.named(&client.unreserved)).collect()
+    /// All clients, in the order of their keys.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ClientKey, &Client)> {
+        self.slots.iter()
     }
 
-    pub(super) fn quantities(&self, key: ClientKey) -> &Quantities {
-        &self.slots[key].amounts
+    /// All clients, in the order of their keys.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ClientKey, &mut Client)> {
+        self.slots.iter_mut()
     }
 
-    fn of(&self, framework: FrameworkKey) -> impl Iterator<Item = ClientKey> {
-        self.by_framework.get(&framework).into_iter().flat_map(|roles| roles.values().copied())
+    /// Those of a framework, in the order of their roles.
+    pub(super) fn of(&self, framework: FrameworkKey) -> Vec<ClientKey> {
+        self.by_framework.get(&framework).into_iter().flat_map(|roles| roles.values().copied()).collect()
     }
 
-    fn among(&self, framework: FrameworkKey, roles: &BTreeSet<String>) -> Vec<ClientKey> {
+    /// Whether the framework is connected.
+    pub(super) fn is_active(&self, framework: FrameworkKey) -> bool {
+        let roles = self.by_framework.get(&framework);
+        roles.is_some_and(|roles| roles.values().any(|key| self.slots[*key].active))
+    }
+
+    pub(super) fn among(&self, framework: FrameworkKey, roles: &BTreeSet<String>) -> Vec<ClientKey> {
         roles.iter().filter_map(|role| self.find(framework, role)).collect()
     }
 
-    fn insert(&mut self, framework: FrameworkKey, role: &str, subscribed: bool) -> ClientKey {
-        let key = self.slots.insert(Client {
-            framework,
-            role: role.to_owned(),
-            subscribed,
-            active: false,
-            suppressed: false,
-            amounts: Quantities::new(),
-            unreserved: Quantities::new(),
-            share: 0,
-            served: 0,
-            filters: HashMap::new(),
-        });
-        self.by_framework.entry(framework).or_default().insert(role.to_owned(), key);
+    fn id_of(&self, framework: FrameworkKey) -> Arc<str> {
+        let first = self.by_framework.get(&framework).and_then(|roles| roles.values().next());
+        first.map_or_else(|| "".into(), |key| self.slots[*key].id.clone())
+    }
+
+    fn insert(&mut self, framework: FrameworkKey, id: &Arc<str>, role: &str, tree: &mut Tree) -> ClientKey {
+        let role_key = tree.make(role);
+        let key = self.slots.insert(Client::new(framework, id.clone(), role_key));
+        let name = tree.get(role_key).name.clone();
+        tree.get_mut(role_key).members.insert(key);
+        self.by_framework.entry(framework).or_default().insert(name, key);
         key
     }
 
+    /// A role that the framework left, and of which it has nothing any more.
+    fn forget_if_idle(&mut self, key: ClientKey, tree: &mut Tree) {
+        let client = &self.slots[key];
+        if !client.subscribed && client.held.is_empty() && client.filters.is_empty() {
+            self.remove(key, tree);
+        }
+    }
+
+    fn remove(&mut self, key: ClientKey, tree: &mut Tree) {
+        let Some(client) = self.slots.remove(key) else { return };
+        self.own_minima -= usize::from(client.minimum.is_some());
+        let role = tree.get_mut(client.role);
+        role.members.remove(&key);
+        let name = role.name.clone();
+        if let Some(roles) = self.by_framework.get_mut(&client.framework) {
+            roles.remove(&name);
+            if roles.is_empty() {
+                self.by_framework.remove(&client.framework);
+            }
+        }
+        tree.prune(client.role);
+    }
+
     /// Every change goes through here, so that the order holds.
-    fn change(&mut self, key: ClientKey, change: impl FnOnce(&mut Client)) {
+    fn change(
+        &mut self,
+        now: Duration,
+        key: ClientKey,
+        tree: &mut Tree,
+        totals: &Totals,
+        change: impl FnOnce(&mut Client),
+    ) {
         let client = &mut self.slots[key];
-        self.order.remove(&(client.share, client.served, key));
         change(client);
-        if client.wants_offers() {
-            self.order.insert((client.share, client.served, key));
+        client.share = totals.share(&client.held.taken, 1.0).to_bits();
+        let wanted = client.wants_offers().then_some((client.share, client.held.served));
+        if client.placed.as_ref().map(|(share, served, _)| (*share, *served)) == wanted {
+            return;
+        }
+        let after = wanted.map(|(share, served)| (share, served, client.id.clone()));
+        let before = std::mem::replace(&mut client.placed, after.clone());
+        let (role_key, appears, goes) = (client.role, before.is_none(), after.is_none());
+        let role = tree.get_mut(role_key);
+        if let Some(before) = before {
+            role.clients.remove(&(before, key));
+        }
+        if let Some(after) = after {
+            role.clients.insert((after, key));
+        }
+        if appears {
+            role.wanting_since.get_or_insert(now);
+            tree.want(role_key, Sign::Plus, totals);
+        } else if goes {
+            if role.clients.is_empty() {
+                role.wanting_since = None;
+                (role.last_offer, role.told) = (None, None);
+            }
+            tree.want(role_key, Sign::Minus, totals);
         }
     }
 }

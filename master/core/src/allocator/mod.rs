@@ -4,19 +4,26 @@
 //!
 //! The allocator counts for itself what is taken: the core tells it of everything that is taken or given back, and
 //! turns each [`Allocation`] into an offer.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the operator calls that use quota, weights and the like are on their way"
-)]
 
+mod agents;
+mod amounts;
+mod check;
 mod clients;
+mod explain;
 mod filters;
+mod inverse;
 mod operator;
 mod quantities;
+mod recovery;
 mod rules;
 mod run;
-mod shares;
+mod shrink;
+mod starvation;
+mod statistics;
+mod tree;
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,21 +33,28 @@ use std::{
 
 use indexmap::IndexSet;
 use mezzo_api::{
-    resources::Resources,
-    v1::{AgentInfo, Unavailability},
+    resources::{Resources, Scalar},
+    v1::AgentInfo,
 };
 use rand::{SeedableRng, rngs::SmallRng};
 
-use clients::Clients;
-use filters::Expiries;
+pub(crate) use agents::{AgentAbilities, unallocated};
+pub(crate) use explain::{Inquiry, Question};
 pub(crate) use filters::refusal;
-pub(crate) use operator::{InverseAllocation, Quota};
+pub(crate) use inverse::InverseAllocation;
+pub(crate) use operator::Quota;
 pub(crate) use quantities::{Limits, Quantities};
-use shares::Totals;
+
+use agents::Agent;
+use amounts::{Amounts, Names, Sign, Totals};
+use clients::Clients;
+use filters::{Expiries, slot_of};
+use recovery::Recovery;
+use tree::{Delta, Tree};
 
 use crate::{
     frameworks::Capabilities,
-    input::Config,
+    input::{Config, Sorter},
     keys::{AgentKey, FrameworkKey},
     validate::constraints::ConstraintFilter,
 };
@@ -51,6 +65,8 @@ const GATHER: Duration = Duration::from_millis(4);
 /// What a framework wants.
 #[derive(Debug)]
 pub(crate) struct FrameworkOptions {
+    /// Its id: between equals the smaller one comes first.
+    pub(crate) id: Arc<str>,
     /// Roles that it subscribes to.
     pub(crate) roles: BTreeSet<String>,
     /// Roles for which it wants no offers.
@@ -64,7 +80,7 @@ pub(crate) struct FrameworkOptions {
 }
 
 /// Names and amounts that must all be there.
-pub(crate) type Minimum = Vec<(String, mezzo_api::resources::Scalar)>;
+pub(crate) type Minimum = Vec<(String, Scalar)>;
 
 /// Something to offer: the resources are allocated to the role.
 #[derive(Debug)]
@@ -75,46 +91,36 @@ pub(crate) struct Allocation {
     pub(crate) resources: Resources,
 }
 
-#[derive(Debug)]
-struct Framework {
-    active: bool,
-    options: FrameworkOptions,
-}
-
-#[derive(Debug)]
-struct Agent {
-    info: Arc<AgentInfo>,
-    total: Arc<Resources>,
-    /// Offered or used; without allocation. An agent may come back with less than is used of it.
-    taken: Resources,
-    /// What is left of the total.
-    available: Resources,
-    active: bool,
-    has_gpus: bool,
-    unavailability: Option<Unavailability>,
-    /// Nothing about its resources needs a second look: no reservations, nothing shared or revocable.
-    plain: bool,
-}
-
 /// The allocator.
 #[derive(Debug)]
 pub(crate) struct Allocator {
-    frameworks: slotmap::SecondaryMap<FrameworkKey, Framework>,
     agents: slotmap::SecondaryMap<AgentKey, Agent>,
+    /// Agents by the number of their slot.
+    slots: Vec<Option<AgentKey>>,
     clients: Clients,
+    tree: Tree,
+    names: Names,
     totals: Totals,
-    quotas: BTreeMap<String, Quota>,
-    weights: BTreeMap<String, f64>,
+    /// The version of the totals that all shares are of.
+    shares_of: u64,
+    /// What is free, and may be offered, of what counts against quota.
+    headroom: Amounts,
     whitelist: Option<BTreeSet<String>>,
     inverse_offers: Vec<InverseAllocation>,
     expiries: Expiries,
-    /// Agents to be looked at in the next run.
-    dirty: IndexSet<AgentKey>,
-    /// Active agents of which something is free.
+    /// Agents that are to be looked at for their own sake, and when.
+    urgent: IndexSet<AgentKey>,
+    urgent_at: Option<Duration>,
+    /// Agents that are to be looked at because somebody wants them.
+    background: IndexSet<AgentKey>,
+    /// Agents of which something may be offered.
     free: BTreeSet<AgentKey>,
-    /// When the next run is to be made.
-    run_at: Option<Duration>,
+    recovery: Option<Recovery>,
+    /// When starvation is to be looked for again.
+    starvation_at: Duration,
     interval: Duration,
+    role_sorter: Sorter,
+    framework_sorter: Sorter,
     filter_gpus: bool,
     min_allocatable: Vec<Minimum>,
     region: Option<String>,
@@ -124,20 +130,29 @@ pub(crate) struct Allocator {
 impl Allocator {
     pub(crate) fn new(config: &Config, seed: u64) -> Self {
         let fault_domain = config.master_info.domain.as_ref().and_then(|domain| domain.fault_domain.as_ref());
+        let mut names = Names::default();
+        let excluded = config.allocator.fair_sharing_excluded.iter().map(|name| names.intern(name)).collect();
         Self {
-            frameworks: slotmap::SecondaryMap::new(),
             agents: slotmap::SecondaryMap::new(),
+            slots: Vec::new(),
             clients: Clients::default(),
-            totals: Totals::default(),
-            quotas: BTreeMap::new(),
-            weights: BTreeMap::new(),
+            tree: Tree::default(),
+            names,
+            totals: Totals { excluded, ..Totals::default() },
+            shares_of: 0,
+            headroom: Amounts::default(),
             whitelist: None,
             inverse_offers: Vec::new(),
             expiries: Expiries::default(),
-            dirty: IndexSet::new(),
+            urgent: IndexSet::new(),
+            urgent_at: None,
+            background: IndexSet::new(),
             free: BTreeSet::new(),
-            run_at: None,
+            recovery: None,
+            starvation_at: Duration::ZERO,
             interval: config.allocation_interval,
+            role_sorter: config.allocator.role_sorter,
+            framework_sorter: config.allocator.framework_sorter,
             filter_gpus: config.filter_gpu_resources,
             min_allocatable: rules::minima(&config.min_allocatable_resources),
             region: fault_domain.map(|domain| domain.region.name.clone()),
@@ -147,51 +162,48 @@ impl Allocator {
 
     /// When [`Allocator::run`] has something to do.
     pub(crate) fn due(&self) -> Option<Duration> {
-        [self.run_at, self.expiries.next()].into_iter().flatten().min()
+        let queue = self.queue_due().map(|due| due.max(self.paused_until().unwrap_or_default()));
+        [queue, self.expiries.next()].into_iter().flatten().min()
     }
 
     /// A framework appears, or wants something else. Its filters are dropped.
     pub(crate) fn put_framework(&mut self, now: Duration, key: FrameworkKey, active: bool, options: FrameworkOptions) {
-        self.clients.put_framework(key, active, &options);
-        self.frameworks.insert(key, Framework { active, options });
+        self.forget_filters(&self.clients.of(key));
+        self.clients.put_framework(now, key, active, &options, &mut self.tree, &self.totals);
         if active {
-            self.everything_at_once(now);
+            self.everything_soon();
         }
     }
 
-    /// It is connected, or not.
+    /// It is connected, or not. Who is not has its filters forgotten.
     pub(crate) fn set_framework_active(&mut self, now: Duration, key: FrameworkKey, active: bool) {
-        if let Some(framework) = self.frameworks.get_mut(key) {
-            framework.active = active;
-            self.clients.set_active(key, active);
-        }
+        self.clients.set_active(now, key, active, &mut self.tree, &self.totals);
         if active {
-            self.everything_at_once(now);
+            self.everything_soon();
+        } else {
+            self.forget_filters(&self.clients.of(key));
         }
     }
 
     /// It is no more; what it had was given back before.
-    pub(crate) fn remove_framework(&mut self, key: FrameworkKey) {
-        self.frameworks.remove(key);
-        self.clients.remove_framework(key);
+    pub(crate) fn remove_framework(&mut self, now: Duration, key: FrameworkKey) {
+        self.forget_filters(&self.clients.of(key));
+        self.clients.remove_framework(now, key, &mut self.tree, &self.totals);
+        self.forget_asked(key);
     }
 
     /// No offers for these roles.
-    pub(crate) fn suppress(&mut self, key: FrameworkKey, roles: &BTreeSet<String>) {
-        if let Some(framework) = self.frameworks.get_mut(key) {
-            framework.options.suppressed.extend(roles.iter().cloned());
-            self.clients.set_suppressed(key, roles, !mezzo_api::mutant!("suppression-ignored"));
-        }
+    pub(crate) fn suppress(&mut self, now: Duration, key: FrameworkKey, roles: &BTreeSet<String>) {
+        let suppressed = !mezzo_api::mutant!("suppression-ignored");
+        self.clients.set_suppressed(now, key, roles, suppressed, &mut self.tree, &self.totals);
     }
 
     /// Offers again, whatever was refused.
     pub(crate) fn revive(&mut self, now: Duration, key: FrameworkKey, roles: &BTreeSet<String>) {
-        if let Some(framework) = self.frameworks.get_mut(key) {
-            framework.options.suppressed.retain(|role| !roles.contains(role));
-            self.clients.set_suppressed(key, roles, false);
-            self.clients.clear_filters(key, roles);
-            self.everything_at_once(now);
-        }
+        self.forget_filters(&self.clients.among(key, roles));
+        self.clients.set_suppressed(now, key, roles, false, &mut self.tree, &self.totals);
+        self.forget_inverse_filters(now, key);
+        self.everything_soon();
     }
 
     /// An agent appears, nothing of it being taken.
@@ -203,53 +215,61 @@ impl Allocator {
         total: Arc<Resources>,
         active: bool,
     ) {
-        self.totals.add(&total);
-        self.agents.insert(key, Agent::new(info, total, active));
+        self.count_total(&total, Sign::Plus);
+        let mut agent = Agent::new(info, total, active, &mut self.names);
+        agent.listed = self.is_listed(&agent.info.hostname);
+        if agent.is_offerable() {
+            self.headroom.plus(&agent.free);
+        }
+        let slot = slot_of(key);
+        if self.slots.len() <= slot {
+            self.slots.resize(slot + 1, None);
+        }
+        self.slots[slot] = Some(key);
+        self.agents.insert(key, agent);
         self.refresh_free(key);
-        self.at_once(now, key);
+        self.soon(now, key);
     }
 
     /// It has other resources, attributes or capabilities: filters for it are dropped.
     pub(crate) fn update_agent(&mut self, now: Duration, key: AgentKey, info: Arc<AgentInfo>, total: Arc<Resources>) {
-        let Some(agent) = self.agents.get_mut(key) else { return };
-        self.totals.subtract(&agent.total);
-        self.totals.add(&total);
-        let (active, taken) = (agent.active, std::mem::take(&mut agent.taken));
-        *agent = Agent::new(info, total, active);
-        agent.change(|all| *all = taken);
-        self.clients.drop_filters_of(key);
-        self.refresh_free(key);
-        self.at_once(now, key);
+        self.forget_agent_in_clients(key);
+        let listed = self.is_listed(&info.hostname);
+        self.change_agent(key, |agent, _| (agent.info, agent.listed) = (info, listed));
+        self.update_total(now, key, total);
+    }
+
+    /// What it can do for frameworks.
+    pub(crate) fn set_agent_abilities(&mut self, key: AgentKey, abilities: AgentAbilities) {
+        self.change_agent(key, |agent, _| agent.abilities = abilities);
     }
 
     /// Its resources may be offered, or not.
     pub(crate) fn set_agent_active(&mut self, now: Duration, key: AgentKey, active: bool) {
-        if let Some(agent) = self.agents.get_mut(key) {
-            agent.active = active;
-            self.refresh_free(key);
-            if active {
-                self.at_once(now, key);
-            }
+        self.change_agent(key, |agent, _| agent.active = active);
+        if active {
+            self.agent_is_back(key);
+            self.soon(now, key);
         }
     }
 
     /// It is no more; what was taken of it was given back before.
     pub(crate) fn remove_agent(&mut self, key: AgentKey) {
+        self.forget_agent_in_clients(key);
+        self.change_agent(key, |agent, _| agent.active = false);
         if let Some(agent) = self.agents.remove(key) {
-            self.totals.subtract(&agent.total);
+            self.count_total(&agent.total, Sign::Minus);
+            self.slots[slot_of(key)] = None;
         }
-        self.dirty.swap_remove(&key);
-        self.free.remove(&key);
-        self.clients.drop_filters_of(key);
+        self.urgent.swap_remove(&key);
+        self.background.swap_remove(&key);
     }
 
     /// A framework has something of an agent that was not offered by this allocator (it came with the agent).
-    pub(crate) fn take(&mut self, framework: FrameworkKey, agent: AgentKey, allocated: &Resources) {
-        if let Some(agent) = self.agents.get_mut(agent) {
-            agent.change(|taken| *taken += &unallocated(allocated));
-        }
-        self.refresh_free(agent);
-        self.clients.count(framework, allocated, shares::Sign::Plus, &mut self.totals);
+    pub(crate) fn take(&mut self, now: Duration, framework: FrameworkKey, agent: AgentKey, allocated: &Resources) {
+        let bare = unallocated(allocated);
+        self.change_agent(agent, |held, names| held.take_anyway(framework, &bare, names));
+        self.count(now, framework, agent, allocated, Sign::Plus);
     }
 
     /// What was offered or used is free again. With a filter it is not offered to the framework for that long.
@@ -264,124 +284,116 @@ impl Allocator {
         if allocated.is_empty() {
             return;
         }
-        self.clients.count(framework, allocated, shares::Sign::Minus, &mut self.totals);
-        let Some(held) = self.agents.get_mut(agent) else { return };
-        held.change(|taken| *taken -= &unallocated(allocated));
-        self.refresh_free(agent);
         if let Some(duration) = filter {
             self.refuse(now, framework, agent, allocated, duration.max(self.interval));
         }
-        self.dirty.insert(agent);
-        self.run_by(now + GATHER);
+        if !mezzo_api::mutant!("share-kept") {
+            self.count(now, framework, agent, allocated, Sign::Minus);
+        }
+        if self.agents.contains_key(agent) {
+            let bare = unallocated(allocated);
+            self.change_agent(agent, |held, names| held.give_back(framework, &bare, names));
+            self.soon(now, agent);
+        }
     }
 
     fn refuse(
         &mut self,
         now: Duration,
         framework: FrameworkKey,
-        agent: AgentKey,
+        key: AgentKey,
         allocated: &Resources,
         duration: Duration,
     ) {
+        let Some(agent) = self.agents.get_mut(key) else { return };
         for (role, refused) in allocated.allocations() {
-            if let Some(client) = self.clients.find(framework, &role) {
-                let expires = self.expiries.add(now + duration, client, agent);
-                self.clients.add_filter(client, agent, unallocated(&refused), expires);
+            let Some(client_key) = self.clients.find(framework, &role) else { continue };
+            let Some(client) = self.clients.get_mut(client_key) else { continue };
+            let bare = unallocated(&refused);
+            let known = (&mut agent.references, &agent.total);
+            if let Some((at, expiry)) = client.filters.add(client_key, key, known, &bare, (now, duration)) {
+                self.expiries.add(at, expiry);
             }
         }
     }
 
-    fn consumed_slowly(&self, role: &str) -> Quantities {
-        let mut all = Quantities::default();
-        for agent in self.agents.values() {
-            all.add(&Quantities::from(&agent.total.reserved_to_subtree(role)));
+    /// Counts, role by role, what a framework takes or gives back.
+    fn count(&mut self, now: Duration, framework: FrameworkKey, agent: AgentKey, allocated: &Resources, sign: Sign) {
+        for (role, resources) in allocated.allocations() {
+            let delta = Delta::new(&mut self.names, agent, &resources);
+            self.clients.book(now, (framework, &role), &delta, sign, &mut self.tree, &self.totals);
         }
-        all.add(&self.clients.consumed(role, &self.totals));
-        all
+    }
+
+    /// The cluster has this more, or less, of which some may be reserved.
+    fn count_total(&mut self, total: &Resources, sign: Sign) {
+        let amounts = self.names.amounts(total, |_| true);
+        self.totals.change(&amounts, sign);
+        for (role, reserved) in total.reserved() {
+            let amounts = self.names.amounts(&reserved, |_| true);
+            let key = self.tree.make(&role);
+            self.tree.reserve(key, &amounts, sign);
+            self.tree.prune(key);
+        }
+    }
+
+    /// Every change of an agent goes through here, so that what is kept beside it holds.
+    fn change_agent(&mut self, key: AgentKey, change: impl FnOnce(&mut Agent, &mut Names)) {
+        let Some(agent) = self.agents.get_mut(key) else { return };
+        if agent.is_offerable() {
+            self.headroom.minus(&agent.free);
+        }
+        change(agent, &mut self.names);
+        if agent.is_offerable() {
+            self.headroom.plus(&agent.free);
+        }
+        self.refresh_free(key);
     }
 
     fn refresh_free(&mut self, key: AgentKey) {
         match self.agents.get(key) {
-            Some(agent) if agent.active && !agent.available.is_empty() => drop(self.free.insert(key)),
+            Some(agent) if agent.is_offerable() && !agent.available.is_empty() => drop(self.free.insert(key)),
             _ => drop(self.free.remove(&key)),
         }
     }
 
-    fn run_by(&mut self, at: Duration) {
-        self.run_at = Some(self.run_at.map_or(at, |before| before.min(at)));
-    }
-
-    fn at_once(&mut self, now: Duration, agent: AgentKey) {
-        self.dirty.insert(agent);
-        self.run_by(now);
-    }
-
-    fn everything_at_once(&mut self, now: Duration) {
-        self.dirty.extend(self.free.iter().copied());
-        self.run_by(now);
-    }
-
-    /// What is free of an agent; for checks.
-    pub(crate) fn available(&self, agent: AgentKey) -> Option<&Resources> {
-        Some(&self.agents.get(agent)?.available)
-    }
-
-    /// What a framework has for a role, by the allocator's own count; for checks.
-    pub(crate) fn allocated(
-        &self,
-        framework: FrameworkKey,
-        role: &str,
-    ) -> BTreeMap<String, mezzo_api::resources::Scalar> {
-        let client = self.clients.find(framework, role);
-        client.map(|client| self.totals.named(self.clients.quantities(client))).unwrap_or_default()
-    }
-}
-
-impl Agent {
-    fn new(info: Arc<AgentInfo>, total: Arc<Resources>, active: bool) -> Self {
-        let total = scalars_last(total);
-        let plain =
-            total.iter().all(|resource| resource.is_unreserved() && !resource.is_revocable() && !resource.is_shared());
-        let (available, has_gpus) = ((*total).clone(), !total.gpus().is_zero());
-        Self { info, taken: Resources::new(), available, has_gpus, total, active, plain, unavailability: None }
-    }
-
-    fn set_total(&mut self, total: Arc<Resources>) {
-        let fresh = Self::new(self.info.clone(), total, self.active);
-        let taken = std::mem::take(&mut self.taken);
-        *self = Self { unavailability: self.unavailability.take(), ..fresh };
-        self.change(|all| *all = taken);
-    }
-
-    fn change(&mut self, change: impl FnOnce(&mut Resources)) {
-        change(&mut self.taken);
-        self.available = left(&self.total, &self.taken);
-    }
-}
-
-/// In the order in which they are offered (src/master/allocator/mesos/hierarchical.cpp: what is not scalar goes first).
-fn scalars_last(total: Arc<Resources>) -> Arc<Resources> {
-    let mut ordered = total.filter(|resource| resource.amount().is_none());
-    ordered += &total.filter(|resource| resource.amount().is_some());
-    Arc::new(ordered)
-}
-
-/// What is left; nothing of a name of which more is taken than there is.
-fn left(total: &Resources, taken: &Resources) -> Resources {
-    let mut left = total.clone();
-    for resource in taken {
-        if left.contains_one(resource) {
-            left.subtract(resource);
-        } else {
-            left = left.filter(|other| other.name() != resource.name());
+    fn forget_filters(&mut self, clients: &[clients::ClientKey]) {
+        for key in clients {
+            let Some(client) = self.clients.get_mut(*key) else { continue };
+            for (slot, reference) in client.filters.clear() {
+                let agent = self.slots.get(slot).copied().flatten();
+                if let Some(agent) = agent.and_then(|agent| self.agents.get_mut(agent)) {
+                    agent.references.release(reference);
+                }
+            }
         }
     }
-    left
-}
 
-/// Without allocation.
-pub(crate) fn unallocated(resources: &Resources) -> Resources {
-    let mut bare = resources.clone();
-    bare.unallocate();
-    bare
+    fn forget_agent_in_clients(&mut self, key: AgentKey) {
+        let Some(agent) = self.agents.get_mut(key) else { return };
+        let slot = slot_of(key);
+        for (_, client) in self.clients.iter_mut() {
+            client.filters.release(slot, &mut agent.references);
+            client.filters.release_exact(key);
+            client.verdicts.get_mut().forget(slot);
+        }
+    }
+
+    fn queue_due(&self) -> Option<Duration> {
+        if self.background.is_empty() { self.urgent_at } else { Some(Duration::ZERO) }
+    }
+
+    /// Something of the agent may be offered that could not be before.
+    fn soon(&mut self, now: Duration, agent: AgentKey) {
+        if self.agents.contains_key(agent) {
+            self.urgent.insert(agent);
+            let at = now + GATHER;
+            self.urgent_at = Some(self.urgent_at.map_or(at, |before| before.min(at)));
+        }
+    }
+
+    /// Somebody may want what he did not before.
+    fn everything_soon(&mut self) {
+        self.background.extend(self.free.iter().copied());
+    }
 }

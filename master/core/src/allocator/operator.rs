@@ -1,10 +1,15 @@
-//! What operators and operations change: quota, weights, totals, unavailability, the whitelist.
+//! What operators and operations change: quota, weights, totals, the whitelist.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use mezzo_api::{resources::Resources, v1::Unavailability};
+use mezzo_api::resources::Resources;
 
-use super::{Allocator, Limits, Quantities, shares::Sign, unallocated};
+use super::{
+    Allocator, Limits, Quantities,
+    amounts::{Amounts, Sign},
+    tree::Bound,
+    unallocated,
+};
 use crate::keys::{AgentKey, FrameworkKey};
 
 /// What a role is promised, and what it may have at most.
@@ -16,46 +21,55 @@ pub(crate) struct Quota {
     pub(crate) limits: Limits,
 }
 
-/// A framework shall hear that an agent, of which it has something, will not be available.
-#[derive(Clone, Debug)]
-pub(crate) struct InverseAllocation {
-    pub(crate) framework: FrameworkKey,
-    pub(crate) agent: AgentKey,
-    pub(crate) unavailability: Unavailability,
-}
-
 impl Allocator {
     /// A role's quota. It holds for offers from now on; what is outstanding is the caller's to rescind.
-    pub(crate) fn set_quota(&mut self, now: Duration, role: &str, guarantees: Quantities, limits: Limits) {
-        self.quotas.insert(role.to_owned(), Quota { guarantees, limits });
-        self.everything_at_once(now);
+    pub(crate) fn set_quota(&mut self, _now: Duration, role: &str, guarantees: Quantities, limits: Limits) {
+        let bound = Bound {
+            guarantees: self.names.read(&guarantees),
+            limits: self.names.read_limits(&limits),
+            as_set: Quota { guarantees, limits },
+        };
+        let key = self.tree.make(role);
+        self.tree.set_quota(key, Some(bound));
+        self.everything_soon();
     }
 
     /// The role has no quota any more.
-    pub(crate) fn clear_quota(&mut self, now: Duration, role: &str) {
-        self.quotas.remove(role);
-        self.everything_at_once(now);
+    pub(crate) fn clear_quota(&mut self, _now: Duration, role: &str) {
+        if let Some(key) = self.tree.find(role) {
+            self.tree.set_quota(key, None);
+            self.tree.prune(key);
+            self.everything_soon();
+        }
     }
 
     /// The role's quota, if it has one.
     pub(crate) fn quota(&self, role: &str) -> Option<&Quota> {
-        self.quotas.get(role)
+        let key = self.tree.find(role)?;
+        self.tree.get(key).quota.as_ref().map(|bound| &bound.as_set)
     }
 
-    /// How much the role counts beside its siblings (1 is the default).
-    pub(crate) fn set_weight(&mut self, now: Duration, role: &str, weight: f64) {
-        self.weights.insert(role.to_owned(), weight);
-        self.everything_at_once(now);
+    /// How much the role counts beside its siblings: 1 is the default, which what is not above zero means too.
+    pub(crate) fn set_weight(&mut self, _now: Duration, role: &str, weight: f64) {
+        let weight = if weight.is_finite() && weight > 0.0 { weight } else { 1.0 };
+        let key = self.tree.make(role);
+        self.tree.set_weight(key, weight, &self.totals);
+        self.tree.prune(key);
+        self.everything_soon();
+    }
+
+    /// How much the role counts beside its siblings.
+    pub(crate) fn weight(&self, role: &str) -> f64 {
+        self.tree.find(role).map_or(1.0, |key| self.tree.get(key).weight)
     }
 
     /// Reservations or volumes of an agent changed; what was refused of it stays refused.
     pub(crate) fn update_total(&mut self, now: Duration, key: AgentKey, total: Arc<Resources>) {
-        let Some(agent) = self.agents.get_mut(key) else { return };
-        self.totals.subtract(&agent.total);
-        self.totals.add(&total);
-        agent.set_total(total);
-        self.refresh_free(key);
-        self.at_once(now, key);
+        let Some(before) = self.agents.get(key).map(|agent| agent.total.clone()) else { return };
+        self.count_total(&before, Sign::Minus);
+        self.count_total(&total, Sign::Plus);
+        self.change_agent(key, |agent, names| agent.set_total(total, names));
+        self.soon(now, key);
     }
 
     /// An operation on resources that a framework holds: `consumed` became `converted`, both allocated to its role.
@@ -68,53 +82,51 @@ impl Allocator {
         consumed: &Resources,
         converted: &Resources,
     ) {
-        self.clients.count(framework, consumed, Sign::Minus, &mut self.totals);
-        self.clients.count(framework, converted, Sign::Plus, &mut self.totals);
-        let Some(agent) = self.agents.get_mut(key) else { return };
+        let Some(before) = self.agents.get(key).map(|agent| agent.total.clone()) else { return };
+        self.count(now, framework, key, converted, Sign::Plus);
+        self.count(now, framework, key, consumed, Sign::Minus);
         let (gone, come) = (unallocated(consumed), unallocated(converted));
-        agent.taken -= &gone;
-        agent.taken += &come;
-        let total = Arc::new(&(&*agent.total - &gone) + &come);
-        self.update_total(now, key, total);
-    }
-
-    /// When the agent will not be available, if that is planned. Inverse offers of before are forgotten: their
-    /// rescission is the caller's.
-    pub(crate) fn set_unavailability(&mut self, now: Duration, key: AgentKey, planned: Option<Unavailability>) {
-        let Some(agent) = self.agents.get_mut(key) else { return };
-        agent.unavailability = planned;
-        self.at_once(now, key);
-    }
-
-    /// The inverse offers of the last run.
-    pub(crate) fn take_inverse_offers(&mut self) -> Vec<InverseAllocation> {
-        std::mem::take(&mut self.inverse_offers)
-    }
-
-    /// An inverse offer was answered, or (without a filter) rescinded. With a filter none is made for that long.
-    pub(crate) fn answer_inverse_offer(
-        &mut self,
-        _now: Duration,
-        _framework: FrameworkKey,
-        _key: AgentKey,
-        _filter: Option<Duration>,
-    ) {
+        self.change_agent(key, |agent, names| agent.convert(framework, &gone, &come, names));
+        let Some(after) = self.agents.get(key).map(|agent| agent.total.clone()) else { return };
+        self.count_total(&before, Sign::Minus);
+        self.count_total(&after, Sign::Plus);
+        self.soon(now, key);
     }
 
     /// Only agents of these host names are offered; `None` is all.
     pub(crate) fn set_whitelist(&mut self, now: Duration, hostnames: Option<BTreeSet<String>>) {
         self.whitelist = hostnames;
-        self.everything_at_once(now);
+        let keys: Vec<AgentKey> = self.agents.keys().collect();
+        for key in keys {
+            let Some(agent) = self.agents.get(key) else { continue };
+            let listed = self.is_listed(&agent.info.hostname);
+            if agent.listed != listed {
+                self.change_agent(key, |agent, _| agent.listed = listed);
+                self.soon(now, key);
+            }
+        }
+    }
+
+    pub(super) fn is_listed(&self, hostname: &str) -> bool {
+        self.whitelist.as_ref().is_none_or(|listed| listed.contains(hostname))
     }
 
     /// What counts against the role's limits: reservations to it and those below it, allocated or not, and what they
     /// have, offered or used, of resources that are neither reserved nor revocable.
     pub(crate) fn consumed(&self, role: &str) -> Quantities {
-        self.consumed_slowly(role)
+        let Some(key) = self.tree.find(role) else { return Quantities::default() };
+        let role = self.tree.get(key);
+        let mut sum = role.reserved.clone();
+        sum.plus(&role.unreserved);
+        self.quantities(&sum)
     }
 
     /// All that the agents have, by name.
     pub(crate) fn total(&self) -> Quantities {
-        self.totals.all().into_iter().collect()
+        self.quantities(&self.totals.amounts)
+    }
+
+    pub(super) fn quantities(&self, amounts: &Amounts) -> Quantities {
+        self.names.named(amounts).into_iter().collect()
     }
 }

@@ -170,6 +170,7 @@ impl Core {
         }
         let Some(framework) = self.frameworks.get(key) else { return changed };
         let options = FrameworkOptions {
+            id: framework.id.as_str().into(),
             roles: framework.roles.clone(),
             suppressed: wishes.suppressed,
             capabilities: framework.capabilities,

@@ -64,7 +64,7 @@ impl Core {
         }
         self.end_tasks(now, key, out);
         self.end_executors(now, key, out);
-        self.allocator.remove_framework(key);
+        self.allocator.remove_framework(now.mono, key);
         if let Some(framework) = self.frameworks.remove(key) {
             self.bury(now, framework, out);
         }

@@ -53,14 +53,14 @@ impl Core {
         self.allocator.revive(now.mono, key, &roles);
     }
 
-    pub(crate) fn on_suppress(&mut self, key: FrameworkKey, named: &[String]) {
+    pub(crate) fn on_suppress(&mut self, now: Now, key: FrameworkKey, named: &[String]) {
         self.counters.increment(Counter::MessagesSuppressOffers);
         let Some(roles) = self.named_roles(key, named) else { return };
         if let Some(framework) = self.frameworks.get_mut(key) {
             framework.suppressed.extend(roles.iter().cloned());
         }
         self.dirty.frameworks.insert(key);
-        self.allocator.suppress(key, &roles);
+        self.allocator.suppress(now.mono, key, &roles);
     }
 
     /// The roles that a call is about: all of the framework's if it names none. If one is wrong the call is dropped.

@@ -38,6 +38,7 @@ pub(crate) fn config() -> Config {
         root_submissions: true,
         filter_gpu_resources: true,
         min_allocatable_resources: vec![vec![("cpus".into(), 0.01)], vec![("mem".into(), 32.0)]],
+        allocator: crate::input::AllocatorConfig::default(),
     }
 }
 

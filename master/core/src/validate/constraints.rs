@@ -81,6 +81,11 @@ impl ConstraintFilter {
         Ok(Self { roles })
     }
 
+    /// Whether it says anything of the role.
+    pub(crate) fn is_about(&self, role: &str) -> bool {
+        self.roles.contains_key(role)
+    }
+
     /// Whether offers of the agent are wanted for the role.
     pub(crate) fn allows(&self, role: &str, agent: &AgentInfo) -> bool {
         let Some(groups) = self.roles.get(role) else { return true };

@@ -1,0 +1,138 @@
+//! What the allocator keeps beside its entities, counted anew: for tests and the simulator.
+
+use std::collections::BTreeMap;
+
+use mezzo_api::resources::{Resources, Scalar};
+
+use super::{
+    Allocator,
+    amounts::Amounts,
+    filters::slot_of,
+    rules::counts,
+    tree::{Child, RoleKey},
+};
+use crate::keys::{AgentKey, FrameworkKey};
+
+impl Allocator {
+    /// What is free of an agent.
+    pub(crate) fn available(&self, agent: AgentKey) -> Option<&Resources> {
+        Some(&self.agents.get(agent)?.available)
+    }
+
+    /// What a framework has for a role, by the allocator's own count.
+    pub(crate) fn allocated(&self, framework: FrameworkKey, role: &str) -> BTreeMap<String, Scalar> {
+        let client = self.clients.find(framework, role).and_then(|key| self.clients.get(key));
+        client.map(|client| self.names.named(client.amounts())).unwrap_or_default()
+    }
+
+    /// Every invariant of the allocator alone.
+    ///
+    /// # Panics
+    /// If one is broken.
+    pub(crate) fn check(&self) {
+        self.check_agents();
+        self.check_roles();
+        self.check_order();
+        self.check_references();
+    }
+
+    fn check_agents(&self) {
+        let (mut total, mut headroom) = (Amounts::default(), Amounts::default());
+        for (key, agent) in &self.agents {
+            assert_eq!(self.slots[slot_of(key)], Some(key), "the slot of {key:?}");
+            total.plus(&self.sum(&agent.total));
+            let free = self.sum(&agent.available.filter(counts));
+            assert_eq!(agent.free, free, "free of {key:?}");
+            let offerable = agent.is_offerable();
+            assert_eq!(self.free.contains(&key), offerable && !agent.available.is_empty(), "{key:?} among the free");
+            if offerable {
+                headroom.plus(&free);
+            }
+        }
+        assert_eq!(self.totals.amounts, total, "the cluster's total");
+        assert_eq!(self.headroom, headroom, "what is free");
+    }
+
+    /// Sums over subtrees, and what guarantees need.
+    fn check_roles(&self) {
+        for key in self.tree.all() {
+            let role = self.tree.get(key);
+            let below = |other: &str| other == &*role.name || mezzo_api::roles::is_strict_subrole(other, &role.name);
+            let mut reserved = Amounts::default();
+            for agent in self.agents.values() {
+                reserved.plus(&self.sum(&agent.total.reserved_to_subtree(&role.name)));
+            }
+            assert_eq!(role.reserved, reserved, "reserved for {}", role.name);
+            let mut taken = Amounts::default();
+            let mut shared = false;
+            for (_, client) in self.clients.iter() {
+                if below(&self.tree.get(client.role).name) {
+                    taken.plus(client.amounts());
+                    shared |= client.has_shared();
+                }
+            }
+            if !shared {
+                assert_eq!(role.held.taken, taken, "taken by {}", role.name);
+            }
+        }
+        self.tree.check();
+    }
+
+    fn check_order(&self) {
+        for (key, client) in self.clients.iter() {
+            let role = self.tree.get(client.role);
+            let placed = role.clients.iter().any(|(_, other)| *other == key);
+            assert_eq!(placed, client.wants_offers(), "{} in the order of {}", client.id, role.name);
+        }
+    }
+
+    /// Every refused bundle is there as long as a filter means it, and no longer.
+    fn check_references(&self) {
+        for (key, agent) in &self.agents {
+            let slot = slot_of(key);
+            let mut users: BTreeMap<u8, u32> = BTreeMap::new();
+            for (_, client) in self.clients.iter() {
+                if let Some(reference) = client.filters.reference(slot) {
+                    *users.entry(reference).or_default() += 1;
+                }
+            }
+            assert_eq!(agent.references.users(), users, "users of what was refused of {key:?}");
+        }
+    }
+
+    fn sum(&self, resources: &Resources) -> Amounts {
+        let mut sum = Amounts::default();
+        for resource in resources {
+            let name = self.names.find(resource.name());
+            if let (Some(name), Some(amount)) = (name, resource.amount()) {
+                sum.add(name, amount);
+            }
+        }
+        sum
+    }
+}
+
+impl super::tree::Tree {
+    /// Needs and places.
+    fn check(&self) {
+        for key in self.all().into_iter().chain([self.root_key()]) {
+            let role = self.get(key);
+            let mut below = Amounts::default();
+            for child in self.children(key) {
+                below.plus(self.get(child).needed());
+                let placed = role.order.iter().any(|(_, other)| *other == Child::Role(child));
+                assert_eq!(placed, self.wants(child), "{} among its siblings", self.get(child).name);
+            }
+            if self.has_quotas() {
+                assert_eq!(*role.needed_below(), below, "needed below {}", role.name);
+            }
+            let own = role.order.iter().any(|(_, other)| *other == Child::Own);
+            assert_eq!(own, !role.clients.is_empty(), "own frameworks of {}", role.name);
+        }
+    }
+
+    fn wants(&self, key: RoleKey) -> bool {
+        let role = self.get(key);
+        !role.clients.is_empty() || self.children(key).any(|child| self.wants(child))
+    }
+}
