@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use mezzo_master_core::input::{Config, Lifecycle};
+use mezzo_master_core::input::{AllocatorConfig, Config, Lifecycle};
 use mezzo_server::{
     flags::{DiscoveryError, DomainError},
     logs::Logs,
@@ -226,5 +226,12 @@ fn config(flags: &Flags, identity: &Identity, term: u64) -> Config {
         root_submissions: flags.root_submissions,
         filter_gpu_resources: flags.filter_gpu_resources,
         min_allocatable_resources: flags.min_allocatable_resources.0.clone(),
+        allocator: AllocatorConfig {
+            role_sorter: flags.role_sorter,
+            framework_sorter: flags.framework_sorter,
+            fair_sharing_excluded: flags.fair_sharing_excluded_resource_names.clone().unwrap_or_default(),
+            agent_recovery_factor: flags.allocator_agent_recovery_factor,
+            recovery_timeout: flags.allocator_recovery_timeout,
+        },
     }
 }

@@ -329,17 +329,17 @@ impl Shell {
                 None => return Err(failure.into()),
             },
             Input::Metrics(reply) => {
-                let _ = reply.send(self.metrics());
+                let _ = reply.send(self.metrics(now));
             }
             Input::Stop => {}
         }
         Ok(())
     }
 
-    fn metrics(&self) -> Vec<(String, f64)> {
+    fn metrics(&self, now: Now) -> Vec<(String, f64)> {
         #[allow(clippy::cast_precision_loss)] // counters are told as doubles
         let counters = self.core.counters().iter().map(|(name, value)| (name.to_owned(), value as f64));
-        let mut metrics: Vec<(String, f64)> = counters.collect();
+        let mut metrics: Vec<(String, f64)> = counters.chain(self.core.allocator_metrics(now)).collect();
         #[allow(clippy::cast_precision_loss)] // few
         metrics.push(("registrar/damaged_records".to_owned(), self.damaged_records as f64));
         for timer in [&self.allocation_run, &self.allocation_latency, &self.registry_store, &self.registry_fetch] {

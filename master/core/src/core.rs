@@ -1,6 +1,6 @@
 //! The state machine's face: every input has its method.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use indexmap::IndexSet;
 use mezzo_api::{
@@ -15,6 +15,7 @@ use crate::{
     allocator::Allocator,
     counters::{Counter, Counters},
     effect::{Answer, Change, Effect, Effects},
+    explain::Inquiries,
     frameworks::{Frameworks, Requester},
     input::{Config, LinkId, LinkUp, OperatorCall, Principal, RequestId, SchedulerCall, StreamId, Subscribe, Ticket},
     keys::{AgentKey, FrameworkKey, TaskKey},
@@ -36,6 +37,7 @@ pub struct Core {
     pub(crate) offers: Offers,
     pub(crate) allocator: Allocator,
     pub(crate) removals: Removals,
+    pub(crate) inquiries: Inquiries,
     pub(crate) writes: Writes,
     pub(crate) timers: Timers,
     pub(crate) counters: Counters,
@@ -62,6 +64,7 @@ impl Core {
             tasks: Slots::default(),
             offers: Offers::default(),
             removals: Removals::new(&config.lifecycle),
+            inquiries: Inquiries::default(),
             writes: Writes::default(),
             timers: Timers::default(),
             counters: Counters::default(),
@@ -77,6 +80,9 @@ impl Core {
         }
         core.agents.recovered_count = core.agents.recovered.len();
         core.timers.set(now.mono + core.config.lifecycle.registry_gc_interval, Timer::RegistryGc);
+        let settings = &core.config.allocator;
+        let (factor, timeout) = (settings.agent_recovery_factor, settings.recovery_timeout);
+        core.allocator.recover(now.mono, core.agents.recovered.len(), factor, timeout);
         core.agents.unreachable.extend(recovered.unreachable);
         core.agents.gone.extend(recovered.gone);
         recovered.completed_frameworks.into_iter().for_each(|id: FrameworkId| core.frameworks.complete(id));
@@ -137,6 +143,7 @@ impl Core {
                     out.push(Effect::Reply(request, answer));
                 }
             },
+            OperatorCall::Explain(explain) => self.on_explain(request, &explain, out),
         }
     }
 
@@ -180,7 +187,8 @@ impl Core {
         if self.deposed {
             return None;
         }
-        [self.timers.deadline(), self.allocator.due()].into_iter().flatten().min()
+        let question = (!self.inquiries.is_empty()).then_some(Duration::ZERO);
+        [self.timers.deadline(), self.allocator.due(), question].into_iter().flatten().min()
     }
 
     /// Time has passed. To be followed by [`Core::flush`], like every batch.
@@ -208,6 +216,8 @@ impl Core {
         if self.allocator.due().is_some_and(|due| due <= now.mono) {
             self.send_offers(now, out);
         }
+        self.go_on_explaining(now, out);
+        self.tell_of_starvation(now);
         self.counters.set(Counter::OutstandingOffers, self.offers.len());
         self.publish(out);
     }
@@ -233,6 +243,23 @@ impl Core {
     /// Plain numbers behind Mesos' metric names.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// The allocator's gauges, under Mesos' names.
+    pub fn allocator_metrics(&self, now: Now) -> Vec<(String, f64)> {
+        let offered = self.offered_roles();
+        self.allocator.metrics(now.mono, &|role: &str| offered.contains(role))
+    }
+
+    fn tell_of_starvation(&mut self, now: Now) {
+        if self.allocator.looks_for_starvation(now.mono) {
+            let offered: BTreeSet<String> = self.offered_roles().into_iter().map(str::to_owned).collect();
+            self.allocator.tell_of_starvation(now.mono, &|role: &str| offered.contains(role));
+        }
+    }
+
+    fn offered_roles(&self) -> BTreeSet<&str> {
+        self.offers.iter().map(|(_, offer)| offer.role.as_str()).collect()
     }
 
     /// The registry refused a write because this master leads no more: the core decides nothing from then on.

@@ -70,6 +70,8 @@ pub enum OperatorCall {
         /// Which.
         agent_id: v1::AgentId,
     },
+    /// Tell why a framework is not offered what it waits for (`GET /explain`, `EXPLAIN`).
+    Explain(crate::Explain),
 }
 
 /// The settings that the core decides by. Names and defaults are those of Mesos' flags (src/master/flags.cpp).

@@ -15,6 +15,7 @@ pub mod counters;
 pub mod effect;
 mod events;
 mod executors;
+mod explain;
 mod frameworks;
 pub mod input;
 mod keys;
@@ -31,4 +32,4 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-pub use crate::core::Core;
+pub use crate::{core::Core, explain::Explain};

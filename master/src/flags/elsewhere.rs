@@ -5,8 +5,6 @@ use mezzo_server::flags::Elsewhere;
 pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
     server: "master",
     no_effect: &[
-        ("allocator_agent_recovery_factor", Some("0.8")),
-        ("allocator_recovery_timeout", Some("10mins")),
         ("authentication_v0_timeout", Some("15secs")),
         ("authenticators", Some("crammd5")),
         ("authorizers", Some("local")),
@@ -32,15 +30,12 @@ pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
         ("authenticate_http_frameworks", "false"),
         ("authenticate_http_readonly", "false"),
         ("authenticate_http_readwrite", "false"),
-        ("framework_sorter", "drf"),
         ("registry_strict", "false"),
-        ("role_sorter", "drf"),
     ],
     not_known: &[
         "acls",
         "credentials",
         "external_log_file",
-        "fair_sharing_excluded_resource_names",
         "firewall_rules",
         "hooks",
         "http_framework_authenticators",

@@ -6,12 +6,13 @@ mod values;
 use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
+use mezzo_master_core::input::Sorter;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
 use mezzo_server::flags::{DomainError, boolean, bytes, fault_domain, positive_duration};
 
 use elsewhere::ELSEWHERE;
 pub use values::{Registry, RemovalRate};
-use values::{offer_timeout, percentage, resource_minimums};
+use values::{fraction, offer_timeout, percentage, resource_minimums, sorter};
 
 /// What `mezzo-master` is told.
 #[derive(Clone, Debug, Parser)]
@@ -114,7 +115,7 @@ pub struct Flags {
     #[arg(long, help_heading = "Regions", value_name = "NAME")]
     pub zone: Option<String>,
 
-    /// How often all resources are offered anew
+    /// How long a refusal holds at least; what becomes free is offered within milliseconds
     #[arg(long, help_heading = "Offers", default_value = "1secs", value_parser = positive_duration, value_name = "DURATION")]
     pub allocation_interval: Duration,
     /// After what time an unused offer is taken back, or 'never'
@@ -131,6 +132,21 @@ pub struct Flags {
     #[arg(long, help_heading = "Offers", default_value = "true", value_parser = boolean, num_args = 0..=1,
           require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub filter_gpu_resources: bool,
+    /// In which order roles are served: drf (dominant share) or random (by weight)
+    #[arg(long, help_heading = "Offers", default_value = "drf", value_parser = sorter, value_name = "SORTER")]
+    pub role_sorter: Sorter,
+    /// In which order the frameworks of a role are served: drf or random
+    #[arg(long, help_heading = "Offers", default_value = "drf", value_parser = sorter, value_name = "SORTER")]
+    pub framework_sorter: Sorter,
+    /// Resources that do not count for shares, with commas
+    #[arg(long, help_heading = "Offers", value_delimiter = ',', value_name = "NAMES")]
+    pub fair_sharing_excluded_resource_names: Option<Vec<String>>,
+    /// With quotas, the part of the known agents that must be back before a new leader offers anything
+    #[arg(long, help_heading = "Offers", default_value = "0.8", value_parser = fraction, value_name = "FACTOR")]
+    pub allocator_agent_recovery_factor: f64,
+    /// How long it waits for them at most
+    #[arg(long, help_heading = "Offers", default_value = "10mins", value_parser = positive_duration, value_name = "DURATION")]
+    pub allocator_recovery_timeout: Duration,
     /// Take frameworks whose user is root
     #[arg(long, help_heading = "Offers", default_value = "true", value_parser = boolean, num_args = 0..=1,
           require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
@@ -247,7 +263,9 @@ mod tests {
     fn takes_flags_of_mesos_that_change_nothing_and_refuses_those_that_would() {
         assert!(read(&["--log_auto_initialize=false", "--quorum=1", "--registry_store_timeout=5secs"]).is_ok());
         assert!(read(&["--role_sorter=drf", "--no-authenticate_agents"]).is_ok());
-        assert!(read(&["--role_sorter=random"]).unwrap_err().contains("--role_sorter"));
+        assert_eq!(read(&["--role_sorter=random"]).unwrap().role_sorter, Sorter::Random);
+        assert!(read(&["--role_sorter=alphabet"]).unwrap_err().contains("--role_sorter"));
+        assert!(read(&["--allocator_agent_recovery_factor=2"]).unwrap_err().contains("between 0 and 1"));
         assert!(read(&["--authenticate_agents"]).unwrap_err().contains("--authenticate_agents"));
         assert!(read(&["--zk=zk://a:1/mesos"]).unwrap_err().contains("--zk"));
     }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use mezzo_master_core::input::RateLimit;
+use mezzo_master_core::input::{RateLimit, Sorter};
 use mezzo_server::flags::positive_duration;
 
 use super::{Minimums, OfferTimeout};
@@ -60,6 +60,21 @@ pub(super) fn offer_timeout(text: &str) -> Result<OfferTimeout, String> {
         Ok(OfferTimeout(None))
     } else {
         positive_duration(text).map(|timeout| OfferTimeout(Some(timeout)))
+    }
+}
+
+pub(super) fn sorter(text: &str) -> Result<Sorter, String> {
+    match text {
+        "drf" => Ok(Sorter::Drf),
+        "random" => Ok(Sorter::Random),
+        other => Err(format!("'{other}' is neither drf nor random")),
+    }
+}
+
+pub(super) fn fraction(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(part) if (0.0..=1.0).contains(&part) => Ok(part),
+        _ => Err(format!("'{text}' is no number between 0 and 1")),
     }
 }
 

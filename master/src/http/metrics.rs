@@ -14,7 +14,7 @@ use super::{App, body::Body};
 use crate::{
     identity::seconds_since_epoch,
     server::{Input, Stopped},
-    view::{self, View},
+    view::View,
 };
 
 /// Names and values, in the order of the names.
@@ -98,9 +98,6 @@ fn picture(metrics: &mut Metrics, view: &View) {
     gauge("frameworks_inactive", frameworks - active);
     gauge("outstanding_offers", view.offers.len());
     resources(metrics, view);
-    for (name, value) in view::role_metrics(view) {
-        metrics.insert(format!("allocator/mesos/{name}"), value);
-    }
 }
 
 fn resources(metrics: &mut Metrics, view: &View) {
@@ -117,12 +114,5 @@ fn resources(metrics: &mut Metrics, view: &View) {
             metrics.insert(format!("master/{name}{suffix}_used"), used);
             metrics.insert(format!("master/{name}{suffix}_percent"), share);
         }
-    }
-    for name in ["cpus", "mem", "disk"] {
-        let total: Scalar = view.agents.values().map(|agent| agent.total.scalar(name)).sum();
-        let taken: Scalar =
-            view.agents.values().map(|agent| agent.used.scalar(name) + agent.offered.scalar(name)).sum();
-        metrics.insert(format!("allocator/mesos/resources/{name}/total"), total.as_f64());
-        metrics.insert(format!("allocator/mesos/resources/{name}/offered_or_allocated"), taken.as_f64());
     }
 }

@@ -1,6 +1,7 @@
 //! The doors that speak HTTP.
 
 mod body;
+mod explain;
 mod forward;
 mod metrics;
 mod operator;
@@ -136,6 +137,7 @@ async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<
         }
         Route::Home => webui::home(request.headers()).await,
         Route::Asset(file) => webui::asset(file, request.headers()).await,
+        Route::Explain => explain::serve(app, &request).await,
         Route::Teardown => operator::teardown(app, request).await,
         Route::Health => answer::empty(StatusCode::OK),
         Route::Redirect => answer::redirect(&format!("//{}", app.identity.authority())),

@@ -24,7 +24,7 @@ use mezzo_server::{
 };
 use serde_json::{Map, Value};
 
-use super::{App, body::Body, metrics};
+use super::{App, body::Body, explain, metrics};
 use crate::{
     server::Input,
     view::{View, get_agents, get_executors, get_frameworks, get_roles, get_tasks},
@@ -36,6 +36,9 @@ pub(super) async fn serve(app: &Arc<App>, request: Request<Incoming>) -> Respons
         Ok(read) => read,
         Err(error) => return answer::unread(&error),
     };
+    if let Some(answer) = explain::call(app, &parts.headers, &body).await {
+        return answer;
+    }
     match checked(&parts.method, &parts.headers, &body) {
         Ok((call, encoding)) => carry_out(app, call, encoding, &parts.headers).await,
         Err(refusal) => *refusal,

@@ -16,7 +16,7 @@ pub(super) fn files(query: &Query) -> Response<Body> {
 /// `/help`
 pub(super) fn help() -> Response<Body> {
     const HELP: &str = "## HELP\n\
-        > /  (the web page)\n> /api/v1\n> /api/v1/scheduler\n> /flags\n> /frameworks\n> /health\n> /metrics/snapshot\n\
+        > /  (the web page)\n> /api/v1\n> /api/v1/scheduler\n> /explain\n> /flags\n> /frameworks\n> /health\n> /metrics/snapshot\n\
         > /redirect\n> /roles\n> /slaves\n> /state\n> /state-summary\n> /system/stats.json\n> /tasks\n> /teardown\n\
         > /version\n> /agent/AGENT_ID/PATH  (an agent's own endpoints, through its link)\n";
     answer::help(HELP)

@@ -35,6 +35,8 @@ pub(crate) enum Route<'a> {
     Roles,
     /// `/teardown`
     Teardown,
+    /// `/explain`
+    Explain,
     /// An endpoint that shows a setting which nobody can change yet: its only answer.
     Constant(&'static str),
     /// An endpoint that changes what cannot be changed yet.
@@ -101,6 +103,7 @@ fn of_master<'a>(components: &[&'a str]) -> Route<'a> {
         ["tasks", ..] => Route::Tasks,
         ["roles", ..] => Route::Roles,
         ["teardown", ..] => Route::Teardown,
+        ["explain", ..] => Route::Explain,
         ["quota", ..] | ["maintenance", "schedule" | "status", ..] => Route::Constant("{}"),
         ["weights", ..] => Route::Constant("[]"),
         ["reserve" | "unreserve" | "create-volumes" | "destroy-volumes", ..] | ["machine", "up" | "down", ..] => {

@@ -38,28 +38,6 @@ pub(crate) fn roles(view: &View, whitelist: Option<&[String]>) -> Vec<u8> {
     document.end()
 }
 
-/// The allocator's gauges of each role, without their prefix: what it consumes, and the greatest of its shares.
-pub(crate) fn role_metrics(view: &View) -> Vec<(String, f64)> {
-    let mut totals = Quantities::new();
-    for agent in view.agents.values() {
-        for (name, amount) in agent.total.quantities() {
-            *totals.entry(name.to_owned()).or_default() += amount;
-        }
-    }
-    let mut metrics = Vec::new();
-    for (role, used) in uses(view) {
-        for (name, amount) in consumed(&used) {
-            metrics.push((format!("quota/roles/{role}/resources/{name}/consumed"), amount.as_f64()));
-        }
-        let taken = plus(&used.allocated, &used.offered);
-        let total = |name: &String| totals.get(name).copied().unwrap_or_default().as_f64();
-        let shares =
-            taken.iter().filter(|(name, _)| total(name) > 0.0).map(|(name, amount)| amount.as_f64() / total(name));
-        metrics.push((format!("roles/{role}/shares/dominant"), shares.fold(0.0, f64::max)));
-    }
-    metrics
-}
-
 /// All roles with frameworks, allocations or reservations, and their ancestors.
 pub(super) fn uses(view: &View) -> BTreeMap<String, RoleUse> {
     let mut roles: BTreeMap<String, RoleUse> = BTreeMap::new();

@@ -22,6 +22,11 @@ impl Query {
         pairs.collect::<Result<_, _>>().map(Self)
     }
 
+    /// Reads a query string in which `;` is a character like others.
+    pub fn parse_by_ampersand(text: &str) -> Result<Self, Malformed> {
+        Self::parse(&text.replace(';', "%3B"))
+    }
+
     /// A value.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)

@@ -11,7 +11,7 @@ use mezzo_api::{MESOS_VERSION, link, v1};
 use mezzo_master_core::{
     Core,
     effect::{Answer, Effect, Effects},
-    input::{Config, Lifecycle, LinkId, LinkUp, RequestId, SchedulerCall, StreamId, Subscribe},
+    input::{AllocatorConfig, Config, Lifecycle, LinkId, LinkUp, RequestId, SchedulerCall, StreamId, Subscribe},
     validate,
 };
 use mezzo_sdk_core::answer;
@@ -86,6 +86,7 @@ pub fn master_config(uuid: &str, term: u64, host: Host) -> Config {
         root_submissions: true,
         filter_gpu_resources: true,
         min_allocatable_resources: vec![vec![("cpus".to_owned(), 0.01)], vec![("mem".to_owned(), 32.0)]],
+        allocator: AllocatorConfig::default(),
     }
 }
 

@@ -12,6 +12,7 @@ use mezzo_api::{
 
 use super::{Agent, Link, Removal, admissible::Inadmissible, remove::Cause};
 use crate::{
+    allocator::AgentAbilities,
     core::Core,
     counters::Counter,
     effect::{CloseReason, Effect, Effects},
@@ -154,6 +155,8 @@ impl Core {
         let total = Arc::new(Resources::from_protos(&info.resources).unwrap_or_default());
         let info = Arc::new(info);
         tracing::info!(agent = %id, hostname = info.hostname, resources = %total, "agent registered");
+        let capabilities = capabilities(&register.capabilities);
+        let abilities = AgentAbilities::new(&capabilities);
         let key = self.agents.insert(Agent {
             id,
             info: info.clone(),
@@ -161,7 +164,7 @@ impl Core {
             peer,
             version: register.version,
             mezzo_version: register.mezzo_version,
-            capabilities: capabilities(&register.capabilities),
+            capabilities,
             registered_time: now.timestamp(),
             reregistered_time,
             link: None,
@@ -183,6 +186,7 @@ impl Core {
         });
         self.set_ping_timer(now, key);
         self.allocator.add_agent(now.mono, key, info, total, false);
+        self.allocator.set_agent_abilities(key, abilities);
         self.dirty.agents.insert(key);
         key
     }

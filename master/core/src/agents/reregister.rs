@@ -21,7 +21,7 @@ use super::{
     report::{generated_executors, read_executor, read_task},
 };
 use crate::{
-    allocator::FrameworkOptions,
+    allocator::{AgentAbilities, FrameworkOptions},
     core::Core,
     counters::Counter,
     effect::{Change, Effect, Effects},
@@ -149,6 +149,7 @@ impl Core {
         agent.version.clone_from(&register.version);
         agent.mezzo_version.clone_from(&register.mezzo_version);
         agent.capabilities = capabilities(&register.capabilities);
+        self.allocator.set_agent_abilities(key, AgentAbilities::new(&agent.capabilities));
         agent.reregistered_time = Some(now.timestamp());
         if *agent.info != register.agent {
             agent.info = Arc::new(register.agent.clone());

@@ -39,7 +39,7 @@ use mezzo_api::{
 use rand::{SeedableRng, rngs::SmallRng};
 
 pub(crate) use agents::{AgentAbilities, unallocated};
-pub(crate) use explain::{Inquiry, Question};
+pub(crate) use explain::{Group, Inquiry, Nearest, Question, Reason, Standing};
 pub(crate) use filters::refusal;
 pub(crate) use inverse::InverseAllocation;
 pub(crate) use operator::Quota;

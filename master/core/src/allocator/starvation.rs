@@ -41,12 +41,17 @@ impl Allocator {
         found
     }
 
+    /// Whether it is time to look for it.
+    pub(crate) fn looks_for_starvation(&mut self, now: Duration) -> bool {
+        let due = now >= self.starvation_at;
+        if due {
+            self.starvation_at = now + LOOK;
+        }
+        due
+    }
+
     /// Tells the log of roles that wait: at one minute, two, four and so on.
     pub(crate) fn tell_of_starvation(&mut self, now: Duration, offered: &impl Fn(&str) -> bool) {
-        if now < self.starvation_at {
-            return;
-        }
-        self.starvation_at = now + LOOK;
         for starving in self.starving(now, offered) {
             let times = (starving.time.as_secs() / TELL.as_secs()).checked_ilog2();
             let Some(role) = self.tree.find(&starving.role).map(|key| self.tree.get_mut(key)) else { continue };

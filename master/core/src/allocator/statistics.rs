@@ -62,7 +62,7 @@ impl Allocator {
     /// What there is, and what is taken of it.
     fn resource_metrics(&self, metrics: &mut Vec<(String, f64)>) {
         let taken = &self.tree.root().held.taken;
-        for name in ["cpus", "disk", "gpus", "mem"] {
+        for name in ["cpus", "disk", "mem"] {
             let number = self.names.find(name);
             let of = |amounts: &Amounts| number.map_or(0.0, |number| amounts.get(number).as_f64());
             metrics.push((format!("resources/{name}/total"), of(&self.totals.amounts)));
