@@ -248,17 +248,13 @@ impl Agent {
 }
 
 /// In the order in which they are offered (src/master/allocator/mesos/hierarchical.cpp: what is not scalar goes first).
-/// Disks that are taken whole or not at all come before those that can be cut, so that shrinking finds what fits.
 fn scalars_last(total: Arc<Resources>) -> Arc<Resources> {
-    let rank = |resource: &Resource| (resource.amount().is_some(), resource.is_divisible());
-    if total.iter().map(rank).is_sorted_by(|a, b| a.0 < b.0 || a.0 == b.0) && total.iter().all(Resource::is_divisible) {
+    let is_scalar = |resource: &Resource| resource.amount().is_some();
+    if total.iter().map(is_scalar).is_sorted() {
         return total;
     }
-    let of = |wanted: (bool, bool)| total.filter(|resource| rank(resource) == wanted);
-    let mut ordered = of((false, true));
-    for kind in [(false, false), (true, false), (true, true)] {
-        ordered += &of(kind);
-    }
+    let mut ordered = total.filter(|resource| !is_scalar(resource));
+    ordered += &total.filter(is_scalar);
     Arc::new(ordered)
 }
 

@@ -308,7 +308,7 @@ impl Allocator {
         let Some(agent) = self.agents.get_mut(key) else { return };
         for (role, refused) in allocated.allocations() {
             let Some(client_key) = self.clients.find(framework, &role) else { continue };
-            let Some(client) = self.clients.get_mut(client_key) else { continue };
+            let Some(client) = self.clients.get_mut(client_key).filter(|client| client.subscribed) else { continue };
             let bare = unallocated(&refused);
             let known = (&mut agent.references, &agent.total);
             if let Some((at, expiry)) = client.filters.add(client_key, key, known, &bare, (now, duration)) {

@@ -63,9 +63,14 @@ impl Allocator {
         if self.queue_due().is_none_or(|due| due > now) || self.is_paused(now) {
             return Vec::new();
         }
-        self.refresh_shares(now);
         let batch = self.next_batch(now);
-        let mut visits: Vec<Visit> = batch.into_iter().filter_map(|agent| self.visit(agent)).collect();
+        self.serve(now, &batch)
+    }
+
+    /// Hands out what is free of these agents.
+    pub(super) fn serve(&mut self, now: Duration, batch: &[AgentKey]) -> Vec<Allocation> {
+        self.refresh_shares(now);
+        let mut visits: Vec<Visit> = batch.iter().filter_map(|agent| self.visit(*agent)).collect();
         let mut allocations = Vec::new();
         if !self.tree.required().is_zero() {
             for visit in &mut visits {
@@ -105,7 +110,7 @@ impl Allocator {
     }
 
     /// Takes agents off the queues, in random order: freed ones first, but never those alone.
-    fn next_batch(&mut self, now: Duration) -> Vec<AgentKey> {
+    pub(super) fn next_batch(&mut self, now: Duration) -> Vec<AgentKey> {
         let size = (SLICE / self.tree.wanting().max(1)).clamp(*SLICE_AGENTS.start(), *SLICE_AGENTS.end());
         let mut batch = Vec::with_capacity(size);
         if self.urgent_at.is_some_and(|at| at <= now) {
@@ -325,7 +330,7 @@ impl Allocator {
         [room, headroom].into_iter().flatten().min().map(|most| most.max(Scalar::ZERO))
     }
 
-    fn end_filters(&mut self, now: Duration) {
+    pub(super) fn end_filters(&mut self, now: Duration) {
         while let Some(ended) = self.expiries.pop(now) {
             for expiry in ended {
                 match expiry {

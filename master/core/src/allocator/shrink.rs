@@ -3,11 +3,14 @@
 use mezzo_api::resources::{Resource, Resources, Scalar, Value};
 
 /// Those of `resources` that fit under the bounds, which are lowered by what is taken; names without a bound are taken
-/// whole. Amounts are cut; what can only be taken whole is left out if it does not fit.
+/// whole. What can only be taken whole has its turn first, and is left out if it does not fit; amounts are cut. (Mesos
+/// goes through them in random order, and wastes what it met too late.)
 pub(super) fn shrink(resources: &Resources, mut bound: impl FnMut(&str) -> Option<Scalar>) -> Resources {
     let mut left: Vec<(&str, Option<Scalar>)> = Vec::new();
     let mut taken = Resources::new();
-    for resource in resources {
+    let (whole, divisible): (Vec<&Resource>, Vec<&Resource>) =
+        resources.iter().partition(|resource| !resource.is_divisible());
+    for resource in whole.into_iter().chain(divisible) {
         let name = resource.name();
         let at = left.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
             left.push((name, bound(name)));
