@@ -2,6 +2,7 @@
 //! figures and ends the cluster. The figures hold for the machine they were taken on; `docs/performance.md` says which.
 #![forbid(unsafe_code)]
 
+mod allocator;
 mod cluster;
 mod failover;
 mod figure;
@@ -31,6 +32,8 @@ enum Bench {
     Registry,
     /// `mezzo run true`, end to end.
     Run,
+    /// The allocator alone: Mesos' own workloads (no cluster is started).
+    Allocator,
 }
 
 /// Measures a fresh local cluster of real processes.
@@ -47,6 +50,9 @@ struct Arguments {
     /// Samples for latency and run.
     #[arg(long, default_value_t = 200)]
     samples: usize,
+    /// Small allocator cases only.
+    #[arg(long)]
+    quick: bool,
     /// Tasks that run while memory is measured.
     #[arg(long, default_value_t = 500)]
     running: usize,
@@ -79,6 +85,8 @@ async fn main() -> Result<()> {
     }
     if chosen(Bench::Registry) {
         registry::measure(arguments.known, arguments.json).await?;
+    if chosen(Bench::Allocator) {
+        allocator::measure(arguments.json, arguments.quick);
     }
     if chosen(Bench::Run) {
         run::measure(arguments.samples.min(50), arguments.json)?;

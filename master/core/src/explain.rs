@@ -77,13 +77,14 @@ impl Core {
             _ => return Err(bad("Missing 'role': the framework has several".to_owned())),
         };
         roles::validate(&role).map_err(|error| bad(error.to_string()))?;
-        let wanted = Resources::parse(&explain.resources, "*")
-            .map_err(|error| bad(format!("Invalid 'resources': {error}")))?;
+        let wanted =
+            Resources::parse(&explain.resources, "*").map_err(|error| bad(format!("Invalid 'resources': {error}")))?;
         let constraints = explain.constraints.clone().map(|constraints| {
             let role_constraints = [(role.clone(), constraints)].into_iter().collect();
             ConstraintFilter::new(&OfferConstraints { role_constraints })
         });
-        let constraints = constraints.transpose().map_err(|invalid| bad(format!("Invalid 'constraints': {invalid}")))?;
+        let constraints =
+            constraints.transpose().map_err(|invalid| bad(format!("Invalid 'constraints': {invalid}")))?;
         Ok(Question { framework, role, wanted: wanted.to_unreserved(), constraints: constraints.map(Arc::new) })
     }
 
@@ -121,8 +122,7 @@ impl Core {
             let of_role = |number: &&_| self.offers.get(**number).is_some_and(|offer| offer.role == question.role);
             framework.offers.iter().filter(of_role).count()
         });
-        let reasons: Vec<Value> =
-            inquiry.groups.iter().map(|(reason, group)| self.group(now, reason, group)).collect();
+        let reasons: Vec<Value> = inquiry.groups.iter().map(|(reason, group)| self.group(now, reason, group)).collect();
         json!({
             "framework_id": framework.map(|framework| framework.id.as_str()),
             "role": question.role,
@@ -194,9 +194,7 @@ impl Core {
                 ("offered", format!("it is in an outstanding offer of framework {id}"))
             }
             Reason::Limit(role) => ("limit", format!("the quota limit of role {role} does not allow more")),
-            Reason::Promised => {
-                ("guarantees", "it is kept free for roles whose guarantees are not met yet".to_owned())
-            }
+            Reason::Promised => ("guarantees", "it is kept free for roles whose guarantees are not met yet".to_owned()),
             Reason::BelowMinimum => ("below_minimum", "it is less than the least that is offered".to_owned()),
         };
         let mut shown = Map::new();

@@ -32,4 +32,6 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "harness")]
+pub use crate::allocator::harness;
 pub use crate::{core::Core, explain::Explain};

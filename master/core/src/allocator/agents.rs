@@ -1,10 +1,6 @@
 //! Agents: what each has, what of it is taken, and what is left.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use mezzo_api::{
     resources::{Resource, Resources, Value},
@@ -242,8 +238,7 @@ impl Agent {
     }
 
     fn refresh_free(&mut self, names: &mut Names) {
-        self.free =
-            names.amounts(&self.available, |resource| resource.is_unreserved() && !resource.is_revocable());
+        self.free = names.amounts(&self.available, |resource| resource.is_unreserved() && !resource.is_revocable());
     }
 }
 

@@ -165,7 +165,8 @@ impl Totals {
     /// The name whose fraction is the largest.
     pub(super) fn dominant(&self, held: &Amounts) -> Option<Name> {
         let fraction = |name: Name| held.get(name).as_f64() / self.amounts.get(name).as_f64();
-        let counted = held.names().filter(|name| self.amounts.get(*name) > Scalar::ZERO && !self.excluded.contains(name));
+        let counted =
+            held.names().filter(|name| self.amounts.get(*name) > Scalar::ZERO && !self.excluded.contains(name));
         counted.max_by(|a, b| fraction(*a).total_cmp(&fraction(*b)))
     }
 }

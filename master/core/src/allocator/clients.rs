@@ -17,11 +17,7 @@ use super::{
     rules::Verdicts,
     tree::{Delta, Holding, Rank, RoleKey, Tree},
 };
-use crate::{
-    frameworks::Capabilities,
-    keys::FrameworkKey,
-    validate::constraints::ConstraintFilter,
-};
+use crate::{frameworks::Capabilities, keys::FrameworkKey, validate::constraints::ConstraintFilter};
 
 slotmap::new_key_type! {
     /// A framework in one of its roles.
@@ -147,7 +143,13 @@ impl Clients {
     }
 
     /// It is no more. What it still held is given back by the caller before.
-    pub(super) fn remove_framework(&mut self, now: Duration, framework: FrameworkKey, tree: &mut Tree, totals: &Totals) {
+    pub(super) fn remove_framework(
+        &mut self,
+        now: Duration,
+        framework: FrameworkKey,
+        tree: &mut Tree,
+        totals: &Totals,
+    ) {
         for key in self.of(framework) {
             self.change(now, key, tree, totals, |client| client.subscribed = false);
             self.remove(key, tree);

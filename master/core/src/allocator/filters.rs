@@ -76,7 +76,11 @@ impl References {
             let fresh = Some(Reference { refused, users: 0 });
             let free = self.0.iter().position(Option::is_none);
             let at = free.or_else(|| (self.0.len() < REFERENCES).then(|| self.0.len()))?;
-            if at == self.0.len() { self.0.push(fresh) } else { self.0[at] = fresh }
+            if at == self.0.len() {
+                self.0.push(fresh)
+            } else {
+                self.0[at] = fresh
+            }
             Some(at)
         })?;
         if let Some(reference) = &mut self.0[at] {
@@ -264,9 +268,8 @@ impl ClientFilters {
         let used = self.classes.iter().flatten().count();
         let coarse = if used < FINE_CLASSES { BUCKET } else { bucket(duration / 8) };
         let expires = rounded(now + duration, coarse);
-        let same = |class: &Option<Class>| {
-            class.is_some_and(|class| class.expires == expires && class.reference == reference)
-        };
+        let same =
+            |class: &Option<Class>| class.is_some_and(|class| class.expires == expires && class.reference == reference);
         if let Some(known) = self.classes.iter().position(same) {
             return Some((known, false));
         }
@@ -295,14 +298,15 @@ impl ClientFilters {
     /// The slots of agents with a filter by class, and its code.
     fn slots(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let pages = self.pages.iter().enumerate().filter_map(|(at, page)| Some((at, page.as_ref()?)));
-        pages.flat_map(|(at, page)| {
-            let bytes = page.iter().enumerate().filter(|(_, byte)| **byte != 0);
-            bytes.flat_map(move |(place, byte)| {
-                let slot = at * PAGE + place * 2;
-                [(slot, byte & 0xf), (slot + 1, byte >> 4)]
+        pages
+            .flat_map(|(at, page)| {
+                let bytes = page.iter().enumerate().filter(|(_, byte)| **byte != 0);
+                bytes.flat_map(move |(place, byte)| {
+                    let slot = at * PAGE + place * 2;
+                    [(slot, byte & 0xf), (slot + 1, byte >> 4)]
+                })
             })
-        })
-        .filter_map(|(slot, code)| Some((slot, usize::from(code).checked_sub(1)?)))
+            .filter_map(|(slot, code)| Some((slot, usize::from(code).checked_sub(1)?)))
     }
 }
 

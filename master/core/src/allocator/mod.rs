@@ -11,6 +11,8 @@ mod check;
 mod clients;
 mod explain;
 mod filters;
+#[cfg(feature = "harness")]
+pub mod harness;
 mod inverse;
 mod operator;
 mod quantities;

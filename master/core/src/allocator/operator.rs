@@ -66,8 +66,9 @@ impl Allocator {
     /// Reservations or volumes of an agent changed; what was refused of it stays refused.
     pub(crate) fn update_total(&mut self, now: Duration, key: AgentKey, total: Arc<Resources>) {
         let Some(before) = self.agents.get(key).map(|agent| agent.total.clone()) else { return };
-        self.count_total(&before, Sign::Minus);
+        // In this order nothing is forgotten between.
         self.count_total(&total, Sign::Plus);
+        self.count_total(&before, Sign::Minus);
         self.change_agent(key, |agent, names| agent.set_total(total, names));
         self.soon(now, key);
     }
@@ -88,8 +89,8 @@ impl Allocator {
         let (gone, come) = (unallocated(consumed), unallocated(converted));
         self.change_agent(key, |agent, names| agent.convert(framework, &gone, &come, names));
         let Some(after) = self.agents.get(key).map(|agent| agent.total.clone()) else { return };
-        self.count_total(&before, Sign::Minus);
         self.count_total(&after, Sign::Plus);
+        self.count_total(&before, Sign::Minus);
         self.soon(now, key);
     }
 

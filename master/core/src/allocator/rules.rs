@@ -86,9 +86,10 @@ impl Allocator {
 
     /// Whether the client's constraints allow the agent.
     pub(super) fn allowed(client: &Client, role: &str, slot: usize, agent: &Agent) -> bool {
-        client.constraints.as_ref().is_none_or(|constraints| {
-            client.verdicts.borrow_mut().of(slot, || constraints.allows(role, &agent.info))
-        })
+        client
+            .constraints
+            .as_ref()
+            .is_none_or(|constraints| client.verdicts.borrow_mut().of(slot, || constraints.allows(role, &agent.info)))
     }
 
     /// In another region than the master's (src/master/allocator/mesos/hierarchical.cpp, isRemoteSlave).

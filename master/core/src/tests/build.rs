@@ -86,7 +86,7 @@ pub(crate) fn agent_info(resources: &str) -> AgentInfo {
 
 pub(crate) fn register(info: &AgentInfo) -> link::Register {
     use v1::agent_info::{Capability, capability::Type};
-    let all = [Type::MultiRole, Type::ReservationRefinement, Type::TaskResourceLimits];
+    let all = [Type::MultiRole, Type::HierarchicalRole, Type::ReservationRefinement, Type::TaskResourceLimits];
     link::Register {
         agent: info.clone(),
         version: "1.11.0".into(),

@@ -97,12 +97,14 @@ impl Model {
 
     /// Frameworks that left a role and have nothing of it are forgotten, and so are roles of which nothing is known.
     pub(super) fn forget(&mut self) {
+        // Who has ports only has no share, and is as good as one who has nothing.
+        let counts = |held: &&Held| !held.resources.scalars().is_empty();
         let known = |framework: FrameworkKey, role: &str, held: &[Held]| {
             self.frameworks.get(&framework).is_some_and(|known| known.roles.contains(role))
-                || held.iter().any(|held| held.framework == framework && held.role == role)
+                || held.iter().filter(counts).any(|held| held.framework == framework && held.role == role)
         };
         self.client_served.retain(|(framework, role), _| known(*framework, role, &self.held));
-        let mut alive: BTreeSet<String> = self.held.iter().map(|held| held.role.clone()).collect();
+        let mut alive: BTreeSet<String> = self.held.iter().filter(counts).map(|held| held.role.clone()).collect();
         alive.extend(self.frameworks.values().flat_map(|framework| framework.roles.iter().cloned()));
         alive.extend(self.quotas.keys().cloned());
         alive.extend(self.weights.iter().filter(|(_, weight)| **weight != 1.0).map(|(role, _)| role.clone()));

@@ -8,7 +8,7 @@ use mezzo_api::{
     roles,
 };
 
-use super::model::{Model, Held};
+use super::model::{Held, Model};
 use crate::keys::{AgentKey, FrameworkKey};
 
 type Amounts = BTreeMap<String, Scalar>;
@@ -90,9 +90,8 @@ impl Model {
         }
         let counted = available.filter(counts);
         let reserved = available.filter(|resource| !resource.is_unreserved());
-        let other = available.filter(|resource| {
-            resource.is_unreserved() && (resource.amount().is_none() || resource.is_revocable())
-        });
+        let other = available
+            .filter(|resource| resource.is_unreserved() && (resource.amount().is_none() || resource.is_revocable()));
         let (reserved, promised) = match stage {
             Stage::Guarantees => {
                 let right = |name: &str| {
@@ -184,7 +183,10 @@ impl Model {
     pub(super) fn in_order(&self) -> Vec<(String, FrameworkKey)> {
         let mut leaves = Vec::new();
         self.walk("", &mut leaves);
-        leaves.into_iter().flat_map(|role| self.frameworks_of(&role).into_iter().map(move |key| (role.clone(), key))).collect()
+        leaves
+            .into_iter()
+            .flat_map(|role| self.frameworks_of(&role).into_iter().map(move |key| (role.clone(), key)))
+            .collect()
     }
 
     fn walk(&self, role: &str, leaves: &mut Vec<String>) {
@@ -232,9 +234,10 @@ impl Model {
     }
 
     fn wanting_roles(&self) -> BTreeSet<String> {
-        let roles = self.frameworks.values().flat_map(|framework| {
-            framework.roles.iter().filter(|role| framework.wants(role)).cloned()
-        });
+        let roles = self
+            .frameworks
+            .values()
+            .flat_map(|framework| framework.roles.iter().filter(|role| framework.wants(role)).cloned());
         roles.collect()
     }
 

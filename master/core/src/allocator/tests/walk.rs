@@ -145,12 +145,23 @@ impl Walk {
             let Some(quota) = self.model.quotas.get(above) else { continue };
             for (name, limit) in quota.limits.iter() {
                 let consumed = self.allocator.consumed(above).get(name);
-                assert!(counted.scalar(name).is_zero() || consumed <= limit, "{above} has {consumed} of {limit} {name}");
+                assert!(
+                    counted.scalar(name).is_zero() || consumed <= limit,
+                    "{above} has {consumed} of {limit} {name}"
+                );
             }
         }
     }
 
-    fn compare(&self) {
+    fn compare(&mut self) {
+        self.allocator.refresh_shares(self.now);
+        let mut order = Vec::new();
+        self.allocator.tree.in_order(&mut |_, role| -> Option<()> {
+            let clients = role.clients.iter().filter_map(|(_, client)| self.allocator.clients.get(*client));
+            order.extend(clients.map(|client| (role.name.to_string(), client.framework)));
+            None
+        });
+        assert_eq!(order, self.model.in_order(), "the order; served by the oracle: {:#?}", self.model.served);
         for agent in self.model.agents.keys() {
             assert_eq!(self.allocator.available(*agent), Some(&self.model.available(*agent)), "free of {agent:?}");
         }
@@ -158,11 +169,10 @@ impl Walk {
             let consumed = self.model.consumed(role).into_iter().collect::<Quantities>();
             assert_eq!(self.allocator.consumed(role), consumed, "consumed by {role}");
             if let Some(key) = self.allocator.tree.find(role) {
-                let known = self.allocator.tree.get(key).share();
-                // Shares are made anew when they are needed.
-                if self.allocator.shares_of == self.allocator.totals.version {
-                    assert_eq!(known, self.model.role_share(role), "share of {role}");
-                }
+                let role = self.allocator.tree.get(key);
+                assert_eq!(role.share(), self.model.role_share(&role.name), "share of {}", role.name);
+                let served = self.model.served.get(&*role.name).copied().unwrap_or_default();
+                assert_eq!(role.held.served, served, "how often {} was served", role.name);
             }
         }
         assert_eq!(self.allocator.total(), self.model.totals().into_iter().collect(), "the cluster");
@@ -387,9 +397,11 @@ impl Walk {
         let at = self.rng.random_range(0..candidates.len());
         let held = &mut candidates[at];
         let consumed = Resources::from(
-            held.resources.iter().find(|resource| is_plain_cpus(resource)).unwrap().with_value(Value::Scalar(
-                Scalar::from_f64(0.5).min(held.resources.filter(is_plain_cpus).cpus()),
-            )),
+            held.resources
+                .iter()
+                .find(|resource| is_plain_cpus(resource))
+                .unwrap()
+                .with_value(Value::Scalar(Scalar::from_f64(0.5).min(held.resources.filter(is_plain_cpus).cpus()))),
         );
         let reservation = v1::resource::ReservationInfo {
             r#type: Some(v1::resource::reservation_info::Type::Dynamic.into()),
