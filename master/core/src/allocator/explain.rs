@@ -8,9 +8,11 @@ use mezzo_api::resources::{Resource, Resources, Scalar, Value};
 use super::{
     Allocator, Quantities,
     agents::{Agent, Bars},
+    amounts::Name,
     clients::{Client, ClientKey},
     filters::slot_of,
     rules::{is_for, meets},
+    tree::{Role, RoleKey},
 };
 use crate::{
     keys::{AgentKey, FrameworkKey},
@@ -283,7 +285,7 @@ impl Allocator {
         Some((info.id.as_ref().map_or("", |id| id.value.as_str()), info.hostname.as_str()))
     }
 
-    fn step(&self, key: super::tree::RoleKey) -> Step {
+    fn step(&self, key: RoleKey) -> Step {
         let role = self.tree.get(key);
         let (place, of) = self.tree.place(key);
         let dominant = self.totals.dominant(&role.held.taken).map(|name| self.names.text(name).to_owned());
@@ -384,15 +386,13 @@ impl Allocator {
             }
             reasons.dedup();
             if enough(&free).1 {
-                reasons.retain(|reason| !matches!(reason, Reason::Offered(_)) || !offers.is_empty());
-                let left_over = agent.taken().is_empty();
-                reasons.push(if left_over { Reason::BelowMinimum } else { Reason::InUse });
+                reasons.push(if agent.taken().is_empty() { Reason::BelowMinimum } else { Reason::InUse });
             }
             return lacks;
         }
         let (lacks, short) = enough(bundle);
         if short {
-            reasons.push(self.blame_quota(client, &lacks));
+            reasons.push(self.blame_quota(client, wanted, &lacks));
         }
         lacks
     }
@@ -421,20 +421,21 @@ impl Allocator {
         reasons.dedup();
     }
 
-    /// The nearest role whose limit does not allow what lacks; without one it is kept for guarantees.
-    fn blame_quota(&self, client: &Client, lacks: &Quantities) -> Reason {
+    /// The nearest role whose limit does not allow what is wanted; without one it is kept for guarantees.
+    fn blame_quota(&self, client: &Client, wanted: &Resources, lacks: &Quantities) -> Reason {
+        let reached = |role: &Role, (name, limit): &(Name, Scalar)| {
+            let (text, room) = (self.names.text(*name), *limit - role.consumed(*name));
+            if lacks.is_empty() {
+                room <= Scalar::ZERO
+            } else {
+                lacks.get(text) > Scalar::ZERO && wanted.scalar(text) > room
+            }
+        };
+        let limits = |role: &&Role| {
+            role.quota.as_ref().is_some_and(|bound| bound.limits.iter().any(|limit| reached(role, limit)))
+        };
         let mut path = self.tree.path(client.role).map(|key| self.tree.get(key));
-        let limiting = path.find(|role| {
-            role.quota.as_ref().is_some_and(|bound| {
-                let reached = |(name, limit): &(usize, Scalar)| {
-                    let short = lacks.is_empty() || !lacks.get(self.names.text(*name)).is_zero();
-                    short && role.consumed(*name) + lacks.get(self.names.text(*name)) > *limit
-                        || short && role.consumed(*name) >= *limit
-                };
-                bound.limits.iter().any(reached)
-            })
-        });
-        limiting.map_or(Reason::Promised, |role| Reason::Limit(role.name.to_string()))
+        path.find(limits).map_or(Reason::Promised, |role| Reason::Limit(role.name.to_string()))
     }
 
     /// What the client would be offered of the agent if it were its turn.
