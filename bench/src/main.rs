@@ -85,6 +85,7 @@ async fn main() -> Result<()> {
     }
     if chosen(Bench::Registry) {
         registry::measure(arguments.known, arguments.json).await?;
+    }
     if chosen(Bench::Allocator) {
         allocator::measure(arguments.json, arguments.quick);
     }

@@ -19,6 +19,7 @@ Examples:
   mezzo run -- echo hello                      run a command on the cluster, see its output
   mezzo run --resources='cpus:2;mem:512' --shell -- 'make test | tail -3'
   mezzo registry dump --zk=zk://z1,z2,z3/mezzo > copy.json
+  mezzo explain --framework=ID                 why it is not offered what it waits for
   mezzo master --work_dir=/var/lib/mezzo       one part of a real cluster
   mezzo agent --master=10.0.0.1:5050 --work_dir=/var/lib/mezzo-agent";
 
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     /// Copy what masters remember, or put a copy back
     #[command(subcommand)]
     Registry(Registry),
+    /// Tell why a framework is not offered what it waits for
+    Explain(Explain),
     /// Start a master (`mezzo master --help` tells its flags)
     #[command(disable_help_flag = true)]
     Master {
@@ -170,14 +173,58 @@ pub(crate) struct Run {
     pub(crate) command: Vec<String>,
 }
 
+/// `mezzo explain`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+For each agent the master tells every reason why the framework is not offered it: quota, reservations, refusals,
+outstanding offers, constraints, capabilities, size. They come grouped and counted, with the agent that comes nearest
+and the role's place in the fair order.
+
+Exit status: 0 with an answer; 2 when the arguments are wrong; 125 when the master cannot be reached, or refuses.
+
+Examples:
+  mezzo explain --framework=9f2c…-0001 --resources='cpus:4;mem:8192'
+  mezzo explain --framework=9f2c…-0001 --role=eng/web --json")]
+pub(crate) struct Explain {
+    /// The master, host:port; several with commas between
+    #[arg(long, value_name = "MASTER", env = "MEZZO_MASTER")]
+    pub(crate) master: Option<String>,
+    /// The framework's id
+    #[arg(long = "framework", value_name = "ID")]
+    pub(crate) framework_id: String,
+    /// For which of its roles, if it has several
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<String>,
+    /// What one offer should hold [default: anything that may be offered]
+    #[arg(long, value_name = "RESOURCES")]
+    pub(crate) resources: Option<String>,
+    /// Only such agents are of interest, as JSON: '{"groups":[{"attribute_constraints":[…]}]}'
+    #[arg(long, value_name = "JSON")]
+    pub(crate) constraints: Option<String>,
+    /// Print the master's answer as it is
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Explain {
+    /// The master: of the flag or MEZZO_MASTER, else of MESOS_MASTER, else on this machine.
+    pub(crate) fn master(&self) -> String {
+        master(self.master.as_ref())
+    }
+}
+
 pub(crate) const DEFAULT_MASTER: &str = "127.0.0.1:5050";
 
 impl Run {
     /// The master: of the flag or MEZZO_MASTER, else of MESOS_MASTER, else on this machine.
     pub(crate) fn master(&self) -> String {
-        let given = self.master.clone().or_else(|| std::env::var("MESOS_MASTER").ok());
-        given.filter(|master| !master.is_empty()).unwrap_or_else(|| DEFAULT_MASTER.to_owned())
+        master(self.master.as_ref())
     }
+}
+
+fn master(given: Option<&String>) -> String {
+    let given = given.cloned().or_else(|| std::env::var("MESOS_MASTER").ok());
+    given.filter(|master| !master.is_empty()).unwrap_or_else(|| DEFAULT_MASTER.to_owned())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod explain;
 mod http;
 mod local;
 mod programs;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             runtime.block_on(run::main(&options))
         }
         Command::Registry(command) => runtime.block_on(registry::main(&command)),
+        Command::Explain(options) => runtime.block_on(explain::main(&options)),
         // these names are dispatched before anything is parsed
         Command::Master { .. } | Command::Agent { .. } | Command::Executor { .. } => ExitCode::from(run::OWN_FAILURE),
     }

@@ -147,8 +147,8 @@ pub(super) fn metrics(table: &mut Table, quick: bool) {
     table.row(&Row { case: "metrics", value, unit: "ms", parameters: &parameters, mesos: None });
 }
 
-/// What the allocator holds of an agent and of what is handed out of it.
-pub(super) fn memory(table: &mut Table, quick: bool) {
+/// What the allocator holds of an agent and of what is handed out of it. The answer is what it holds.
+pub(super) fn memory(table: &mut Table, quick: bool) -> Cluster {
     let agents = if quick { 10_000 } else { 50_000 };
     let before = resident_bytes();
     let mut cluster = Cluster::new(Sorter::Drf);
@@ -163,4 +163,5 @@ pub(super) fn memory(table: &mut Table, quick: bool) {
     let value = held as f64 / count(agents);
     let parameters = [("agents", count(agents)), ("frameworks", 1_000.0)];
     table.row(&Row { case: "memory, allocator", value, unit: "B/agent", parameters: &parameters, mesos: None });
+    cluster
 }

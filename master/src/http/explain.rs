@@ -92,12 +92,8 @@ pub(super) async fn call(app: &Arc<App>, headers: &HeaderMap, body: &Bytes) -> O
         Ok(constraints) => constraints,
         Err(text) => return bad(text),
     };
-    let explain = Explain {
-        framework_id: asked.framework_id.value,
-        role: asked.role,
-        resources: asked.resources,
-        constraints,
-    };
+    let explain =
+        Explain { framework_id: asked.framework_id.value, role: asked.role, resources: asked.resources, constraints };
     Some(match ask(app, explain).await {
         Ok(explanation) => {
             let explanation: Value = serde_json::from_str(&explanation).unwrap_or_default();

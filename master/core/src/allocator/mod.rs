@@ -16,6 +16,7 @@ pub mod harness;
 mod inverse;
 mod operator;
 mod quantities;
+mod queue;
 mod recovery;
 mod rules;
 mod run;
@@ -51,6 +52,7 @@ use agents::Agent;
 use amounts::{Amounts, Names, Sign, Totals};
 use clients::Clients;
 use filters::{Expiries, slot_of};
+use queue::Queue;
 use recovery::Recovery;
 use tree::{Delta, Tree};
 
@@ -114,7 +116,9 @@ pub(crate) struct Allocator {
     urgent: IndexSet<AgentKey>,
     urgent_at: Option<Duration>,
     /// Agents that are to be looked at because somebody wants them.
-    background: IndexSet<AgentKey>,
+    background: Queue,
+    /// All of which something is free are to be.
+    everything: bool,
     /// Agents of which something may be offered.
     free: BTreeSet<AgentKey>,
     recovery: Option<Recovery>,
@@ -148,7 +152,8 @@ impl Allocator {
             expiries: Expiries::default(),
             urgent: IndexSet::new(),
             urgent_at: None,
-            background: IndexSet::new(),
+            background: Queue::default(),
+            everything: false,
             free: BTreeSet::new(),
             recovery: None,
             starvation_at: Duration::ZERO,
@@ -264,7 +269,7 @@ impl Allocator {
             self.slots[slot_of(key)] = None;
         }
         self.urgent.swap_remove(&key);
-        self.background.swap_remove(&key);
+        self.background.remove(key);
     }
 
     /// A framework has something of an agent that was not offered by this allocator (it came with the agent).
@@ -382,7 +387,7 @@ impl Allocator {
     }
 
     fn queue_due(&self) -> Option<Duration> {
-        if self.background.is_empty() { self.urgent_at } else { Some(Duration::ZERO) }
+        if self.everything || !self.background.is_empty() { Some(Duration::ZERO) } else { self.urgent_at }
     }
 
     /// Something of the agent may be offered that could not be before.
@@ -396,6 +401,6 @@ impl Allocator {
 
     /// Somebody may want what he did not before.
     fn everything_soon(&mut self) {
-        self.background.extend(self.free.iter().copied());
+        self.everything = true;
     }
 }

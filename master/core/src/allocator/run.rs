@@ -113,12 +113,15 @@ impl Allocator {
     pub(super) fn next_batch(&mut self, now: Duration) -> Vec<AgentKey> {
         let size = (SLICE / self.tree.wanting().max(1)).clamp(*SLICE_AGENTS.start(), *SLICE_AGENTS.end());
         let mut batch = Vec::with_capacity(size);
+        if std::mem::take(&mut self.everything) {
+            self.free.iter().for_each(|agent| self.background.insert(*agent));
+        }
         if self.urgent_at.is_some_and(|at| at <= now) {
             let most = if self.background.is_empty() { size } else { size - size / 4 };
             while batch.len() < most && !self.urgent.is_empty() {
                 let at = self.rng.random_range(0..self.urgent.len());
                 if let Some(agent) = self.urgent.swap_remove_index(at) {
-                    self.background.swap_remove(&agent);
+                    self.background.remove(agent);
                     batch.push(agent);
                 }
             }
@@ -126,9 +129,11 @@ impl Allocator {
                 self.urgent_at = None;
             }
         }
-        while batch.len() < size && !self.background.is_empty() {
-            let at = self.rng.random_range(0..self.background.len());
-            batch.extend(self.background.swap_remove_index(at));
+        while batch.len() < size {
+            match self.background.pop(|below| self.rng.random_range(0..below)) {
+                Some(agent) => batch.push(agent),
+                None => break,
+            }
         }
         batch
     }
