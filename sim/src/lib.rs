@@ -15,6 +15,7 @@ pub mod ids;
 pub mod invariants;
 pub mod mutants;
 pub mod network;
+pub mod oracle;
 pub mod plan;
 pub mod queue;
 pub mod random;

@@ -10,7 +10,8 @@ use clap::Parser;
 use mezzo_sim::{
     batch::Batch,
     fault::Mix,
-    mutants::{BUDGET, MUTANTS},
+    mutants::{BUDGET, MUTANTS, OF_THE_ALLOCATOR, ORACLE_BUDGET},
+    oracle,
     plan::{Plan, Wishes},
     run::{self, Failure},
     scale, shrink,
@@ -52,6 +53,9 @@ struct Arguments {
     /// Put realistic bugs back, one at a time (all, or the named ones), and see that each is found.
     #[arg(long, num_args = 0..)]
     mutants: Option<Vec<String>>,
+    /// Walk so many steps with the allocator alone, beside its oracle.
+    #[arg(long, value_name = "STEPS", conflicts_with_all = ["mutants", "reproduce"])]
+    oracle: Option<u64>,
     /// Measure large clusters (all cases, or the named ones): one JSON object a line.
     #[arg(long, num_args = 0.., conflicts_with = "mutants")]
     scale: Option<Vec<String>>,
@@ -64,6 +68,9 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(cases) = &arguments.scale {
         scale::run(cases, &mut |line| println!("{line}"))?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(steps) = arguments.oracle {
+        return Ok(beside_the_oracle(&arguments, steps));
     }
     if let Some(names) = &arguments.mutants {
         return mutants(&arguments, names, wishes);
@@ -172,13 +179,38 @@ fn reproduce(arguments: &Arguments, seed: u64, wishes: Wishes) -> anyhow::Result
     Ok(code(report.result.is_ok()))
 }
 
+fn beside_the_oracle(arguments: &Arguments, steps: u64) -> ExitCode {
+    let begun = Instant::now();
+    let result = oracle::run(arguments.from, steps, arguments.jobs, None);
+    match &result {
+        Ok(()) => println!("{steps} steps from seed {}: the oracle agrees ({:.1?})", arguments.from, begun.elapsed()),
+        Err((seed, how)) => {
+            println!("seed {seed}: {how}\nrepeat with `cargo xtask sim --oracle {} --from {seed}`", oracle::WALK);
+        }
+    }
+    code(result.is_ok())
+}
+
 fn mutants(arguments: &Arguments, names: &[String], wishes: Wishes) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(cfg!(feature = "mutants"), "this build has no mutants: run `cargo xtask sim --mutants`");
-    let unknown = names.iter().find(|name| !MUTANTS.iter().any(|mutant| mutant.name == **name));
+    let all = || MUTANTS.iter().chain(OF_THE_ALLOCATOR);
+    let unknown = names.iter().find(|name| !all().any(|mutant| mutant.name == **name));
     anyhow::ensure!(unknown.is_none(), "there is no mutant {unknown:?}");
-    let chosen: Vec<_> =
-        MUTANTS.iter().filter(|mutant| names.is_empty() || names.iter().any(|name| name == mutant.name)).collect();
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|chosen| chosen == name);
+    let chosen: Vec<_> = MUTANTS.iter().filter(|mutant| wanted(mutant.name)).collect();
+    let of_the_allocator: Vec<_> = OF_THE_ALLOCATOR.iter().filter(|mutant| wanted(mutant.name)).collect();
     let mut found = 0;
+    for mutant in &of_the_allocator {
+        let begun = Instant::now();
+        match oracle::run(arguments.from, ORACLE_BUDGET, arguments.jobs, Some(mutant.name)) {
+            Ok(()) => println!("{} ({}): NOT FOUND with {ORACLE_BUDGET} steps", mutant.name, mutant.about),
+            Err((seed, _)) => {
+                found += 1;
+                let took = begun.elapsed();
+                println!("{} ({}): found by the oracle with seed {seed} in {took:.1?}", mutant.name, mutant.about);
+            }
+        }
+    }
     for mutant in &chosen {
         let begun = Instant::now();
         let batch = Batch {
@@ -202,6 +234,7 @@ fn mutants(arguments: &Arguments, names: &[String], wishes: Wishes) -> anyhow::R
             None => println!("{} ({}): NOT FOUND with {} seeds in {took:.1?}", mutant.name, mutant.about, outcome.runs),
         }
     }
-    println!("found {found} of {} mutants", chosen.len());
-    Ok(code(found == chosen.len()))
+    let all = chosen.len() + of_the_allocator.len();
+    println!("found {found} of {all} mutants");
+    Ok(code(found == all))
 }

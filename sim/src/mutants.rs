@@ -13,6 +13,9 @@ pub struct Mutant {
 /// So many seeds are tried for each.
 pub const BUDGET: u64 = 400;
 
+/// So many steps beside the oracle, for each of [`OF_THE_ALLOCATOR`].
+pub const ORACLE_BUDGET: u64 = 24_000;
+
 const fn mutant(name: &'static str, about: &'static str) -> Mutant {
     Mutant { name, about }
 }
@@ -49,4 +52,15 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("silence-unnoticed", "a scheduler's driver does not notice that its stream is dead"),
     mutant("never-reconciled", "a scheduler's driver never asks what became of its tasks"),
     mutant("executor-forgets-updates", "an executor's driver does not repeat updates after its agent's restart"),
+];
+
+/// Those of the allocator's own, which its oracle finds.
+pub const OF_THE_ALLOCATOR: &[Mutant] = &[
+    mutant("limit-ignored", "offers pass the limits of quotas"),
+    mutant("headroom-ignored", "what is kept for guarantees is given away"),
+    mutant("share-kept", "what a framework gives back still counts for its share"),
+    mutant("weight-ignored", "all roles count the same"),
+    mutant("reservation-uncounted", "reservations do not count against quota"),
+    mutant("subtree-unlimited", "a limit holds for its role, and not for those below it"),
+    mutant("refusal-outlives-revive", "who asks for offers again is still taken to refuse"),
 ];

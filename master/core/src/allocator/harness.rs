@@ -4,14 +4,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use mezzo_api::{
     resources::{Resources, Scalar},
-    v1::{self, AgentInfo},
+    v1::AgentInfo,
 };
 use slotmap::SlotMap;
 
-use super::{Allocator, FrameworkOptions, Limits, Quantities};
+pub use super::oracle::walk;
+use super::{Allocator, FrameworkOptions, Limits, Quantities, config};
 use crate::{
     frameworks::Capabilities,
-    input::{AllocatorConfig, Config},
+    input::AllocatorConfig,
     keys::{AgentKey, FrameworkKey},
 };
 
@@ -39,27 +40,8 @@ pub struct Made {
 impl Harness {
     /// Nobody is there yet.
     pub fn new(sorters: AllocatorConfig) -> Self {
-        let config = Config {
-            master_id: "bench".into(),
-            term: 1,
-            master_info: v1::MasterInfo::default(),
-            allocation_interval: Duration::from_secs(1),
-            agent_ping_timeout: Duration::from_secs(15),
-            max_agent_ping_timeouts: 5,
-            agent_reregister_timeout: Duration::from_secs(600),
-            offer_timeout: None,
-            heartbeat_interval: Duration::from_secs(15),
-            max_completed_frameworks: 50,
-            max_completed_tasks_per_framework: 1000,
-            max_unreachable_tasks_per_framework: 1000,
-            roles: None,
-            root_submissions: true,
-            filter_gpu_resources: true,
-            min_allocatable_resources: vec![vec![("cpus".into(), 0.01)], vec![("mem".into(), 32.0)]],
-            allocator: sorters,
-        };
         Self {
-            allocator: Allocator::new(&config, 1),
+            allocator: Allocator::new(&config(sorters), 1),
             agent_keys: SlotMap::with_key(),
             framework_keys: SlotMap::with_key(),
             agents: Vec::new(),

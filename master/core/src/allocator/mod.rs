@@ -15,6 +15,8 @@ mod filters;
 pub mod harness;
 mod inverse;
 mod operator;
+#[cfg(any(test, feature = "harness"))]
+mod oracle;
 mod quantities;
 mod queue;
 mod recovery;
@@ -207,7 +209,9 @@ impl Allocator {
 
     /// Offers again, whatever was refused.
     pub(crate) fn revive(&mut self, now: Duration, key: FrameworkKey, roles: &BTreeSet<String>) {
-        self.forget_filters(&self.clients.among(key, roles));
+        if !mezzo_api::mutant!("refusal-outlives-revive") {
+            self.forget_filters(&self.clients.among(key, roles));
+        }
         self.clients.set_suppressed(now, key, roles, false, &mut self.tree, &self.totals);
         self.forget_inverse_filters(now, key);
         self.everything_soon();
@@ -402,5 +406,29 @@ impl Allocator {
     /// Somebody may want what he did not before.
     fn everything_soon(&mut self) {
         self.everything = true;
+    }
+}
+
+/// The settings of an allocator that stands alone.
+#[cfg(any(test, feature = "harness"))]
+fn config(allocator: crate::input::AllocatorConfig) -> Config {
+    Config {
+        master_id: "alone".into(),
+        term: 1,
+        master_info: mezzo_api::v1::MasterInfo::default(),
+        allocation_interval: Duration::from_secs(1),
+        agent_ping_timeout: Duration::from_secs(15),
+        max_agent_ping_timeouts: 5,
+        agent_reregister_timeout: Duration::from_secs(600),
+        offer_timeout: None,
+        heartbeat_interval: Duration::from_secs(15),
+        max_completed_frameworks: 50,
+        max_completed_tasks_per_framework: 1000,
+        max_unreachable_tasks_per_framework: 1000,
+        roles: None,
+        root_submissions: true,
+        filter_gpu_resources: true,
+        min_allocatable_resources: vec![vec![("cpus".into(), 0.01)], vec![("mem".into(), 32.0)]],
+        allocator,
     }
 }

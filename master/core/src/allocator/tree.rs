@@ -178,7 +178,8 @@ impl Role {
     }
 
     pub(super) fn consumed(&self, name: Name) -> Scalar {
-        self.reserved.get(name) + self.unreserved.get(name)
+        let reserved = if mezzo_api::mutant!("reservation-uncounted") { Scalar::ZERO } else { self.reserved.get(name) };
+        reserved + self.unreserved.get(name)
     }
 
     pub(super) fn needed(&self) -> &Amounts {
@@ -387,7 +388,8 @@ impl Tree {
 
     /// How much more the role may have of a name by limits, its own and those above it.
     pub(super) fn room(&self, key: RoleKey, name: Name) -> Option<Scalar> {
-        let bounds = self.path(key).filter_map(|key| {
+        let reach = if mezzo_api::mutant!("subtree-unlimited") { 1 } else { usize::MAX };
+        let bounds = self.path(key).take(reach).filter_map(|key| {
             let role = &self.roles[key];
             let (_, limit) = role.quota.as_ref()?.limits.iter().find(|(bound, _)| *bound == name)?;
             Some((*limit - role.consumed(name)).max(Scalar::ZERO))
@@ -463,7 +465,8 @@ impl Tree {
     fn reorder(&mut self, key: RoleKey, totals: &Totals, change: impl FnOnce(&mut Role)) {
         let role = &mut self.roles[key];
         change(role);
-        role.share = totals.share(&role.held.taken, role.weight).to_bits();
+        let weight = if mezzo_api::mutant!("weight-ignored") { 1.0 } else { role.weight };
+        role.share = totals.share(&role.held.taken, weight).to_bits();
         let Some(parent) = role.parent else { return };
         let wanted = (role.wanting > 0).then_some((role.share, role.held.served));
         if role.placed.as_ref().map(|(share, served, _)| (*share, *served)) == wanted {

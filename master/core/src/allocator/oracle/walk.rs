@@ -1,5 +1,5 @@
 //! Random clusters, step by step, beside the oracle: the same offers, the same shares, the same quota decisions; and after
-//! each step every invariant. `MEZZO_ORACLE_STEPS` makes it long.
+//! each step every invariant.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -19,25 +19,20 @@ use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use slotmap::SlotMap;
 
 use super::{
-    super::{Allocator, FrameworkOptions, Limits, Quantities, Quota, unallocated},
+    super::{Allocator, FrameworkOptions, Limits, Quantities, Quota, config, unallocated},
     model::{Agent, Filter, Framework, Held, Model},
 };
 use crate::{
     frameworks::Capabilities,
+    input::AllocatorConfig,
     keys::{AgentKey, FrameworkKey},
-    tests::config,
     validate::constraints::ConstraintFilter,
 };
 
 const ROLES: [&str; 8] = ["*", "a", "a/b", "a/b/c", "a/d", "b", "b/a", "c"];
 const ZONES: [&str; 2] = ["north", "south"];
 
-/// Steps of all walks together, unless `MEZZO_ORACLE_STEPS` says otherwise.
-const STEPS: usize = 6_000;
-/// Steps of one walk.
-const WALK: usize = 120;
-
-struct Walk {
+pub(super) struct Walk {
     rng: SmallRng,
     now: Duration,
     allocator: Allocator,
@@ -47,30 +42,12 @@ struct Walk {
     number: usize,
 }
 
-#[test]
-fn the_oracle_agrees() {
-    let steps = std::env::var("MEZZO_ORACLE_STEPS").ok().and_then(|text| text.parse().ok()).unwrap_or(STEPS);
-    let first: u64 = std::env::var("MEZZO_ORACLE_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
-    for seed in (first..).take(steps / WALK) {
-        let outcome = std::panic::catch_unwind(|| {
-            let mut walk = Walk::new(seed);
-            for _ in 0..WALK {
-                walk.step();
-            }
-        });
-        if let Err(panic) = outcome {
-            eprintln!("repeat with MEZZO_ORACLE_SEED={seed} MEZZO_ORACLE_STEPS={WALK}");
-            std::panic::resume_unwind(panic);
-        }
-    }
-}
-
 impl Walk {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             rng: SmallRng::seed_from_u64(seed),
             now: Duration::from_secs(1000),
-            allocator: Allocator::new(&config(), seed),
+            allocator: Allocator::new(&config(AllocatorConfig::default()), seed),
             model: Model::default(),
             framework_keys: SlotMap::with_key(),
             agent_keys: SlotMap::with_key(),
@@ -78,7 +55,7 @@ impl Walk {
         }
     }
 
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         self.now += Duration::from_millis(1);
         match self.rng.random_range(0..100) {
             0..8 => self.add_agent(),
