@@ -1,5 +1,6 @@
 //! End-to-end tests: real binaries, real clients, the answers of a real Mesos.
 
+mod allocator;
 mod bad_input;
 mod clients;
 mod clouds;
