@@ -88,8 +88,8 @@ impl Agent {
             let said = said.clone();
             async move { Ok::<_, std::convert::Infallible>(control(request, said, saying)) }
         });
-        let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .serve_connection(upgraded, service);
+        let serving =
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(upgraded, service);
         let first = self.first_message();
         send(&say, first);
         let talking = async {

@@ -51,7 +51,10 @@ pub(crate) async fn measure(agents: usize, as_json: bool) -> Result<()> {
 }
 
 fn start() -> Result<(Server, ZkUrl)> {
-    ensure!(Path::new("/usr/share/java/zookeeper.jar").exists(), "package zookeeper is missing: run `cargo xtask setup`");
+    ensure!(
+        Path::new("/usr/share/java/zookeeper.jar").exists(),
+        "package zookeeper is missing: run `cargo xtask setup`"
+    );
     let dir = tempfile::tempdir()?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let settings = format!(

@@ -429,6 +429,7 @@ fn config(allocator: crate::input::AllocatorConfig) -> Config {
         root_submissions: true,
         filter_gpu_resources: true,
         min_allocatable_resources: vec![vec![("cpus".into(), 0.01)], vec![("mem".into(), 32.0)]],
+        lifecycle: crate::input::Lifecycle::default(),
         allocator,
     }
 }
