@@ -8,9 +8,10 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read as _, Seek, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf, Bytes};
@@ -23,6 +24,15 @@ const LOCK_FILE: &str = "lock";
 const HEADER_BYTES: usize = 8;
 /// No record is longer; a length beyond it is damage.
 const MAX_RECORD_BYTES: usize = 64 * 1024 * 1024;
+/// Room that is kept for records when the disk is full: the end of each task that runs, and more, fits into it.
+const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
+const RESERVE_FILE: &str = "reserve";
+/// With less room than this beside the reserve, nothing new is begun.
+const SHORT_BYTES: u64 = 4 * 1024 * 1024;
+/// The disk is looked at so often, at most; and a write that finds no room is tried again after this.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A copy of a damaged file of which the rest was taken over.
+const DAMAGED_FILE: &str = "checkpoint.damaged";
 /// The file is written anew when it has grown by so much, and to several times what it began with.
 const COMPACT_AT_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -100,21 +110,29 @@ pub(crate) struct Checkpoint {
     buffer: Vec<u8>,
     length: u64,
     compact_at: u64,
+    /// How far the file that was read is whole.
+    whole: u64,
+    short: bool,
+    looked: Option<Instant>,
 }
 
 impl Checkpoint {
-    /// Reads the records in `directory`, in order. Nothing is appended before [`Checkpoint::rewrite`].
+    /// Reads the records in `directory`, in order. Nothing is appended before [`Checkpoint::begin`]. If it is not
+    /// `strict`, what is damaged is left out with a warning, and a copy of the file is kept.
     ///
     /// # Errors
     /// When the file is damaged, of another format, or cannot be read.
-    pub(crate) fn open(directory: &Path, boot_id: &str) -> Result<(Self, Vec<Bytes>), CheckpointError> {
-        let checkpoint = Self {
+    pub(crate) fn open(directory: &Path, boot_id: &str, strict: bool) -> Result<(Self, Vec<Bytes>), CheckpointError> {
+        let mut checkpoint = Self {
             directory: directory.to_path_buf(),
             boot_id: boot_id.to_string(),
             file: None,
             buffer: Vec::new(),
             length: 0,
             compact_at: 0,
+            whole: 0,
+            short: false,
+            looked: None,
         };
         let path = directory.join(FILE);
         let mut content = Vec::new();
@@ -123,8 +141,55 @@ impl Checkpoint {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((checkpoint, Vec::new())),
             Err(error) => return Err(failed("open", &path)(error)),
         };
-        let records = parse(&path, Bytes::from(content), boot_id)?;
-        Ok((checkpoint, records))
+        let read = parse(&path, Bytes::from(content), boot_id, strict)?;
+        if read.damaged {
+            let copy = directory.join(DAMAGED_FILE);
+            fs::copy(&path, &copy).map_err(failed("copy to", &copy))?;
+            tracing::warn!(copy = %copy.display(), "kept a copy of the damaged checkpoint");
+        }
+        checkpoint.whole = if read.damaged { 0 } else { read.whole };
+        Ok((checkpoint, read.records))
+    }
+
+    /// Begins to append, to a file of these records, which say what the file that was read does, and what is `new` since.
+    /// Without room for a new file the old one is gone on with, if it is whole, and `new` is appended to it.
+    ///
+    /// # Errors
+    /// When neither can be.
+    pub(crate) fn begin(&mut self, records: &[Bytes], new: &[Bytes]) -> Result<(), CheckpointError> {
+        match self.rewrite(records) {
+            Err(error) if error.is_full() && self.whole > 0 => {
+                tracing::error!("{error}; going on with the checkpoint that is there");
+                self.reopen(new)
+            }
+            result => result,
+        }?;
+        self.keep_reserve();
+        Ok(())
+    }
+
+    fn reopen(&mut self, new: &[Bytes]) -> Result<(), CheckpointError> {
+        let path = self.directory.join(FILE);
+        let file = OpenOptions::new().append(true).open(&path).map_err(failed("open", &path))?;
+        file.set_len(self.whole).map_err(failed("cut", &path))?;
+        (self.file, self.length, self.compact_at) = (Some(file), self.whole, self.whole + COMPACT_AT_BYTES);
+        new.iter().for_each(|record| self.add(record));
+        self.commit(true)
+    }
+
+    /// Writes the file anew, shorter; without room for that, later.
+    ///
+    /// # Errors
+    /// When it cannot be written for another reason.
+    pub(crate) fn compact(&mut self, records: &[Bytes]) -> Result<(), CheckpointError> {
+        match self.rewrite(records) {
+            Err(error) if error.is_full() && self.file.is_some() => {
+                tracing::error!("{error}; going on with the checkpoint that is there");
+                self.compact_at = self.length + COMPACT_AT_BYTES;
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Replaces the file, durably and at once, by one of these records.
@@ -141,7 +206,10 @@ impl Checkpoint {
         let mut options = OpenOptions::new();
         let file = options.create(true).truncate(true).write(true).mode(0o600).open(&new);
         let mut file = file.map_err(failed("make", &new))?;
-        file.write_all(&content).and_then(|()| file.sync_data()).map_err(failed("write", &new))?;
+        if let Err(error) = file.write_all(&content).and_then(|()| file.sync_data()) {
+            let _ = fs::remove_file(&new);
+            return Err(failed("write", &new)(error));
+        }
         fs::rename(&new, &path).map_err(failed("replace", &path))?;
         let parent = File::open(&self.directory).and_then(|directory| directory.sync_all());
         parent.map_err(failed("sync", &self.directory))?;
@@ -159,21 +227,75 @@ impl Checkpoint {
     /// Writes the batch; with `sync`, it survives a power cut when this returns.
     ///
     /// # Errors
-    /// When it cannot be written. What is on disk is unknown then: the agent must end.
+    /// When it cannot be written for another reason than a full disk. What is on disk is unknown then: the agent must end.
     pub(crate) fn commit(&mut self, sync: bool) -> Result<(), CheckpointError> {
         if self.buffer.is_empty() {
             return Ok(());
         }
         let path = self.directory.join(FILE);
         let missing = || failed("append to", &path)(io::Error::other("it was never written"));
-        let file = self.file.as_mut().ok_or_else(missing)?;
-        file.write_all(&self.buffer).map_err(failed("append to", &path))?;
-        if sync {
-            file.sync_data().map_err(failed("sync", &path))?;
+        loop {
+            let file = self.file.as_mut().ok_or_else(missing)?;
+            let written = file.write_all(&self.buffer).and_then(|()| if sync { file.sync_data() } else { Ok(()) });
+            match written {
+                Ok(()) => break,
+                Err(error) if is_full(&error) => {
+                    // Of a batch that did not fit nothing stays.
+                    file.set_len(self.length).map_err(failed("cut", &path))?;
+                    file.seek(io::SeekFrom::Start(self.length)).map_err(failed("append to", &path))?;
+                    self.make_room(&path);
+                }
+                Err(error) => return Err(failed("append to", &path)(error)),
+            }
         }
         self.length += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
+    }
+
+    /// Gives up the reserve, or waits until somebody makes room: nothing that was recorded is lost meanwhile, and nothing
+    /// that was not is acted on.
+    fn make_room(&mut self, path: &Path) {
+        self.short = true;
+        match fs::remove_file(self.directory.join(RESERVE_FILE)) {
+            Ok(()) => tracing::error!(path = %path.display(), "the disk is full: using what was kept for that"),
+            Err(_) => {
+                tracing::error!(path = %path.display(), "the disk is full, and so is what was kept for that: waiting for room");
+                std::thread::sleep(LOOK_EVERY);
+            }
+        }
+    }
+
+    /// Whether there is so little room that nothing new should be begun.
+    pub(crate) fn is_short(&mut self) -> bool {
+        let now = Instant::now();
+        if self.looked.is_some_and(|looked| now < looked + LOOK_EVERY) {
+            return self.short;
+        }
+        self.looked = Some(now);
+        self.keep_reserve();
+        self.short = self.free().is_some_and(|free| free < SHORT_BYTES);
+        self.short
+    }
+
+    /// Takes the reserve (again), as soon as there is room for it.
+    fn keep_reserve(&mut self) {
+        let path = self.directory.join(RESERVE_FILE);
+        let there = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == RESERVE_BYTES);
+        if there || self.free().is_some_and(|free| free < RESERVE_BYTES + SHORT_BYTES) {
+            return;
+        }
+        let taken = File::create(&path)
+            .and_then(|file| Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES)?));
+        if let Err(error) = taken {
+            tracing::debug!(path = %path.display(), "no room is kept for a full disk: {error}");
+            let _ = fs::remove_file(&path);
+        }
+    }
+
+    fn free(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(&self.directory).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
     /// Whether it is time for [`Checkpoint::rewrite`].
@@ -189,16 +311,24 @@ fn put(out: &mut Vec<u8>, content: &[u8]) {
     out.extend_from_slice(content);
 }
 
-fn parse(path: &Path, content: Bytes, boot_id: &str) -> Result<Vec<Bytes>, CheckpointError> {
+struct Read {
+    records: Vec<Bytes>,
+    /// How far the file is whole.
+    whole: u64,
+    /// Something in it was left out.
+    damaged: bool,
+}
+
+fn parse(path: &Path, content: Bytes, boot_id: &str, strict: bool) -> Result<Read, CheckpointError> {
     let length = content.len() as u64;
+    let mut read = Read { records: Vec::new(), whole: 0, damaged: false };
     if content.is_empty() {
-        return Ok(Vec::new());
+        return Ok(read);
     }
     if !content.starts_with(MAGIC) {
         return Err(CheckpointError::Format(path.to_path_buf()));
     }
     let mut rest = content.slice(MAGIC.len()..);
-    let mut records = Vec::new();
     let mut rebooted = false;
     let mut first = true;
     while !rest.is_empty() {
@@ -207,45 +337,68 @@ fn parse(path: &Path, content: Bytes, boot_id: &str) -> Result<Vec<Bytes>, Check
                 rebooted = record != boot_id.as_bytes();
                 first = false;
             }
-            Ok(record) => records.push(record),
+            Ok(record) => read.records.push(record),
             Err(bad) if bad.torn || rebooted => {
                 tracing::warn!(path = %path.display(), bytes = rest.len(), "cut off the checkpoint's torn end");
                 break;
             }
             Err(bad) => {
                 let offset = length - rest.len() as u64;
-                return Err(CheckpointError::Damaged { path: path.to_path_buf(), offset, length, what: bad.what });
+                let error = CheckpointError::Damaged { path: path.to_path_buf(), offset, length, what: bad.what };
+                if strict {
+                    return Err(error);
+                }
+                tracing::warn!("{error}; left out, since --strict=false");
+                read.damaged = true;
+                // Where the next one begins is known if only the content of this one is wrong.
+                let Some(end) = bad.end else { break };
+                rest = rest.slice(end..);
+                continue;
             }
         }
+        read.whole = length - rest.len() as u64;
     }
-    Ok(records)
+    Ok(read)
 }
 
 struct Bad {
     /// It reaches to the end of the file.
     torn: bool,
     what: &'static str,
+    /// Where the next one begins, if its length can be believed.
+    end: Option<usize>,
 }
 
 fn take(rest: &mut Bytes) -> Result<Bytes, Bad> {
     if rest.len() < HEADER_BYTES {
-        return Err(Bad { torn: true, what: "a record's head is cut" });
+        return Err(Bad { torn: true, what: "a record's head is cut", end: None });
     }
     let mut head = rest.slice(..HEADER_BYTES);
     let (length, crc) = (head.get_u32() as usize, head.get_u32());
     if length > MAX_RECORD_BYTES {
-        return Err(Bad { torn: false, what: "a record's length cannot be" });
+        return Err(Bad { torn: false, what: "a record's length cannot be", end: None });
     }
     let end = HEADER_BYTES + length;
     if rest.len() < end {
-        return Err(Bad { torn: true, what: "a record is cut" });
+        return Err(Bad { torn: true, what: "a record is cut", end: None });
     }
     let record = rest.slice(HEADER_BYTES..end);
     if crc32fast::hash(&record) != crc {
-        return Err(Bad { torn: rest.len() == end, what: "a record's checksum is wrong" });
+        return Err(Bad { torn: rest.len() == end, what: "a record's checksum is wrong", end: Some(end) });
     }
     *rest = rest.slice(end..);
     Ok(record)
+}
+
+/// Whether there is no room, as opposed to something that waiting does not help.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+impl CheckpointError {
+    fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_full(source))
+    }
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
@@ -267,7 +420,7 @@ mod tests {
     }
 
     fn write(directory: &Path, records: &[Vec<u8>]) -> Vec<u64> {
-        let (mut checkpoint, _) = Checkpoint::open(directory, BOOT).unwrap();
+        let (mut checkpoint, _) = Checkpoint::open(directory, BOOT, true).unwrap();
         checkpoint.rewrite(&[]).unwrap();
         let mut ends = vec![checkpoint.length];
         for record in records {
@@ -279,7 +432,7 @@ mod tests {
     }
 
     fn read(directory: &Path, boot: &str) -> Result<Vec<Bytes>, CheckpointError> {
-        Checkpoint::open(directory, boot).map(|(_, records)| records)
+        Checkpoint::open(directory, boot, true).map(|(_, records)| records)
     }
 
     proptest! {
@@ -337,6 +490,22 @@ mod tests {
     }
 
     #[test]
+    fn damage_is_left_out_if_nobody_is_strict() {
+        let directory = tempfile::tempdir().unwrap();
+        let ends = write(directory.path(), &[b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+        let path = directory.path().join(FILE);
+        let mut content = fs::read(&path).unwrap();
+        content[usize::try_from(ends[2]).unwrap() - 1] ^= 0xff;
+        fs::write(&path, &content).unwrap();
+        let (mut checkpoint, records) = Checkpoint::open(directory.path(), BOOT, false).unwrap();
+        assert_eq!(records, [Bytes::from_static(b"one"), Bytes::from_static(b"three")]);
+        assert_eq!(fs::read(directory.path().join(DAMAGED_FILE)).unwrap(), content);
+        checkpoint.begin(&records, &[]).unwrap();
+        assert_eq!(read(directory.path(), BOOT).unwrap(), records);
+        assert_eq!(fs::metadata(directory.path().join(RESERVE_FILE)).unwrap().len(), RESERVE_BYTES);
+    }
+
+    #[test]
     fn another_format_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(FILE), b"MZAGENT2 something newer").unwrap();
@@ -347,7 +516,7 @@ mod tests {
     fn a_rewritten_file_holds_the_new_records_and_takes_more() {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), &[b"old".to_vec()]);
-        let (mut checkpoint, records) = Checkpoint::open(directory.path(), BOOT).unwrap();
+        let (mut checkpoint, records) = Checkpoint::open(directory.path(), BOOT, true).unwrap();
         assert_eq!(records, [Bytes::from_static(b"old")]);
         checkpoint.rewrite(&[Bytes::from_static(b"snapshot")]).unwrap();
         checkpoint.add(b"more");

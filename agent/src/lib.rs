@@ -6,8 +6,8 @@
 mod checkpoint;
 pub mod containerizer;
 pub mod detect;
+mod failpoint;
 pub mod fetcher;
-pub mod files;
 pub mod flags;
 mod gc;
 mod http;
@@ -15,11 +15,14 @@ mod identity;
 mod link;
 mod memory;
 mod outbox;
+mod probes;
 mod run;
 mod shell;
+mod web;
 
 use std::{ffi::OsString, process::ExitCode};
 
+pub use mezzo_server::files;
 use mezzo_server::logs::Logs;
 
 use flags::Flags;
@@ -33,9 +36,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    let logs = Logs::start(flags.logging_level, flags.quiet);
+    let log_file = Logs::file_in(flags.log_dir.as_deref(), "mezzo-agent");
+    let logs = log_file.and_then(|file| Logs::start(flags.logging_level, flags.quiet, file.as_deref()));
+    let logs = match logs {
+        Ok(logs) => logs,
+        Err(error) => {
+            eprintln!("mezzo-agent: cannot write the log (--log_dir): {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let result = run::run(flags).inspect_err(|error| tracing::error!("{error:#}"));
-    if let Ok(Some(logs)) = logs {
+    if let Some(logs) = logs {
         logs.flush();
     }
     match result {

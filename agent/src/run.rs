@@ -13,7 +13,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use mezzo_agent_core::{Core, config::Config};
+use mezzo_agent_core::{Core, config::Config, effect::Effect};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -23,14 +23,15 @@ use tokio::{
 use crate::{
     checkpoint::{Checkpoint, WorkDirLock},
     containerizer::{self, Containerizer},
-    fetcher,
+    failpoint, fetcher,
     files::{self, Files},
-    flags::Flags,
+    flags::{Bytes, Flags},
     gc,
     http::Door,
     identity::{Addresses, describe},
     link,
-    shell::{Clock, End, Handle, Input, Shell},
+    probes::Probes,
+    shell::{Clock, Doors, End, Handle, Input, Shell},
 };
 
 /// What the core said last is given so long to leave: the link's connection does not tell when it is sent.
@@ -59,10 +60,10 @@ async fn agent(mut flags: Flags) -> Result<()> {
     flags.work_dir =
         flags.work_dir.canonicalize().with_context(|| format!("--work_dir={}", flags.work_dir.display()))?;
     let meta = flags.work_dir.join("meta");
-    name_launcher_dir(&mut flags);
+    name_directories(&mut flags);
     let _lock = WorkDirLock::take(&meta)?;
     let boot_id = boot_id()?;
-    let (mut checkpoint, records) = Checkpoint::open(&meta, &boot_id)?;
+    let (mut checkpoint, records) = Checkpoint::open(&meta, &boot_id, flags.strict)?;
 
     let listener = listen(&flags).await?;
     let addresses = Addresses::new(&flags, listener.local_addr().context("the listener has no address")?);
@@ -71,12 +72,22 @@ async fn agent(mut flags: Flags) -> Result<()> {
     let mut first = Vec::new();
     let recovered = Core::recover(config, crate::identity::seed(), clock.now(), records, &mut first)
         .map_err(|error| anyhow!("{error}; {}", way_out(&meta)))?;
-    checkpoint.rewrite(&recovered.core.snapshot())?;
+    failpoint::pass("recovered");
+    let new: Vec<bytes::Bytes> = first
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Record { record, .. } => Some(record.clone()),
+            _ => None,
+        })
+        .collect();
+    checkpoint.begin(&recovered.core.snapshot(), &new)?;
+    failpoint::pass("recovery-recorded");
 
     let (events, container_events) = mpsc::unbounded_channel();
     let runtime_dir = flags.runtime_dir.clone().unwrap_or_else(|| default_runtime_dir(&flags.work_dir));
     let containers = Containerizer::start(container_config(&flags, runtime_dir)?, events).await?;
     containers.recover(recovered.containers).await;
+    failpoint::pass("containers-found");
 
     let files = Files::default();
     let figures = Arc::new(gc::Figures::default());
@@ -96,6 +107,10 @@ async fn agent(mut flags: Flags) -> Result<()> {
     };
     let _collecting = collector.spawn().context("cannot start the thread that deletes old sandboxes")?;
 
+    let own_log = flags.log_dir.as_ref().map(|directory| directory.join("mezzo-agent.INFO"));
+    if let Some(log) = flags.external_log_file.clone().or(own_log) {
+        files.attach("/slave/log", log);
+    }
     let (handle, inputs) = Handle::new();
     let (dialer, bulk) = link::dialer();
     let door = Arc::new(Door {
@@ -106,9 +121,20 @@ async fn agent(mut flags: Flags) -> Result<()> {
         recovery_time_secs: started.elapsed().as_secs_f64(),
         garbage: figures,
         files: files::router(files.clone()),
+        attached: files.clone(),
         flags: flags.clone(),
     });
-    let shell = Shell::new(recovered.core, clock, checkpoint, containers, files, journal, dialer);
+    let shell = Shell {
+        core: recovered.core,
+        clock,
+        checkpoint,
+        containers,
+        files,
+        garbage: journal,
+        dialer,
+        probes: Probes::new(handle.clone()),
+        doors: Doors::default(),
+    };
     let (ended, mut end) = mpsc::channel(1);
     std::thread::Builder::new()
         .name("core".into())
@@ -136,8 +162,10 @@ async fn agent(mut flags: Flags) -> Result<()> {
     }
 }
 
-/// `/flags` tells where `mezzo-executor` is looked for.
-fn name_launcher_dir(flags: &mut Flags) {
+/// `/flags` tells where `mezzo-executor` is looked for, and where downloads are kept.
+fn name_directories(flags: &mut Flags) {
+    let cache = flags.fetcher_cache_dir.get_or_insert_with(|| flags.work_dir.join("fetch"));
+    flags.listed.insert("fetcher_cache_dir".into(), cache.display().to_string());
     let beside = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_path_buf));
     if let Some(directory) = flags.launcher_dir.clone().or(beside) {
         flags.listed.insert("launcher_dir".into(), directory.display().to_string());
@@ -183,6 +211,9 @@ fn config(flags: &Flags, addresses: Addresses, boot_id: String) -> Result<Config
         executor_reregistration_timeout: flags.executor_reregistration_timeout,
         executor_shutdown_grace_period: flags.executor_shutdown_grace_period,
         recovery_timeout: flags.recovery_timeout,
+        recover: flags.recover,
+        strict: flags.strict,
+        reconfiguration: flags.reconfiguration_policy,
         max_completed_executors_per_framework: flags.max_completed_executors_per_framework,
         max_completed_frameworks: 50,
     })
@@ -198,11 +229,21 @@ fn container_config(flags: &Flags, runtime_dir: PathBuf) -> Result<containerizer
         runtime_dir,
         executor: containerizer::find_executor(flags.launcher_dir.as_deref())?,
         switch_user: flags.switch_user,
+        rotation: rotation(flags),
         fetcher: fetcher::Config {
             frameworks_home: Some(PathBuf::from(&flags.frameworks_home)).filter(|home| !home.as_os_str().is_empty()),
             stall_timeout: flags.fetcher_stall_timeout,
+            cache_dir: flags.fetcher_cache_dir.clone(),
+            cache_bytes: flags.fetcher_cache_size.0.try_into().unwrap_or(u64::MAX),
         },
     })
+}
+
+fn rotation(flags: &Flags) -> Option<containerizer::Rotation> {
+    let bytes = |limit: &Option<Bytes>| limit.map_or(0, |limit| u64::try_from(limit.0).unwrap_or(u64::MAX));
+    let (stdout_bytes, stderr_bytes) = (bytes(&flags.max_stdout_size), bytes(&flags.max_stderr_size));
+    let rotation = containerizer::Rotation { stdout_bytes, stderr_bytes, files: flags.max_rotated_files };
+    Some(rotation).filter(|_| stdout_bytes > 0 || stderr_bytes > 0)
 }
 
 /// Serves those who dial the agent: executors and tools of this machine.

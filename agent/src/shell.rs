@@ -14,7 +14,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use mezzo_agent_core::{
     Core,
-    container::ContainerEvent,
+    container::{ContainerEvent, Outcome},
     effect::{Answer, Effect, Effects, LinkId, RequestId, StreamId},
     view::View,
 };
@@ -23,12 +23,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    checkpoint::{Checkpoint, CheckpointError},
+    checkpoint::{Checkpoint, CheckpointError, LOOK_EVERY},
     containerizer::Containerizer,
+    failpoint,
     files::Files,
     gc,
     link::Dialer,
     outbox::Outbox,
+    probes::Probes,
 };
 
 /// Inputs that are handed over with one moment.
@@ -50,6 +52,8 @@ pub(crate) enum Input {
     StreamClosed(StreamId),
     /// Somebody wants to see the agent.
     View(oneshot::Sender<Arc<View>>),
+    /// What was seen of a task.
+    Probed(ContainerId, Outcome),
     /// The operator wants the agent out of the cluster.
     Unregister,
     /// The process ends, containers go on.
@@ -104,12 +108,13 @@ pub(crate) struct Shell {
     pub(crate) files: Files,
     pub(crate) garbage: gc::Journal,
     pub(crate) dialer: Dialer,
-    doors: Doors,
+    pub(crate) probes: Probes,
+    pub(crate) doors: Doors,
 }
 
 /// Who waits, and who listens.
 #[derive(Default)]
-struct Doors {
+pub(crate) struct Doors {
     link: Option<(LinkId, Outbox, CancellationToken)>,
     /// Frames for the present link that are on their way out in this batch.
     frames: BytesMut,
@@ -150,18 +155,6 @@ pub(crate) enum End {
 }
 
 impl Shell {
-    pub(crate) fn new(
-        core: Core,
-        clock: Clock,
-        checkpoint: Checkpoint,
-        containers: Containerizer,
-        files: Files,
-        garbage: gc::Journal,
-        dialer: Dialer,
-    ) -> Self {
-        Self { core, clock, checkpoint, containers, files, garbage, dialer, doors: Doors::default() }
-    }
-
     /// Runs until the end, on a thread of its own. `first` are the effects of recovery, whose records are in the
     /// checkpoint already.
     pub(crate) fn run(
@@ -196,6 +189,8 @@ impl Shell {
                 _ = inputs.recv_many(&mut batch, BATCH) => {}
                 _ = events.recv_many(&mut ends, BATCH) => {}
                 () = until(deadline) => {}
+                // Whoever made room has not told.
+                () = tokio::time::sleep(LOOK_EVERY), if self.checkpoint.is_short() => {}
             }
             // Whatever else waits already comes into the same batch.
             while ends.len() < BATCH
@@ -209,6 +204,7 @@ impl Shell {
                 batch.push(input);
             }
             let now = self.clock.now();
+            self.core.disk_full(self.checkpoint.is_short());
             for (container, event) in ends.drain(..) {
                 self.doors.view = None;
                 self.core.container(now, container, event, &mut effects);
@@ -265,6 +261,7 @@ impl Shell {
                 self.doors.streams.remove(&stream);
                 self.core.stream_closed(now, stream, effects);
             }
+            Input::Probed(probe, outcome) => self.core.probed(now, &probe, &outcome, effects),
             Input::Unregister => self.core.unregister(now, effects),
             Input::Exit => return Some(End::Asked),
             Input::View(_) => {}
@@ -286,13 +283,15 @@ impl Shell {
                 _ => {}
             }
         }
+        failpoint::pass("record");
         self.checkpoint.commit(durable).map_err(End::Checkpoint)?;
+        failpoint::pass("recorded");
         for effect in effects {
             self.carry_out_one(effect)?;
         }
         self.send_frames();
         if self.checkpoint.is_long() {
-            self.checkpoint.rewrite(&self.core.snapshot()).map_err(End::Checkpoint)?;
+            self.checkpoint.compact(&self.core.snapshot()).map_err(End::Checkpoint)?;
         }
         Ok(())
     }
@@ -322,9 +321,22 @@ impl Shell {
             Effect::CloseStream(stream) => {
                 self.doors.streams.remove(&stream);
             }
-            Effect::Launch(launch) => self.containers.launch(*launch),
-            Effect::Stop(container, how) => self.containers.stop(container, how),
-            Effect::Forget(container) => self.containers.forget(container),
+            Effect::Launch(launch) => {
+                failpoint::pass("launch");
+                self.containers.launch(*launch);
+                failpoint::pass("launched");
+            }
+            Effect::Stop(container, how) => {
+                failpoint::pass("stop");
+                self.containers.stop(container, how);
+                failpoint::pass("stopped");
+            }
+            Effect::Forget(container) => {
+                failpoint::pass("forget");
+                self.containers.forget(container);
+            }
+            Effect::Probe { id, probe } => self.probes.begin(id, probe),
+            Effect::EndProbe(id) => self.probes.end(&id),
             Effect::Attach { virtual_path, path } => self.attach(&virtual_path, path),
             Effect::Exit(reason) => {
                 self.send_frames();
@@ -346,6 +358,7 @@ impl Shell {
         if self.doors.frames.is_empty() {
             return;
         }
+        failpoint::pass("send");
         let frames = self.doors.frames.split().freeze();
         if let Some((_, outbox, token)) = &self.doors.link
             && !outbox.push(frames)

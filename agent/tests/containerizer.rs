@@ -100,6 +100,7 @@ impl World {
             executor: vec![std::env::current_exe().unwrap().into()],
             switch_user: true,
             fetcher: fetcher::Config::default(),
+            rotation: None,
         };
         let (sender, events) = mpsc::unbounded_channel();
         let containers = Some(Containerizer::start(config, sender).await.unwrap());
@@ -120,7 +121,7 @@ impl World {
             ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned()),
             ("MESOS_SANDBOX".to_owned(), sandbox.display().to_string()),
         ];
-        Launch { container_id: id.into(), sandbox, user: None, command, environment, uris: Vec::new() }
+        Launch { container_id: id.into(), sandbox, user: None, command, environment, uris: Vec::new(), nested: None }
     }
 
     fn launch(&self, id: &str, script: &str) {

@@ -20,6 +20,7 @@ Examples:
   mezzo run --resources='cpus:2;mem:512' --shell -- 'make test | tail -3'
   mezzo registry dump --zk=zk://z1,z2,z3/mezzo > copy.json
   mezzo explain --framework=ID                 why it is not offered what it waits for
+  mezzo task logs -f web-3                     what a task has written, and what it writes
   mezzo master --work_dir=/var/lib/mezzo       one part of a real cluster
   mezzo agent --master=10.0.0.1:5050 --work_dir=/var/lib/mezzo-agent";
 
@@ -35,6 +36,11 @@ pub(crate) enum Command {
     Registry(Registry),
     /// Tell why a framework is not offered what it waits for
     Explain(Explain),
+    /// Look at tasks
+    Task {
+        #[command(subcommand)]
+        command: Task,
+    },
     /// Start a master (`mezzo master --help` tells its flags)
     #[command(disable_help_flag = true)]
     Master {
@@ -208,6 +214,53 @@ pub(crate) struct Explain {
 
 impl Explain {
     /// The master: of the flag or MEZZO_MASTER, else of MESOS_MASTER, else on this machine.
+    pub(crate) fn master(&self) -> String {
+        master(self.master.as_ref())
+    }
+}
+
+/// `mezzo task …`
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Show what a task has written
+    Logs(Logs),
+}
+
+/// `mezzo task logs`
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+The files are read through the master, so that an agent behind NAT is as good as any. With --follow, restarts of the
+agent or the master and files that were put aside for their size (stdout.1, …) are gone through; it ends with the task.
+
+Exit status:
+  0    all was shown
+  1    there is no such task, or nothing of it is left
+  125  the master cannot be reached, or refuses
+
+Examples:
+  mezzo task logs run-cb63a97f
+  mezzo task logs -f --file=stderr web-3
+  mezzo task logs --framework=2f1c…-0001 --file=logs/access.log web-3")]
+pub(crate) struct Logs {
+    /// The master, host:port; several with commas between
+    #[arg(long, value_name = "MASTER", env = "MEZZO_MASTER")]
+    pub(crate) master: Option<String>,
+    /// The framework, if several have a task of this id
+    #[arg(long, value_name = "ID")]
+    pub(crate) framework: Option<String>,
+    /// Which file of its sandbox
+    #[arg(long, default_value = "stdout", value_name = "PATH")]
+    pub(crate) file: String,
+    /// Go on until the task ends
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// The task's id
+    #[arg(value_name = "TASK")]
+    pub(crate) task: String,
+}
+
+impl Logs {
+    /// As [`Run::master`].
     pub(crate) fn master(&self) -> String {
         master(self.master.as_ref())
     }

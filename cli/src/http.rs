@@ -42,6 +42,8 @@ pub(crate) enum HttpError {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// Where another one is that leads.
+    pub(crate) leader: Option<String>,
     pub(crate) body: Bytes,
 }
 
@@ -87,9 +89,11 @@ impl Http {
         sender.ready().await.map_err(broken)?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status().as_u16();
+        let location = response.headers().get("location").filter(|_| status == 307);
+        let leader = location.and_then(|location| location.to_str().ok()).map(str::to_owned);
         let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
         self.sender = Some(sender);
-        Ok(Answer { status, body })
+        Ok(Answer { status, leader, body })
     }
 
     async fn connect(&self) -> Result<http1::SendRequest<BoxBody<Bytes, Infallible>>, HttpError> {

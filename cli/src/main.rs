@@ -9,6 +9,7 @@ mod local;
 mod programs;
 mod registry;
 mod run;
+mod task;
 
 use std::{io::IsTerminal, process::ExitCode};
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         }
         Command::Registry(command) => runtime.block_on(registry::main(&command)),
         Command::Explain(options) => runtime.block_on(explain::main(&options)),
+        Command::Task { command: args::Task::Logs(options) } => runtime.block_on(task::logs(&options)),
         // these names are dispatched before anything is parsed
         Command::Master { .. } | Command::Agent { .. } | Command::Executor { .. } => ExitCode::from(run::OWN_FAILURE),
     }

@@ -4,6 +4,7 @@ use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, sync::Arc, time
 
 use mezzo_master_core::input::{AllocatorConfig, Config, Lifecycle};
 use mezzo_server::{
+    files::Files,
     flags::{DiscoveryError, DomainError},
     logs::Logs,
 };
@@ -99,7 +100,17 @@ impl Master {
             server::start(config, opened, Arc::clone(&published), Arc::clone(&links)).map_err(StartError::Thread)?;
         let url = format!("http://{}", identity.authority());
         let (stop, stopped) = watch::channel(false);
-        let app = App { core: core.clone(), published, links, identity, flags, rendered: Default::default() };
+        let files = shown_files(&flags);
+        let app = App {
+            core: core.clone(),
+            published,
+            links,
+            identity,
+            file_router: mezzo_server::files::router(files.clone()),
+            files,
+            flags,
+            rendered: Default::default(),
+        };
         let serving = tokio::spawn(http::serve(Arc::new(app), listener, stopped));
         Ok(Self { address, url, core, stop, ended, serving })
     }
@@ -145,7 +156,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
-    let logs = Logs::start(flags.logging_level, flags.quiet);
+    let log_file = Logs::file_in(flags.log_dir.as_deref(), "mezzo-master");
+    let logs = log_file.and_then(|file| Logs::start(flags.logging_level, flags.quiet, file.as_deref()));
+    let logs = match logs {
+        Ok(logs) => logs,
+        Err(error) => {
+            eprintln!("mezzo-master: cannot write the log (--log_dir): {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(4)
@@ -154,7 +173,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .enable_all()
         .build();
     let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(flags)));
-    if let Ok(Some(logs)) = logs {
+    if let Some(logs) = logs {
         logs.flush();
     }
     match result {
@@ -182,6 +201,16 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     }
     master.stop().await;
     Ok(())
+}
+
+/// The log, if it goes to a file.
+fn shown_files(flags: &Flags) -> Files {
+    let files = Files::default();
+    let own_log = flags.log_dir.as_ref().map(|directory| directory.join("mezzo-master.INFO"));
+    if let Some(log) = flags.external_log_file.clone().or(own_log) {
+        files.attach("/master/log", log);
+    }
+    files
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

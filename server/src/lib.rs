@@ -4,6 +4,9 @@
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod files;
 pub mod flags;
 pub mod http;
+pub mod level;
 pub mod logs;
+pub mod operator;

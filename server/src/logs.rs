@@ -2,7 +2,9 @@
 //! pipe that nobody reads.
 
 use std::{
+    fs::File,
     io::{self, Write},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -12,9 +14,10 @@ use std::{
     time::Duration,
 };
 
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
-use crate::flags::LoggingLevel;
+use crate::{flags::LoggingLevel, level};
 
 /// Lines that may wait; more are lost, and counted.
 const WAITING: usize = 4096;
@@ -34,6 +37,26 @@ pub struct Logs {
     lost: Arc<AtomicU64>,
 }
 
+/// A file and stderr; what the file cannot take is seen on stderr.
+struct Both(File);
+
+impl Write for Both {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.write_all(text)?;
+        Ok(text.len())
+    }
+
+    fn write_all(&mut self, text: &[u8]) -> io::Result<()> {
+        let filed = self.0.write_all(text);
+        io::stderr().write_all(text)?;
+        filed
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// One line on its way.
 #[derive(Debug)]
 pub struct Line {
@@ -42,12 +65,13 @@ pub struct Line {
 }
 
 impl Logs {
-    /// Starts logging what is of this level or above; nothing if it is to be quiet, or a larger program logs already.
+    /// Starts logging what is of this level or above: to stderr unless it is to be quiet, and to `file` if there is one.
+    /// Nothing without either, or if a larger program logs already.
     ///
     /// # Errors
-    /// If the thread does not start.
-    pub fn start(level: LoggingLevel, quiet: bool) -> io::Result<Option<Self>> {
-        if quiet {
+    /// If the file cannot be written, or the thread does not start.
+    pub fn start(level: LoggingLevel, quiet: bool, file: Option<&Path>) -> io::Result<Option<Self>> {
+        if quiet && file.is_none() {
             return Ok(None);
         }
         let level = match level {
@@ -56,10 +80,34 @@ impl Logs {
             LoggingLevel::Warning => tracing::Level::WARN,
             LoggingLevel::Error => tracing::Level::ERROR,
         };
-        let logs = Self::to(io::stderr())?;
-        let ansi = io::IsTerminal::is_terminal(&io::stderr());
-        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(logs.clone()).with_ansi(ansi);
-        Ok(subscriber.with_target(false).try_init().is_ok().then_some(logs))
+        let file = file.map(|path| File::options().create(true).append(true).open(path)).transpose()?;
+        let ansi = file.is_none() && io::IsTerminal::is_terminal(&io::stderr());
+        let logs = match file {
+            None => Self::to(io::stderr())?,
+            Some(file) if quiet => Self::to(file)?,
+            Some(file) => Self::to(Both(file))?,
+        };
+        let first = LevelFilter::from_level(level);
+        let (filter, filter_handle) = reload::Layer::new(first);
+        let lines = tracing_subscriber::fmt::layer().with_writer(logs.clone()).with_ansi(ansi).with_target(false);
+        if tracing_subscriber::registry().with(filter).with(lines).try_init().is_err() {
+            return Ok(None);
+        }
+        level::of_log(first, move |level| {
+            // A log that is gone has no level.
+            let _ = filter_handle.reload(level);
+        });
+        Ok(Some(logs))
+    }
+
+    /// The file of `--log_dir`; the directory is made.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn file_in(directory: Option<&Path>, program: &str) -> io::Result<Option<PathBuf>> {
+        let Some(directory) = directory else { return Ok(None) };
+        std::fs::create_dir_all(directory)?;
+        Ok(Some(directory.join(format!("{program}.INFO"))))
     }
 
     fn to(out: impl Write + Send + 'static) -> io::Result<Self> {

@@ -163,5 +163,6 @@ fn kind_to(message: &to_agent::Message) -> &'static str {
         Message::Shutdown(_) => "SHUTDOWN",
         Message::OpenBulk(_) => "OPEN BULK",
         Message::Notice(_) => "NOTICE",
+        Message::DrainAgent(_) => "DRAIN AGENT",
     }
 }

@@ -237,6 +237,7 @@ pub fn to_agent(message: &to_agent::Message) -> String {
             let tasks: Vec<&str> = message.task_group.tasks.iter().map(|task| task.task_id.value.as_str()).collect();
             format!("RUN GROUP {tasks:?}")
         }
+        Message::DrainAgent(message) => format!("DRAIN {:?}", message.config),
         Message::KillTask(message) => format!("KILL {}", message.task_id.value),
         Message::ShutdownExecutor(message) => format!("SHUTDOWN EXECUTOR {}", message.executor_id.value),
         Message::ShutdownFramework(message) => format!("SHUTDOWN FRAMEWORK {}", tail(&message.framework_id.value)),

@@ -49,6 +49,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("exit-code-misread", "an agent takes any exit for a success"),
     mutant("lost-task-not-dropped", "an agent does not answer for a task that never came to it"),
     mutant("running-tasks-unreported", "an agent leaves running tasks out of its report"),
+    mutant("group-outlives-failure", "an agent lets the group of a failed task of a pod run on"),
     mutant("silence-unnoticed", "a scheduler's driver does not notice that its stream is dead"),
     mutant("never-reconciled", "a scheduler's driver never asks what became of its tasks"),
     mutant("executor-forgets-updates", "an executor's driver does not repeat updates after its agent's restart"),

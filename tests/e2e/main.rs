@@ -1,5 +1,6 @@
 //! End-to-end tests: real binaries, real clients, the answers of a real Mesos.
 
+mod agent;
 mod allocator;
 mod bad_input;
 mod clients;
@@ -10,5 +11,6 @@ mod golden;
 mod gzip;
 mod lifecycle;
 mod local;
+mod operator;
 mod page;
 mod smoke;

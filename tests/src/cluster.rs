@@ -171,11 +171,20 @@ impl Cluster {
 
     /// Starts one more agent.
     pub fn add_agent(&mut self) {
+        self.add_agent_with(&[]);
+    }
+
+    /// Starts one more agent, with further flags.
+    ///
+    /// # Panics
+    /// When the test's directory cannot be written.
+    pub fn add_agent_with(&mut self, flags: &[&str]) {
         let number = self.agents.len();
         let home = self.dir().join(format!("agent{number}"));
         std::fs::create_dir_all(&home).expect("the test's directory must be writable");
         let address = SocketAddr::from(([127, 0, 0, 1], self.ports.take()));
-        let arguments = self.builder.agent_arguments(&home, address, self.master_address);
+        let mut arguments = self.builder.agent_arguments(&home, address, self.master_address);
+        arguments.extend(flags.iter().map(OsString::from));
         let mut part = Part::new(&format!("agent{number}"), environment::binary("mezzo-agent"), arguments, self.dir());
         part.start();
         self.agents.push(Agent { part, address, work_dir: home.join("work") });

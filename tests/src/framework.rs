@@ -136,6 +136,15 @@ impl Framework {
         Ok(())
     }
 
+    /// As [`Framework::resubscribe`], with another description, which has the id.
+    ///
+    /// # Errors
+    /// What the master said, or why it could not be asked.
+    pub fn resubscribe_as(&mut self, info: Value) -> Result<(), String> {
+        self.info = info;
+        self.resubscribe()
+    }
+
     /// Its encoding.
     #[must_use]
     pub fn encoding(&self) -> Encoding {

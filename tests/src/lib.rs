@@ -11,6 +11,7 @@ pub mod golden;
 pub mod hosts;
 pub mod http;
 pub mod leftovers;
+pub mod operator;
 pub mod part;
 pub mod ports;
 pub mod stream;

@@ -35,6 +35,13 @@ impl Part {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// With a flag `--name=value`, in the place of an earlier one of that name.
+    pub fn set_flag(&mut self, flag: &str) {
+        let name = flag.split('=').next().unwrap_or(flag);
+        self.arguments.retain(|known| !known.to_string_lossy().starts_with(&format!("{name}=")));
+        self.arguments.push(flag.into());
+    }
+
     /// Starts it.
     ///
     /// # Panics

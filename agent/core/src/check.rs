@@ -119,6 +119,16 @@ fn check_executor(executor: &Executor) {
     for group in &executor.queued_groups {
         assert!(group.iter().all(|task| executor.queued.contains_key(task)), "a group was torn");
     }
+    for run in executor.runs() {
+        assert!(!run.completion.is_some() || run.kill.is_none(), "{} is killed, and timed still", run.task);
+        run.check_checkers();
+    }
+    if executor.is_pod() && executor.state != ExecutorState::Terminated {
+        let waits = executor.timer.is_some() && !executor.terminated.is_empty();
+        assert!(waits || !executor.runs().is_empty(), "a pod without tasks goes on: {}", executor.id);
+        let lost = executor.launched.keys().find(|task| executor.run_of(task).is_none());
+        assert!(lost.is_none(), "{lost:?} has no container");
+    }
     if executor.state == ExecutorState::Terminated {
         assert!(
             executor.queued.is_empty() && executor.launched.is_empty(),

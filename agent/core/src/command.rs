@@ -1,34 +1,30 @@
 //! Command tasks: the agent plays the part of Mesos' command executor (src/launcher/executor.cpp), the containerizer's
-//! supervisor runs the command itself.
-
-use std::{sync::Arc, time::Duration};
+//! supervisor runs the command itself, in the executor's own container.
 
 use mezzo_api::{
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
     link,
     time::Now,
-    v1::{self, TaskState, framework_info::capability, task_status::Reason},
+    v1::{self, TaskState, task_status::Reason},
 };
 
 use crate::{
-    container::Stop,
+    container::{self, Stop},
     core::Core,
     effect::{Effect, Effects},
-    entity::{CommandKill, Executor},
+    environment::{self, Subject},
     executors::event,
-    record::{self, Entry},
-    status::{self, Report},
-    timers::Timer,
+    played::hand_over,
+    run::{Why, nanoseconds},
+    status::Report,
     view::ExecutorState,
 };
 
-/// Between SIGTERM and SIGKILL when neither the kill nor the task says.
-const DEFAULT_GRACE: Duration = Duration::from_secs(3);
 /// Kills that wait for an executor whose stream is away.
 const MAX_WAITING: usize = 4096;
 
 impl Core {
-    /// The command's process runs: what the executor would say of it by now.
+    /// The command's process runs.
     pub(crate) fn command_running(&mut self, now: Now, framework: &FrameworkId, id: &ExecutorId, out: &mut Effects) {
         let task = TaskId::from(id.as_str());
         let Some(executor) = self.executor(framework, id) else { return };
@@ -36,40 +32,7 @@ impl Core {
             executor.state = ExecutorState::Running;
             hand_over(executor, framework, &task);
         }
-        let state = executor.launched.get(&task).map(|task| task.state());
-        let kill = executor.command.as_ref().and_then(|task| task.kill);
-        let container = executor.container_id.clone();
-        if let Some(kill) = kill {
-            out.push(Effect::Stop(container, Stop::Graceful(kill.grace))); // again, since a restart of the agent
-        } else {
-            self.arm_completion(now, &container);
-        }
-        if state == Some(TaskState::TaskStaging) {
-            self.command_update(now, framework, id, Report::new(TaskState::TaskStarting), out);
-        }
-        if matches!(state, Some(TaskState::TaskStaging | TaskState::TaskStarting)) {
-            self.command_update(now, framework, id, Report::new(TaskState::TaskRunning), out);
-        }
-    }
-
-    /// Sets the timer of the task's `max_completion_time`, which runs since its start.
-    fn arm_completion(&mut self, now: Now, container: &ContainerId) {
-        let Some((_, executor)) = self.executor_in(container) else { return };
-        let Some((limit, started_at)) =
-            executor.command.as_ref().and_then(|task| Some((task.max_completion?, task.started_at)))
-        else {
-            return;
-        };
-        if executor.state != ExecutorState::Running {
-            return;
-        }
-        let old = executor.timer.take();
-        let passed = Duration::try_from_secs_f64(now.timestamp() - started_at).unwrap_or_default();
-        self.timers.cancel(old);
-        let timer = self.timers.set(now.mono + limit.saturating_sub(passed), Timer::Completion(container.clone()));
-        if let Some((_, executor)) = self.executor_in(container) {
-            executor.timer = Some(timer);
-        }
+        self.run_started(now, (framework, id, &task), out);
     }
 
     /// The command is over: what the executor would say of its end. Without a wait status there is nothing to say;
@@ -82,19 +45,15 @@ impl Core {
         status: Option<i32>,
         out: &mut Effects,
     ) {
+        let task = TaskId::from(id.as_str());
         let Some(executor) = self.executor(framework, id) else { return };
-        let Some(status) = status.filter(|_| executor.launched.contains_key(id.as_str())) else { return };
-        let kill = executor.command.as_ref().and_then(|task| task.kill);
-        let report = match kill {
-            Some(kill) if kill.completion => {
-                Report::new(TaskState::TaskFailed).reason(Reason::MaxCompletionTimeReached)
-            }
-            Some(_) => Report::new(TaskState::TaskKilled),
-            None if status::succeeded(status) => Report::new(TaskState::TaskFinished),
-            None => Report::new(TaskState::TaskFailed),
-        };
-        let report = report.message(format!("Command {}", status::describe_exit(status)));
-        self.command_update(now, framework, id, report, out);
+        let container = executor.container_id.clone();
+        let known = executor.launched.contains_key(&task);
+        let report = executor.run_of(&task).zip(status).map(|(run, status)| Self::end_of(run, status));
+        self.end_checks(&container, out);
+        if let Some(report) = report.filter(|_| known) {
+            self.played_update(now, (framework, id, &task), report, out);
+        }
     }
 
     /// There is nothing to run: Mesos' executor starts, and dies of it.
@@ -112,8 +71,9 @@ impl Core {
         }
         executor.state = ExecutorState::Running;
         let id = executor.id.clone();
-        hand_over(executor, framework, &TaskId::from(id.as_str()));
-        self.command_update(now, framework, &id, Report::new(TaskState::TaskStarting), out);
+        let task = TaskId::from(id.as_str());
+        hand_over(executor, framework, &task);
+        self.played_update(now, (framework, &id, &task), Report::new(TaskState::TaskStarting), out);
         self.container_gone(now, container, None, None, out);
     }
 
@@ -126,70 +86,20 @@ impl Core {
             return;
         }
         let grace = executor.command_shutdown_grace(default);
-        self.kill_command(now, framework, id, grace, false, out);
+        self.kill_run(now, (framework, id, &TaskId::from(id.as_str())), grace, Why::Asked, out);
     }
 
-    /// Its `max_completion_time` is up.
-    pub(crate) fn completion_timeout(&mut self, now: Now, container: &ContainerId, out: &mut Effects) {
-        let Some((framework, executor)) = self.executor_in(container) else { return };
-        executor.timer = None;
-        let id = executor.id.clone();
-        if executor.command.as_ref().is_some_and(|task| task.kill.is_none()) {
-            tracing::info!(%framework, task = %id, "killing a task that exceeded its maximum completion time");
-            self.kill_command(now, &framework, &id, Duration::ZERO, true, out);
-        }
-    }
-
-    /// Kills a command that runs. Repeated, the grace can only become shorter, as a whole.
-    fn kill_command(
-        &mut self,
-        now: Now,
-        framework: &FrameworkId,
-        id: &ExecutorId,
-        grace: Duration,
-        completion: bool,
-        out: &mut Effects,
-    ) {
-        let Some(executor) = self.executor(framework, id) else { return };
-        let container = executor.container_id.clone();
-        let Some(task) = executor.command.as_mut() else { return };
-        let before = task.kill;
-        if before.is_some_and(|before| grace >= before.grace) {
-            return;
-        }
-        let kill = CommandKill {
-            since: before.map_or(now.mono, |before| before.since),
-            grace,
-            completion: before.map_or(completion, |before| before.completion),
-        };
-        task.kill = Some(kill);
-        if executor.state == ExecutorState::Running {
-            let timer = executor.timer.take();
-            self.timers.cancel(timer);
-        }
-        let entry = Entry::Kill(record::Kill {
-            framework_id: framework.proto(),
-            executor_id: id.proto(),
-            container_id: container.to_string(),
-            grace_ns: u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX),
-            completion: kill.completion,
-        });
-        self.record(entry, out);
-        let tells =
-            self.frameworks.get(framework).is_some_and(|framework| framework.has(capability::Type::TaskKillingState));
-        if before.is_none() && !completion && tells {
-            self.command_update(now, framework, id, Report::new(TaskState::TaskKilling), out);
-        }
-        let left = (kill.since + grace).saturating_sub(now.mono);
-        out.push(Effect::Stop(container, Stop::Graceful(left)));
-    }
-
-    /// A framework wants a task to end (src/slave/slave.cpp, killTask and kill).
+    /// A framework wants a task to end.
     pub(crate) fn kill_task(&mut self, now: Now, message: link::KillTask, out: &mut Effects) {
-        let (framework_id, task) = (FrameworkId::from(&message.framework_id), TaskId::from(&message.task_id));
         if self.recovering.is_some() || self.terminating.is_some() {
             return;
         }
+        self.kill(now, message, out);
+    }
+
+    /// Ends a task, whoever wants it (src/slave/slave.cpp, killTask and kill).
+    pub(crate) fn kill(&mut self, now: Now, message: link::KillTask, out: &mut Effects) {
+        let (framework_id, task) = (FrameworkId::from(&message.framework_id), TaskId::from(&message.task_id));
         let Some(framework) = self.frameworks.get_mut(&framework_id).filter(|framework| !framework.terminating) else {
             tracing::warn!(framework = %framework_id, %task, "ignored the kill of a task of an unknown or ending framework");
             return;
@@ -210,13 +120,12 @@ impl Core {
             ExecutorState::Running if executor.queued.contains_key(&task) => {
                 self.kill_queued(now, &framework_id, &id, &task, out);
             }
-            ExecutorState::Registering | ExecutorState::Running if generated => {
-                let of_task = executor.command.as_ref().and_then(|command| command.grace);
+            ExecutorState::Registering | ExecutorState::Running if executor.played.is_some() => {
                 let asked = message.kill_policy.and_then(|policy| policy.grace_period);
-                let asked = asked.map(|grace| Duration::from_nanos(grace.nanoseconds.max(0).unsigned_abs()));
-                let grace = asked.or(of_task).unwrap_or(DEFAULT_GRACE);
-                if executor.launched.contains_key(&task) {
-                    self.kill_command(now, &framework_id, &id, grace, false, out);
+                let known = executor.launched.contains_key(&task);
+                let grace = self.run_grace(&framework_id, &id, &task, asked.as_ref().map(nanoseconds));
+                if known {
+                    self.kill_run(now, (&framework_id, &id, &task), grace, Why::Asked, out);
                 }
             }
             ExecutorState::Registering | ExecutorState::Running => {
@@ -256,11 +165,54 @@ impl Core {
             self.shut_down_executor(now, framework, id, out);
         }
     }
-}
 
-/// The task is the executor's now.
-fn hand_over(executor: &mut Executor, framework: &FrameworkId, task: &TaskId) {
-    if let Some(info) = executor.dequeue(task) {
-        executor.launched.insert(task.clone(), Arc::new(status::staging(&info, framework)));
+    /// The command of a check, in the container of its task: with the task's environment and its own on top.
+    pub(crate) fn check_command(
+        &mut self,
+        container: &ContainerId,
+        probe: &ContainerId,
+        command: &v1::CommandInfo,
+    ) -> Result<container::Launch, String> {
+        let gone = || "the task is gone".to_string();
+        let (framework_id, id, task) = self.played_in(container).ok_or_else(gone)?;
+        let framework = self.frameworks.get(&framework_id).ok_or_else(gone)?;
+        let executor = framework.executors.get(&id).ok_or_else(gone)?;
+        let run = executor.run_of(&task).ok_or_else(gone)?;
+        let value = command.value.clone().ok_or("the check has no command")?;
+        let own = if executor.is_pod() { run.spec.command.as_ref() } else { executor.info.command.as_ref() };
+        let sandbox = executor.sandbox_of(run);
+        let environment = if executor.is_pod() {
+            environment::nested(&self.config, &sandbox, own, run.spec.role.as_deref())
+        } else {
+            let role = executor.launched.get(&task).and_then(|task| {
+                task.resources.iter().find_map(|resource| resource.allocation_info.as_ref()?.role.clone())
+            });
+            environment::environment(
+                &self.config,
+                &Subject {
+                    agent: self.agent_id.as_ref().ok_or_else(gone)?,
+                    framework: &framework_id,
+                    executor: &id,
+                    checkpoint: framework.checkpoint(),
+                    directory: &executor.directory,
+                    shutdown_grace: executor.shutdown_grace(),
+                    command: own,
+                    allocation_role: role.as_deref(),
+                },
+            )
+        };
+        let environment = environment
+            .and_then(|all| environment::with(all, command.environment.as_ref()))
+            .map_err(|error| error.to_string())?;
+        let user = own.and_then(|own| own.user.clone()).unwrap_or_else(|| framework.info.user.clone());
+        Ok(container::Launch {
+            container_id: probe.clone(),
+            sandbox,
+            user: self.config.switch_user.then(|| command.user.clone().unwrap_or(user)),
+            command: container::Command::of(command, value),
+            environment,
+            uris: Vec::new(),
+            nested: None,
+        })
     }
 }

@@ -37,10 +37,34 @@ pub struct Config {
     pub executor_shutdown_grace_period: Duration,
     /// `--recovery_timeout` (15 min): how long executors wait for an agent that is away.
     pub recovery_timeout: Duration,
+    /// `--recover` (reconnect): what becomes of what an earlier life of the agent left.
+    pub recover: Recover,
+    /// `--strict` (true): a record that cannot be read ends the agent; else it is left out with a warning.
+    pub strict: bool,
+    /// `--reconfiguration_policy` (equal): which descriptions the agent may have under its recorded id.
+    pub reconfiguration: Reconfiguration,
     /// `--max_completed_executors_per_framework` (150).
     pub max_completed_executors_per_framework: usize,
     /// Completed frameworks that are kept for readers (50).
     pub max_completed_frameworks: usize,
+}
+
+/// What becomes of executors and tasks that an earlier life of the agent left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recover {
+    /// They go on.
+    Reconnect,
+    /// They are ended, and then the agent ends.
+    Cleanup,
+}
+
+/// Which changes of its description an agent keeps its id with (src/slave/compatibility.cpp).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconfiguration {
+    /// None.
+    Equal,
+    /// It may have more than before: resources, attributes, a domain.
+    Additive,
 }
 
 impl Config {

@@ -1,6 +1,6 @@
 //! What the core and the containerizer say to each other.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use mezzo_api::{ids::ContainerId, v1};
 
@@ -19,6 +19,58 @@ pub struct Launch {
     pub environment: Vec<(String, String)>,
     /// To be fetched into the sandbox before the start.
     pub uris: Vec<v1::command_info::Uri>,
+    /// It is a task of a pod, within the sandbox of its executor.
+    pub nested: Option<Box<Nested>>,
+}
+
+/// What the container of a task of a pod has of the executor's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nested {
+    /// The executor's sandbox; made with the first task.
+    pub parent: PathBuf,
+    /// Its owner; `None` is the agent's own user.
+    pub parent_user: Option<String>,
+    /// The task's id: the name of the link `tasks/<id>` to its sandbox.
+    pub task: String,
+    /// What it shares with the executor's sandbox.
+    pub volumes: Vec<SandboxVolume>,
+}
+
+/// A directory of the executor's sandbox that is reached from a task's (src/slave/containerizer/mesos/isolators/volume/sandbox_path.cpp).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxVolume {
+    /// Relative to the executor's sandbox; made if it is not there.
+    pub source: PathBuf,
+    /// Relative to the task's: a link to the source.
+    pub target: PathBuf,
+}
+
+/// A look at a task over the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// GET, redirects followed, certificates not looked at.
+    Http {
+        /// E.g. `http://127.0.0.1:8080/health`.
+        url: String,
+    },
+    /// Connect.
+    Tcp {
+        /// Where to.
+        address: SocketAddr,
+    },
+}
+
+/// What was seen of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A command ended by itself, with this code.
+    Exited(i32),
+    /// HTTP answered with this status.
+    Http(u16),
+    /// Whether a connection came about.
+    Tcp(bool),
+    /// Nothing could be learnt, and why.
+    Error(String),
 }
 
 /// What to run.
@@ -33,6 +85,17 @@ pub enum Command {
         /// argv, whole.
         arguments: Vec<String>,
     },
+}
+
+impl Command {
+    /// What a `CommandInfo` with this `value` runs.
+    pub(crate) fn of(command: &v1::CommandInfo, value: String) -> Self {
+        if command.shell.unwrap_or(true) {
+            Self::Shell(value)
+        } else {
+            Self::Exec { file: value, arguments: command.arguments.clone() }
+        }
+    }
 }
 
 /// What becomes of a container. Each launch ends in exactly one `Failed` or `Exited`.

@@ -15,6 +15,7 @@ use mezzo_api::{
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
+    checks::Kind,
     config::Config,
     counters::Counters,
     effect::{Effect, Effects, LinkId, StreamId},
@@ -45,13 +46,19 @@ pub struct Core {
     pub(crate) unheard: BTreeSet<ContainerId>,
     /// The agent ends when nothing is left.
     pub(crate) terminating: Option<String>,
+    /// The agent is being emptied.
+    pub(crate) draining: Option<v1::DrainConfig>,
     pub(crate) frameworks: BTreeMap<FrameworkId, Framework>,
     /// History, the oldest first.
     pub(crate) completed_frameworks: VecDeque<Framework>,
     pub(crate) containers: HashMap<ContainerId, (FrameworkId, ExecutorId)>,
     pub(crate) streams: HashMap<StreamId, ContainerId>,
+    /// Looks at tasks that go on: whose, and which of its checkers'.
+    pub(crate) probes: HashMap<ContainerId, (ContainerId, Kind)>,
     pub(crate) updates: Streams,
     pub(crate) counters: Counters,
+    /// There is no room to begin anything.
+    pub(crate) disk_full: bool,
 }
 
 /// Why a checkpoint cannot be taken over.
@@ -112,12 +119,15 @@ impl Core {
             recovering: None,
             unheard: BTreeSet::new(),
             terminating: None,
+            draining: None,
             frameworks: BTreeMap::new(),
             completed_frameworks: VecDeque::new(),
             containers: HashMap::new(),
             streams: HashMap::new(),
+            probes: HashMap::new(),
             updates: Streams::default(),
             counters: Counters::default(),
+            disk_full: false,
         }
     }
 
@@ -143,6 +153,7 @@ impl Core {
             to_agent::Message::FrameworkMessage(message) => self.framework_message(message, out),
             to_agent::Message::Acknowledge(message) => self.acknowledge(now, &message, out),
             to_agent::Message::UpdateFramework(message) => self.update_framework(now, message, out),
+            to_agent::Message::DrainAgent(message) => self.drain(now, message, out),
             to_agent::Message::Shutdown(message) => self.shut_down(now, message.reason, out),
             to_agent::Message::Notice(message) => tracing::warn!("the master says: {}", message.text),
             to_agent::Message::OpenBulk(message) => out.push(Effect::OpenBulk(message.token)),
@@ -173,12 +184,25 @@ impl Core {
                 Timer::Registration(container) => self.registration_timeout(now, &container, out),
                 Timer::ShutdownGrace(container) => self.shutdown_timeout(&container, out),
                 Timer::Completion(container) => self.completion_timeout(now, &container, out),
+                Timer::Check(container, kind) => self.check_due(now, &container, kind, out),
+                Timer::CheckTimeout(container, kind) => self.check_timeout(now, &container, kind, out),
+                Timer::PodEnd(container) => self.pod_timeout(now, &container, out),
                 Timer::Heartbeat(container) => self.heartbeat(now, &container, out),
                 Timer::RecoveryEnd => self.end_recovery(now, out),
                 Timer::Ping => self.ping_timeout(out),
                 Timer::RegistrationRetry => self.registration_retry(now, out),
             }
         }
+    }
+
+    /// Whether what must be written down may find no room: then nothing new is begun.
+    pub fn disk_full(&mut self, full: bool) {
+        if full && !self.disk_full {
+            tracing::error!("the disk of the work directory is full: new tasks are refused until there is room again");
+        } else if !full && self.disk_full {
+            tracing::info!("the disk of the work directory has room again: tasks are taken");
+        }
+        self.disk_full = full;
     }
 
     /// Plain numbers behind Mesos' metric names.

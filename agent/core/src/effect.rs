@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use mezzo_api::{ids::ContainerId, link, v1};
 
-use crate::container::{Launch, Stop};
+use crate::container::{Launch, Probe, Stop};
 
 /// A request of an executor that waits for an [`Answer`]; numbered by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +47,15 @@ pub enum Effect {
     Stop(ContainerId, Stop),
     /// The end of this container is recorded: the containerizer may forget its exit status.
     Forget(ContainerId),
+    /// Look at a task; what is seen goes to [`Core::probed`](crate::Core::probed).
+    Probe {
+        /// For the answer.
+        id: ContainerId,
+        /// How.
+        probe: Probe,
+    },
+    /// Nobody waits for the answer any more.
+    EndProbe(ContainerId),
     /// Make a directory with all below it reachable under a virtual path of `/files`: the sandboxes.
     Attach {
         /// `/frameworks` for `/frameworks/<fid>/executors/<eid>/runs/latest`, and the real directory's own path.

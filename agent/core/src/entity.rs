@@ -15,7 +15,9 @@ use mezzo_api::{
 
 use crate::{
     effect::StreamId,
-    generated, record, status,
+    generated, record,
+    run::{Played, Run},
+    status,
     timers::Handle,
     view::{ExecutorState, ExecutorView},
 };
@@ -110,8 +112,8 @@ pub(crate) struct Executor {
     pub(crate) state: ExecutorState,
     pub(crate) container: Container,
     pub(crate) pid: Option<i32>,
-    /// The agent itself plays the executor of a command task.
-    pub(crate) command: Option<CommandTask>,
+    /// What the agent keeps of the tasks of an executor that it plays itself.
+    pub(crate) played: Option<Played>,
     /// Tasks that were not given to it yet, in order.
     pub(crate) queued: IndexMap<TaskId, Arc<v1::TaskInfo>>,
     /// Which of them came as groups.
@@ -130,69 +132,9 @@ pub(crate) struct Executor {
     pub(crate) subscribed: bool,
     /// Kills for an executor whose stream is away.
     pub(crate) waiting: Vec<v1::executor::Event>,
-    /// The timer of its present phase: registration, shutdown, or completion of a command task.
+    /// The timer of its present phase: registration or shutdown.
     pub(crate) timer: Option<Handle>,
     pub(crate) heartbeat: Option<Handle>,
-}
-
-/// What the agent keeps of a command task to play its executor.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct CommandTask {
-    /// Of the task's kill policy.
-    pub(crate) grace: Option<Duration>,
-    pub(crate) max_completion: Option<Duration>,
-    /// Its CheckInfo's type: every status then carries a `check_status`.
-    pub(crate) check: Option<v1::check_info::Type>,
-    pub(crate) kill: Option<CommandKill>,
-    /// Seconds since the epoch.
-    pub(crate) started_at: f64,
-}
-
-/// A kill that goes on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CommandKill {
-    /// Monotonic.
-    pub(crate) since: Duration,
-    /// Between SIGTERM and SIGKILL, in all.
-    pub(crate) grace: Duration,
-    /// Because the `max_completion_time` is up.
-    pub(crate) completion: bool,
-}
-
-impl CommandTask {
-    pub(crate) fn of(task: &v1::TaskInfo) -> Self {
-        let nanoseconds =
-            |duration: &v1::DurationInfo| Duration::from_nanos(duration.nanoseconds.max(0).unsigned_abs());
-        let grace = task.kill_policy.as_ref().and_then(|policy| policy.grace_period.as_ref()).map(nanoseconds);
-        let limit = task.max_completion_time.as_ref().map(nanoseconds);
-        Self {
-            grace,
-            max_completion: limit.filter(|limit| !limit.is_zero()),
-            check: task.check.as_ref().and_then(|check| check.r#type?.try_into().ok()),
-            kill: None,
-            started_at: 0.0,
-        }
-    }
-
-    pub(crate) fn recorded(command: &record::Command) -> Self {
-        let nanoseconds = |ns: i64| Duration::from_nanos(ns.max(0).unsigned_abs());
-        Self {
-            grace: command.grace_ns.map(nanoseconds),
-            max_completion: command.max_completion_ns.map(nanoseconds),
-            check: command.check.and_then(|check| check.try_into().ok()),
-            kill: None,
-            started_at: 0.0,
-        }
-    }
-
-    pub(crate) fn record(&self) -> record::Command {
-        let nanoseconds = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
-        record::Command {
-            grace_ns: self.grace.map(nanoseconds),
-            max_completion_ns: self.max_completion.map(nanoseconds),
-            check: self.check.map(|check| check as i32),
-        }
-    }
 }
 
 impl Executor {
@@ -200,7 +142,7 @@ impl Executor {
         info: v1::ExecutorInfo,
         container_id: ContainerId,
         directory: PathBuf,
-        command: Option<CommandTask>,
+        played: Option<Played>,
         container: Container,
     ) -> Self {
         Self {
@@ -211,7 +153,7 @@ impl Executor {
             state: ExecutorState::Registering,
             container,
             pid: None,
-            command,
+            played,
             queued: IndexMap::new(),
             queued_groups: Vec::new(),
             launched: BTreeMap::new(),
@@ -228,7 +170,25 @@ impl Executor {
 
     /// Whether the agent made it up for a command task.
     pub(crate) fn generated(&self) -> bool {
-        self.command.is_some()
+        self.played.as_ref().is_some_and(|played| !played.pod)
+    }
+
+    /// Whether it is Mesos' default executor, which the agent plays: each of its tasks has a container of its own.
+    pub(crate) fn is_pod(&self) -> bool {
+        self.played.as_ref().is_some_and(|played| played.pod)
+    }
+
+    /// The tasks that the agent plays it for, and that are not over.
+    pub(crate) fn runs(&self) -> &[Run] {
+        self.played.as_ref().map_or(&[], |played| &played.runs)
+    }
+
+    pub(crate) fn run_of(&self, task: &TaskId) -> Option<&Run> {
+        self.runs().iter().find(|run| run.task == *task)
+    }
+
+    pub(crate) fn run_mut(&mut self, task: &TaskId) -> Option<&mut Run> {
+        self.played.as_mut()?.runs.iter_mut().find(|run| run.task == *task)
     }
 
     /// Whether it has tasks that are not over, or whose end is not acknowledged.
@@ -325,6 +285,7 @@ impl Executor {
             state: self.state,
             pid: self.pid,
             generated: self.generated(),
+            nested: self.runs().iter().filter(|_| self.is_pod()).map(|run| run.container_id.clone()).collect(),
             queued: self.queued.values().cloned().collect(),
             tasks: self.launched.values().cloned().collect(),
             terminated: self.terminated.values().cloned().collect(),

@@ -83,6 +83,37 @@ pub(crate) fn environment(config: &Config, subject: &Subject<'_>) -> Result<Vec<
     Ok(all.into_iter().collect())
 }
 
+/// Of a task of a pod: its own variables, and little else (src/launcher/default_executor.cpp, launchGroup).
+pub(crate) fn nested(
+    config: &Config,
+    sandbox: &Path,
+    command: Option<&v1::CommandInfo>,
+    role: Option<&str>,
+) -> Result<Vec<(String, String)>, EnvironmentError> {
+    let all = vec![
+        ("MESOS_SANDBOX".to_string(), sandbox.to_string_lossy().into_owned()),
+        ("PATH".to_string(), DEFAULT_PATH.to_string()),
+    ];
+    let mut all = with(all, command.and_then(|command| command.environment.as_ref()))?;
+    all.retain(|(name, _)| name != "MESOS_CONTAINER_IP" && name != "MESOS_ALLOCATION_ROLE");
+    all.push(("MESOS_CONTAINER_IP".into(), config.ip.to_string()));
+    all.extend(role.map(|role| ("MESOS_ALLOCATION_ROLE".to_string(), role.to_string())));
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// The variables of `all`, those of `more` on top.
+pub(crate) fn with(
+    all: Vec<(String, String)>,
+    more: Option<&v1::Environment>,
+) -> Result<Vec<(String, String)>, EnvironmentError> {
+    let mut all: BTreeMap<String, String> = all.into_iter().collect();
+    for entry in more.into_iter().flat_map(|environment| &environment.variables) {
+        all.insert(entry.name.clone(), value(entry)?);
+    }
+    Ok(all.into_iter().collect())
+}
+
 fn value(entry: &v1::environment::Variable) -> Result<String, EnvironmentError> {
     if entry.r#type() != variable::Type::Secret {
         return Ok(entry.value.clone().unwrap_or_default());

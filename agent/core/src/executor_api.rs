@@ -50,7 +50,7 @@ impl Core {
         let framework = self.frameworks.get(call.framework_id.value.as_str());
         let framework = framework.ok_or_else(|| Answer::new(400, "Framework cannot be found"))?;
         let executor = framework.executors.get(call.executor_id.value.as_str());
-        let executor = executor.filter(|executor| !executor.generated());
+        let executor = executor.filter(|executor| executor.played.is_none());
         let executor = executor.ok_or_else(|| Answer::new(400, "Executor cannot be found"))?;
         if executor.state == ExecutorState::Registering && call.r#type() != call::Type::Subscribe {
             return Err(Answer::new(403, "Executor is not subscribed"));

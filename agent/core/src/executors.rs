@@ -22,6 +22,15 @@ use crate::{
 impl Core {
     /// What became of a container.
     pub fn container(&mut self, now: Now, container: ContainerId, event: ContainerEvent, out: &mut Effects) {
+        if self.check_command_event(now, &container, &event, out) {
+            return;
+        }
+        if self.nested_event(now, &container, &event, out) {
+            if self.unheard.remove(&container) {
+                self.end_recovery_if_complete(now, out);
+            }
+            return;
+        }
         if self.executor_in(&container).is_none() {
             tracing::warn!(%container, "an event of a container that no executor has");
             match event {
@@ -46,7 +55,7 @@ impl Core {
         let known = executor.pid;
         executor.container = Container::Started;
         executor.pid = pid.or(known);
-        let asked = executor.subscribed || executor.command.as_ref().is_some_and(|task| task.kill.is_some());
+        let asked = executor.subscribed || executor.runs().iter().any(|run| run.kill.is_some());
         let ending = match executor.state {
             ExecutorState::Registering | ExecutorState::Running => false,
             ExecutorState::Terminating => first && !asked, // told to end before anybody in it could be asked
@@ -59,8 +68,8 @@ impl Core {
         let generated = executor.generated();
         if first {
             let at = now.timestamp();
-            if let Some(task) = executor.command.as_mut() {
-                task.started_at = at;
+            for run in executor.played.iter_mut().flat_map(|played| &mut played.runs) {
+                run.started_at = at;
             }
             let entry = Entry::Started(record::Started {
                 framework_id: framework.proto(),
@@ -139,11 +148,16 @@ impl Core {
         let generated = executor.generated();
         let (timer, heartbeat, stream) = (executor.timer.take(), executor.heartbeat.take(), executor.stream.take());
         executor.waiting.clear();
+        let completions: Vec<_> =
+            executor.played.iter_mut().flat_map(|played| &mut played.runs).map(|run| run.completion.take()).collect();
+        let pod = executor.is_pod();
         let report = report_of(&id, [executor.termination.clone(), termination]);
         let tasks: Vec<TaskId> = executor.launched.keys().chain(executor.queued.keys()).cloned().collect();
         self.counters.executors_terminated += 1;
         self.timers.cancel(timer);
         self.timers.cancel(heartbeat);
+        completions.into_iter().for_each(|completion| self.timers.cancel(completion));
+        self.end_checks(container, out);
         if let Some(stream) = stream {
             self.streams.remove(&stream);
             out.push(Effect::CloseStream(stream));
@@ -171,7 +185,9 @@ impl Core {
             }
         }
         self.record(Entry::Exited(record::Container::new(&framework_id, &id, container)), out);
-        out.push(Effect::Forget(container.clone()));
+        if !pod {
+            out.push(Effect::Forget(container.clone()));
+        }
         self.remove_if_done(&framework_id, &id, out);
     }
 
@@ -226,6 +242,7 @@ impl Core {
             tracing::info!(framework = %id, "nothing of the framework is left");
             self.record(Entry::FrameworkDone(id.proto()), out);
             self.complete_framework(id);
+            self.end_drain_if_empty(out);
         }
         if self.frameworks.is_empty()
             && let Some(reason) = &self.terminating
@@ -267,6 +284,7 @@ impl Core {
         let container = executor.container_id.clone();
         let grace = executor.shutdown_grace().unwrap_or(default);
         let (timer, stream, generated) = (executor.timer.take(), executor.stream, executor.generated());
+        let pod = executor.is_pod();
         let nobody_to_ask = !generated && executor.container != Container::Started;
         self.timers.cancel(timer);
         let entry = Entry::Shutdown(record::Shutdown {
@@ -278,8 +296,13 @@ impl Core {
         self.record(entry, out);
         if generated {
             self.shut_down_command(now, framework, id, out);
+        } else if pod {
+            self.shut_down_pod(now, framework, id, out);
         } else if let Some(stream) = stream {
             out.push(Effect::ToExecutor(stream, Box::new(event(v1::executor::event::Type::Shutdown))));
+        }
+        if self.executor(framework, id).is_none_or(|executor| executor.state == ExecutorState::Terminated) {
+            return; // a pod without tasks
         }
         let deadline = if nobody_to_ask { now.mono } else { now.mono + grace };
         self.arm_shutdown(&container, deadline);
@@ -298,7 +321,11 @@ impl Core {
         executor.timer = None;
         if executor.state == ExecutorState::Terminating {
             tracing::info!(%container, "killing an executor that did not end within its grace");
-            out.push(Effect::Stop(container.clone(), Stop::Kill));
+            if executor.is_pod() {
+                self.kill_pod(container, out);
+            } else {
+                out.push(Effect::Stop(container.clone(), Stop::Kill));
+            }
         }
     }
 
@@ -325,7 +352,7 @@ impl Core {
         let mut silent = Vec::new();
         for framework in self.frameworks.values() {
             for executor in framework.executors.values() {
-                if executor.state == ExecutorState::Registering && !executor.generated() {
+                if executor.state == ExecutorState::Registering && executor.played.is_none() {
                     let id = (framework.id.clone(), executor.id.clone(), executor.container_id.clone());
                     silent.push((id, framework.gone()));
                 }

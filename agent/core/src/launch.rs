@@ -1,22 +1,26 @@
 //! Tasks that the master gives (src/slave/slave.cpp, run and __run), and the containers that they need.
 
-use std::sync::Arc;
+use std::{
+    path::{Component, Path},
+    sync::Arc,
+};
 
 use mezzo_api::{
     ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId},
     link::{self, from_agent},
     time::Now,
-    v1::{self, TaskState, container_info, executor_info, task_status::Reason},
+    v1::{self, TaskState, container_info, executor_info, task_status::Reason, volume::source::sandbox_path},
 };
 
 use crate::{
     container,
     core::Core,
     effect::{Effect, Effects},
-    entity::{self, CommandTask, Container, Executor, Framework},
+    entity::{self, Container, Executor, Framework},
     environment::{self, Subject},
     generated, record,
     record::Entry,
+    run::{Played, Run, Spec},
     status::{self, Report},
     timers::Timer,
     view::ExecutorState,
@@ -105,7 +109,10 @@ impl Core {
             self.make_executor(now, &request, out);
         }
         self.queue_tasks(&request, &executor, out);
-        if new {
+        let pod = self.executor(&request.framework, &executor).is_some_and(|executor| executor.is_pod());
+        if pod {
+            self.launch_pod(now, &request.framework, &executor, out);
+        } else if new {
             self.launch_container(now, &request, &executor, out);
         } else {
             self.deliver_queued(&request.framework, &executor, out);
@@ -138,6 +145,14 @@ impl Core {
 
     /// Whether the tasks can be given to their executor, present or new.
     fn admit(&mut self, now: Now, request: &Request, out: &mut Effects) -> Result<(), Refusal> {
+        if self.draining.is_some() {
+            let text = "Task was received while agent was already draining";
+            return Err(Refusal { names_executor: false, ..Refusal::new(Reason::AgentDraining, text) });
+        }
+        if self.disk_full {
+            let text = "The disk of the agent's work directory is full";
+            return Err(Refusal { names_executor: false, ..Refusal::new(Reason::GcError, text) });
+        }
         let ids = [request.framework.as_str(), &request.executor.executor_id.value];
         if let Some(id) = ids.into_iter().find(|id| !entity::is_path_part(id)) {
             return Err(Refusal::new(Reason::TaskInvalid, format!("'{id}' cannot be the name of a directory")));
@@ -217,22 +232,30 @@ impl Core {
     fn make_executor(&mut self, now: Now, request: &Request, out: &mut Effects) {
         let Some(agent) = self.agent_id.clone() else { return };
         let container_id = ContainerId::from(status::uuid(&mut self.random).to_string());
-        let command = request.command.then(|| CommandTask::of(&request.tasks[0]));
+        let pod = request.executor.r#type == Some(executor_info::Type::Default as i32);
+        let run = request.command.then(|| {
+            let task = &request.tasks[0];
+            let id = TaskId::from(&task.task_id);
+            Run::new(id, container_id.clone(), Spec::of(task, false), Container::Launched)
+        });
         self.record(
             Entry::Executor(record::Executor {
                 framework_id: request.framework.proto(),
                 info: request.executor.clone(),
                 container_id: container_id.to_string(),
-                command: command.as_ref().map(CommandTask::record),
+                command: run.as_ref().map(|run| run.spec.record()),
                 subscribed: false,
+                pod: pod.then_some(true),
             }),
             out,
         );
         let id = ExecutorId::from(&request.executor.executor_id);
         let directory = entity::sandbox(&self.config.work_dir, &agent, &request.framework, &id, &container_id);
+        let played =
+            (pod || run.is_some()).then(|| Played { pod, runs: run.into_iter().collect(), ..Played::default() });
         let mut executor =
-            Executor::new(request.executor.clone(), container_id.clone(), directory, command, Container::Launched);
-        if !request.command {
+            Executor::new(request.executor.clone(), container_id.clone(), directory, played, Container::Launched);
+        if executor.played.is_none() {
             let deadline = now.mono + self.config.executor_registration_timeout;
             executor.timer = Some(self.timers.set(deadline, Timer::Registration(container_id.clone())));
         }
@@ -266,6 +289,23 @@ impl Core {
         }
     }
 
+    /// The default executor takes its groups as soon as it is there.
+    fn launch_pod(&mut self, now: Now, framework: &FrameworkId, id: &ExecutorId, out: &mut Effects) {
+        let Some(executor) = self.executor(framework, id) else { return };
+        if executor.container == Container::Launched {
+            let unlaunchable = check_container_info(executor.info.container.as_ref())
+                .and_then(|()| executor_volumes(executor.info.container.as_ref()));
+            let container = executor.container_id.clone();
+            if let Err(why) = unlaunchable {
+                self.container_failed(now, &container, &why.text(), out);
+                return;
+            }
+            executor.container = Container::Started;
+            executor.state = ExecutorState::Running;
+        }
+        self.launch_groups(now, framework, id, out);
+    }
+
     /// Asks the containerizer, or fails at once what it could not do.
     fn launch_container(&mut self, now: Now, request: &Request, id: &ExecutorId, out: &mut Effects) {
         let Some(container_id) = self.executor(&request.framework, id).map(|executor| executor.container_id.clone())
@@ -295,10 +335,7 @@ impl Core {
         let executor = framework.executors.get(id).ok_or(Unlaunchable::Unknown)?;
         let agent = self.agent_id.as_ref().ok_or(Unlaunchable::Unknown)?;
         check_container_info(executor.info.container.as_ref())?;
-        let unsupported = executor.info.r#type == Some(executor_info::Type::Default as i32);
-        if unsupported {
-            return Err(Unlaunchable::Container("The default executor is not available on this agent".into()));
-        }
+        executor_volumes(executor.info.container.as_ref())?;
         let task = &request.tasks[0];
         let info = if request.command { task.command.as_ref() } else { executor.info.command.as_ref() };
         let info = info.ok_or(Unlaunchable::NoCommand)?;
@@ -322,13 +359,10 @@ impl Core {
             container_id: executor.container_id.clone(),
             sandbox: executor.directory.to_path_buf(),
             user: self.config.switch_user.then_some(user),
-            command: if info.shell.unwrap_or(true) {
-                container::Command::Shell(value)
-            } else {
-                container::Command::Exec { file: value, arguments: info.arguments.clone() }
-            },
+            command: container::Command::of(info, value),
             environment: environment.map_err(|error| Unlaunchable::Container(error.to_string()))?,
             uris: info.uris.clone(),
+            nested: None,
         })
     }
 }
@@ -350,12 +384,23 @@ impl Refusal {
 }
 
 /// Why a container cannot even be asked for.
-enum Unlaunchable {
+pub(crate) enum Unlaunchable {
     Container(String),
     /// Mesos' command executor starts, finds nothing to run and dies.
     NoCommand,
     /// No containerizer takes it.
     Unknown,
+}
+
+impl Unlaunchable {
+    /// What is told of a task of a pod.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Container(text) => text,
+            Self::NoCommand => "Container has no command to run".into(),
+            Self::Unknown => "The provided ContainerInfo is not supported".into(),
+        }
+    }
 }
 
 /// Limits need isolators that this agent has not; the reason is Mesos' (src/slave/slave.cpp,
@@ -377,8 +422,8 @@ fn unsupported_limit(task: &v1::TaskInfo) -> Option<&'static str> {
     )
 }
 
-/// What a container may ask of a host without images and volumes.
-fn check_container_info(info: Option<&v1::ContainerInfo>) -> Result<(), Unlaunchable> {
+/// What a container may ask of a host without images and networks.
+pub(crate) fn check_container_info(info: Option<&v1::ContainerInfo>) -> Result<(), Unlaunchable> {
     let Some(info) = info else { return Ok(()) };
     let refuse = |text: &str| Err(Unlaunchable::Container(text.into()));
     if info.r#type() != container_info::Type::Mesos {
@@ -387,13 +432,67 @@ fn check_container_info(info: Option<&v1::ContainerInfo>) -> Result<(), Unlaunch
     if info.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some()) {
         return refuse("Container root filesystems are not supported");
     }
-    if !info.volumes.is_empty() {
-        return refuse("Volumes in ContainerInfo is not supported");
-    }
     if info.network_infos.iter().any(|network| network.name.is_some()) {
         return refuse("Container networks are not supported");
     }
     Ok(())
+}
+
+/// An executor has no parent to share with, and a host without mounts shares nothing else.
+fn executor_volumes(info: Option<&v1::ContainerInfo>) -> Result<(), Unlaunchable> {
+    match info.map_or(&[][..], |info| &info.volumes).first() {
+        None => Ok(()),
+        Some(volume) if is_of_parent(volume) => {
+            Err(Unlaunchable::Container("SANDBOX_PATH volume PARENT type only works for nested container".into()))
+        }
+        Some(_) => Err(Unlaunchable::Container("Volumes in ContainerInfo is not supported".into())),
+    }
+}
+
+fn is_of_parent(volume: &v1::Volume) -> bool {
+    let path = volume.source.as_ref().and_then(|source| source.sandbox_path.as_ref());
+    path.is_some_and(|path| path.r#type() == sandbox_path::Type::Parent)
+}
+
+/// What a task of a pod shares with its executor's sandbox: its own volumes, and those of the disks it uses, which are
+/// the executor's (src/launcher/default_executor.cpp; src/slave/containerizer/mesos/isolators/volume/sandbox_path.cpp).
+pub(crate) fn sandbox_volumes(task: &v1::TaskInfo) -> Result<Vec<container::SandboxVolume>, Unlaunchable> {
+    let refuse = |text: String| Err(Unlaunchable::Container(text));
+    let mut volumes = Vec::new();
+    for volume in task.container.as_ref().map_or(&[][..], |info| &info.volumes) {
+        let path = volume.source.as_ref().and_then(|source| source.sandbox_path.as_ref());
+        let Some(path) = path.filter(|_| is_of_parent(volume)) else {
+            return refuse("Volumes in ContainerInfo is not supported".into());
+        };
+        volumes.push((path.path.as_str(), volume.container_path.as_str()));
+    }
+    let disks = task.resources.iter().filter_map(|resource| resource.disk.as_ref()?.volume.as_ref());
+    volumes.extend(disks.map(|volume| (volume.container_path.as_str(), volume.container_path.as_str())));
+    let mut shared = Vec::with_capacity(volumes.len());
+    for (source, target) in volumes {
+        if Path::new(source).is_absolute() {
+            return refuse(format!("Path '{source}' in SANDBOX_PATH volume is absolute"));
+        }
+        if Path::new(target).is_absolute() {
+            return refuse(
+                "The 'linux' launcher and 'filesystem/linux' isolator must be enabled to support SANDBOX_PATH volume \
+                 with absolute container path"
+                    .into(),
+            );
+        }
+        if [source, target].iter().any(|path| leads_out(Path::new(path))) {
+            return refuse(format!(
+                "The paths '{source}' and '{target}' of a SANDBOX_PATH volume must lie in the sandbox"
+            ));
+        }
+        shared.push(container::SandboxVolume { source: source.into(), target: target.into() });
+    }
+    Ok(shared)
+}
+
+fn leads_out(path: &Path) -> bool {
+    path.components().next().is_none()
+        || path.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 fn framework_id(info: &v1::FrameworkInfo) -> FrameworkId {

@@ -6,11 +6,13 @@
 #![warn(clippy::iter_over_hash_type)]
 
 mod check;
+mod checks;
 mod command;
 pub mod config;
 pub mod container;
 pub mod core;
 pub mod counters;
+mod drain;
 pub mod effect;
 mod entity;
 mod environment;
@@ -18,9 +20,12 @@ mod executor_api;
 mod executors;
 mod generated;
 mod launch;
+mod played;
+mod pod;
 mod record;
 mod recover;
 mod registration;
+mod run;
 mod snapshot;
 mod status;
 mod timers;
@@ -28,4 +33,8 @@ mod updates;
 pub mod validate;
 pub mod view;
 
-pub use crate::{core::Core, registration::capability_names, status::is_terminal};
+pub use crate::{
+    core::Core,
+    registration::capability_names,
+    status::{is_terminal, staging},
+};

@@ -17,7 +17,7 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) struct Record {
     #[prost(uint32, required, tag = "1")]
     pub(crate) version: u32,
-    #[prost(oneof = "Entry", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "Entry", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22")]
     pub(crate) entry: Option<Entry>,
 }
 
@@ -76,6 +76,18 @@ pub(crate) enum Entry {
     /// History (snapshots only).
     #[prost(message, tag = "18")]
     Completed(Completed),
+    /// A container of its own is about to be launched for a task of an executor that the agent plays.
+    #[prost(message, tag = "19")]
+    Nested(Nested),
+    /// That container is gone, and what follows from its end was decided.
+    #[prost(message, tag = "20")]
+    NestedExited(Container),
+    /// What the health checks of a task have found so far.
+    #[prost(message, tag = "21")]
+    Health(Health),
+    /// The agent is being drained; without a configuration it is so no more.
+    #[prost(message, tag = "22")]
+    Drain(Drain),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -91,17 +103,71 @@ pub(crate) struct Executor {
     /// It has subscribed once, or needs not to.
     #[prost(bool, required, tag = "5")]
     pub(crate) subscribed: bool,
+    /// It is the default executor.
+    #[prost(bool, optional, tag = "6")]
+    pub(crate) pod: Option<bool>,
 }
 
-/// What the agent needs to know of a command task to play its executor.
+/// What the agent needs to know of a task to play its executor.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Command {
     #[prost(int64, optional, tag = "1")]
     pub(crate) grace_ns: Option<i64>,
     #[prost(int64, optional, tag = "2")]
     pub(crate) max_completion_ns: Option<i64>,
+    /// The type of its check; beside `check_info` for agents that know no more.
     #[prost(int32, optional, tag = "3")]
     pub(crate) check: Option<i32>,
+    #[prost(message, optional, tag = "4")]
+    pub(crate) health_check: Option<v1::HealthCheck>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) check_info: Option<v1::CheckInfo>,
+    /// Of a task with a container of its own.
+    #[prost(message, optional, tag = "6")]
+    pub(crate) command: Option<v1::CommandInfo>,
+    /// The role of its resources.
+    #[prost(string, optional, tag = "7")]
+    pub(crate) role: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Nested {
+    #[prost(message, required, tag = "1")]
+    pub(crate) framework_id: v1::FrameworkId,
+    #[prost(message, required, tag = "2")]
+    pub(crate) executor_id: v1::ExecutorId,
+    /// The executor's.
+    #[prost(string, required, tag = "3")]
+    pub(crate) parent_id: String,
+    #[prost(string, required, tag = "4")]
+    pub(crate) container_id: String,
+    #[prost(message, required, tag = "5")]
+    pub(crate) task_id: v1::TaskId,
+    /// Numbers the groups of an executor.
+    #[prost(uint32, required, tag = "6")]
+    pub(crate) group: u32,
+    #[prost(message, required, tag = "7")]
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Health {
+    #[prost(message, required, tag = "1")]
+    pub(crate) framework_id: v1::FrameworkId,
+    #[prost(message, required, tag = "2")]
+    pub(crate) task_id: v1::TaskId,
+    /// Failures since the last success.
+    #[prost(uint32, required, tag = "3")]
+    pub(crate) failures: u32,
+    /// It was healthy once.
+    #[prost(bool, required, tag = "4")]
+    pub(crate) succeeded: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Drain {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) config: Option<v1::DrainConfig>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -133,6 +199,9 @@ pub(crate) struct Kill {
     /// Because its `max_completion_time` is up.
     #[prost(bool, required, tag = "5")]
     pub(crate) completion: bool,
+    /// Because its health checks failed.
+    #[prost(bool, optional, tag = "6")]
+    pub(crate) unhealthy: Option<bool>,
 }
 
 #[derive(Clone, PartialEq, Message)]

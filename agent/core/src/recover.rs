@@ -5,16 +5,18 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 use mezzo_api::{
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
+    resources::Resources,
     time::Now,
     v1::{self, TaskState, task_status::Reason},
 };
 
 use crate::{
-    config::Config,
+    config::{Config, Reconfiguration, Recover},
     core::{Core, RecoverError, Recovered},
     effect::Effects,
-    entity::{self, CommandKill, CommandTask, Container, Executor},
+    entity::{self, Container, Executor},
     record::{self, Entry, Termination},
+    run::{Health, Kill, Played, Run, Spec, Why},
     status,
     timers::Timer,
     view::{ExecutorState, ExecutorView},
@@ -36,14 +38,16 @@ impl Core {
         let mut core = Self::new(config.clone(), seed);
         let mut boot = None;
         for (index, bytes) in records.into_iter().enumerate() {
-            match Entry::decode(index, &bytes)? {
-                Entry::Boot(id) => boot = Some(id),
-                entry => core.replay(now, entry),
+            match Entry::decode(index, &bytes) {
+                Ok(Entry::Boot(id)) => boot = Some(id),
+                Ok(entry) => core.replay(now, entry),
+                Err(error) if config.strict => return Err(error),
+                Err(error) => tracing::warn!("left out: {error}"),
             }
         }
         let rebooted = boot.as_ref().is_some_and(|boot| *boot != config.boot_id);
         if let Some(id) = core.agent_id.clone() {
-            match compatible(&core.info, &config.info) {
+            match compatible(&core.info, &config.info, config.reconfiguration) {
                 Err(error) if !rebooted => return Err(error),
                 Err(error) => {
                     tracing::warn!(agent = %id, "registering anew after a reboot: {error}");
@@ -57,6 +61,9 @@ impl Core {
         }
         core.attach_sandboxes(out);
         let containers = if rebooted { core.lose_all_containers(now, out) } else { core.await_containers(now, out) };
+        if config.recover == Recover::Cleanup && core.recovering.is_none() {
+            core.clean_up(now, out);
+        }
         Ok(Recovered { core, containers })
     }
 
@@ -80,16 +87,21 @@ impl Core {
             Entry::FrameworkDone(id) => self.complete_framework(&FrameworkId::from(id)),
             Entry::Executor(record) => self.replay_executor(record),
             Entry::Started(record) => self.replay_started(&record),
-            Entry::Kill(record) => {
-                let kill = CommandKill {
-                    since: now.mono,
-                    grace: std::time::Duration::from_nanos(record.grace_ns),
-                    completion: record.completion,
-                };
-                if let Some(task) = self.recorded(&record.container_id).and_then(|executor| executor.command.as_mut()) {
-                    task.kill = Some(kill);
+            Entry::Kill(record) => self.replay_kill(now, &record),
+            Entry::Nested(record) => self.replay_nested(record),
+            Entry::NestedExited(record) => {
+                let container = ContainerId::from(record.container_id);
+                self.forget_run(&container);
+            }
+            Entry::Health(record) => {
+                let task = TaskId::from(record.task_id);
+                let framework = self.frameworks.get_mut(record.framework_id.value.as_str());
+                let executor = framework.and_then(|framework| framework.executor_of(&task));
+                if let Some(run) = executor.and_then(|executor| executor.run_mut(&task)) {
+                    run.health = Health { failures: record.failures, succeeded: record.succeeded };
                 }
             }
+            Entry::Drain(record) => self.draining = record.config,
             Entry::Shutdown(record) => {
                 if let Some(executor) = self.recorded(&record.container_id) {
                     executor.state = ExecutorState::Terminating;
@@ -150,8 +162,17 @@ impl Core {
         let container = ContainerId::from(record.container_id);
         let id = ExecutorId::from(&record.info.executor_id);
         let directory = entity::sandbox(&self.config.work_dir, &agent, &framework_id, &id, &container);
-        let command = record.command.as_ref().map(CommandTask::recorded);
-        let mut executor = Executor::new(record.info, container.clone(), directory, command, Container::Recovered);
+        let pod = record.pod.unwrap_or(false);
+        let run = record.command.as_ref().map(|command| {
+            let task = TaskId::from(id.as_str());
+            Run::new(task, container.clone(), Spec::recorded(command), Container::Recovered)
+        });
+        let played =
+            (pod || run.is_some()).then(|| Played { pod, runs: run.into_iter().collect(), ..Played::default() });
+        let mut executor = Executor::new(record.info, container.clone(), directory, played, Container::Recovered);
+        if pod {
+            (executor.container, executor.state) = (Container::Started, ExecutorState::Running);
+        }
         executor.subscribed = record.subscribed;
         if let Some(framework) = self.frameworks.get_mut(&framework_id) {
             framework.executors.insert(id.clone(), executor);
@@ -160,15 +181,42 @@ impl Core {
     }
 
     fn replay_started(&mut self, record: &record::Started) {
+        let container = ContainerId::from(record.container_id.as_str());
+        if let Some(run) = self.run_in(&container) {
+            (run.container, run.started_at, run.pid) = (Container::Started, record.at, record.pid);
+        }
         let Some(executor) = self.recorded(&record.container_id) else { return };
         executor.container = Container::Started;
         executor.pid = record.pid;
-        if let Some(task) = executor.command.as_mut() {
-            task.started_at = record.at;
-            if executor.state == ExecutorState::Registering {
-                executor.state = ExecutorState::Running;
-            }
+        if executor.generated() && executor.state == ExecutorState::Registering {
+            executor.state = ExecutorState::Running;
         }
+    }
+
+    fn replay_kill(&mut self, now: Now, record: &record::Kill) {
+        let container = ContainerId::from(record.container_id.as_str());
+        let Some(run) = self.run_in(&container) else { return };
+        let kill = Kill::recorded(record, now.mono);
+        run.kill = Some(kill);
+        let unhealthy = kill.why == Why::Unhealthy;
+        let Some((framework, id, _)) = self.played_in(&container).filter(|_| unhealthy) else { return };
+        if let Some(played) = self.executor(&framework, &id).and_then(|executor| executor.played.as_mut()) {
+            played.unhealthy = true;
+        }
+    }
+
+    fn replay_nested(&mut self, record: record::Nested) {
+        let (framework, id) = (FrameworkId::from(record.framework_id), ExecutorId::from(record.executor_id));
+        let container = ContainerId::from(record.container_id);
+        let parent = ContainerId::from(record.parent_id);
+        let executor = self.executor(&framework, &id).filter(|executor| executor.container_id == parent);
+        let Some(played) = executor.and_then(|executor| executor.played.as_mut()) else { return };
+        let spec = Spec::recorded(&record.command);
+        let mut run = Run::new(TaskId::from(record.task_id), container.clone(), spec, Container::Recovered);
+        run.group = record.group;
+        played.groups = played.groups.max(record.group + 1);
+        played.runs.push(run);
+        self.containers.insert(container, (framework, id));
     }
 
     fn replay_task(&mut self, record: record::Task) {
@@ -201,6 +249,7 @@ impl Core {
             state: ExecutorState::Terminated,
             pid: None,
             generated: false,
+            nested: Vec::new(),
             queued: Vec::new(),
             tasks: Vec::new(),
             terminated: Vec::new(),
@@ -214,15 +263,12 @@ impl Core {
         tracing::warn!(containers = live.len(), "the machine was started anew, containers are gone");
         for container in live {
             let Some((_, executor)) = self.executor_in(&container) else { continue };
-            if executor.container == Container::Recovered {
+            if executor.is_pod() {
+                self.lose_pod(now, &container, lost(), out);
+            } else if executor.container == Container::Recovered {
                 self.container_failed(now, &container, "", out);
             } else {
-                let termination = Termination {
-                    state: TaskState::TaskFailed as i32,
-                    reason: Reason::ExecutorTerminated as i32,
-                    message: "Abnormal executor termination: unknown container".into(),
-                };
-                self.container_gone(now, &container, None, Some(termination), out);
+                self.container_gone(now, &container, None, Some(lost()), out);
             }
         }
         self.tidy(now, out);
@@ -232,9 +278,10 @@ impl Core {
     /// What ran before may run still: the containerizer will tell, custom executors will subscribe.
     fn await_containers(&mut self, now: Now, out: &mut Effects) -> Vec<ContainerId> {
         self.tidy(now, out);
-        let live = self.live_containers();
+        let executors = self.live_containers();
+        let live = self.live_processes();
         self.unheard = live.iter().cloned().collect();
-        for container in &live {
+        for container in &executors {
             let Some((_, executor)) = self.executor_in(container) else { continue };
             if executor.state == ExecutorState::Terminating {
                 let at_once = executor.termination.is_some();
@@ -260,8 +307,11 @@ impl Core {
                 .get(&id)
                 .map(|framework| framework.executors.keys().cloned().collect())
                 .unwrap_or_default();
-            for executor in executors.into_iter().filter(|_| terminating) {
-                self.shut_down_executor(now, &id, &executor, out);
+            for executor in executors {
+                self.tidy_pod(now, &id, &executor, out);
+                if terminating {
+                    self.shut_down_executor(now, &id, &executor, out);
+                }
             }
             self.remove_what_is_done(&id, out);
         }
@@ -276,9 +326,27 @@ impl Core {
             .collect()
     }
 
+    /// Those with a process: of a pod, its tasks'.
+    fn live_processes(&self) -> Vec<ContainerId> {
+        let executors = self.frameworks.values().flat_map(|framework| framework.executors.values());
+        executors
+            .filter(|executor| executor.state != ExecutorState::Terminated)
+            .flat_map(|executor| {
+                let own = (!executor.is_pod()).then(|| executor.container_id.clone());
+                let nested = executor.runs().iter().filter(|_| executor.is_pod());
+                own.into_iter().chain(nested.map(|run| run.container_id.clone()))
+            })
+            .collect()
+    }
+
+    /// `--recover=cleanup`: everything ends, and then the agent.
+    pub(crate) fn clean_up(&mut self, now: Now, out: &mut Effects) {
+        self.shut_down(now, "everything that an earlier agent left is cleaned up".into(), out);
+    }
+
     /// Recovery need not wait for its timeout when every container was heard of and every custom executor is back.
     pub(crate) fn end_recovery_if_complete(&mut self, now: Now, out: &mut Effects) {
-        let awaited = |executor: &Executor| !executor.generated() && executor.state == ExecutorState::Registering;
+        let awaited = |executor: &Executor| executor.played.is_none() && executor.state == ExecutorState::Registering;
         let waiting = self.frameworks.values().any(|framework| framework.executors.values().any(awaited));
         if self.recovering.is_some() && self.unheard.is_empty() && !waiting {
             self.end_recovery(now, out);
@@ -286,12 +354,24 @@ impl Core {
     }
 }
 
+/// What is said of tasks whose machine was started anew.
+fn lost() -> Termination {
+    Termination {
+        state: TaskState::TaskFailed as i32,
+        reason: Reason::ExecutorTerminated as i32,
+        message: "Abnormal executor termination: unknown container".into(),
+    }
+}
+
 /// Whether an agent may go on under its id with another description (src/slave/compatibility.cpp, `equal`). The port
 /// may change: nothing of the cluster dials it.
-fn compatible(was: &v1::AgentInfo, is: &v1::AgentInfo) -> Result<(), RecoverError> {
+fn compatible(was: &v1::AgentInfo, is: &v1::AgentInfo, policy: Reconfiguration) -> Result<(), RecoverError> {
     let changed = |what, was: String, is: String| Err(RecoverError::Incompatible { what, was, is });
     if was.hostname != is.hostname {
         return changed("hostname", was.hostname.clone(), is.hostname.clone());
+    }
+    if policy == Reconfiguration::Additive {
+        return additive(was, is);
     }
     if was.resources != is.resources {
         return changed("resources", resources_text(&was.resources), resources_text(&is.resources));
@@ -308,7 +388,25 @@ fn compatible(was: &v1::AgentInfo, is: &v1::AgentInfo) -> Result<(), RecoverErro
     Ok(())
 }
 
+/// Nothing that was there may be less, or gone.
+fn additive(was: &v1::AgentInfo, is: &v1::AgentInfo) -> Result<(), RecoverError> {
+    let changed = |what, was: String, is: String| Err(RecoverError::Incompatible { what, was, is });
+    let read = |info: &v1::AgentInfo| Resources::from_protos(&info.resources).unwrap_or_default();
+    let (before, now) = (read(was), read(is));
+    if !now.contains(&before) {
+        return changed("resources", before.to_string(), now.to_string());
+    }
+    let kept = |attribute: &&v1::Attribute| is.attributes.contains(attribute);
+    if let Some(lost) = was.attributes.iter().find(|attribute| !kept(attribute)) {
+        let now = is.attributes.iter().find(|attribute| attribute.name == lost.name);
+        return changed("attributes", format!("{lost:?}"), now.map_or("missing".into(), |now| format!("{now:?}")));
+    }
+    if was.domain.is_some() && was.domain != is.domain {
+        return changed("domain", format!("{:?}", was.domain), format!("{:?}", is.domain));
+    }
+    Ok(())
+}
+
 fn resources_text(resources: &[v1::Resource]) -> String {
-    mezzo_api::resources::Resources::from_protos(resources)
-        .map_or_else(|error| error.to_string(), |resources| resources.to_string())
+    Resources::from_protos(resources).map_or_else(|error| error.to_string(), |resources| resources.to_string())
 }

@@ -13,6 +13,7 @@ use mezzo_api::{
 use prost::Message;
 
 use crate::{
+    config::Recover,
     core::Core,
     effect::{Effect, Effects, LinkId},
     record::Entry,
@@ -277,6 +278,11 @@ impl Core {
         self.timers.cancel(Some(timer));
         tracing::info!("recovered");
         self.give_up_silent_executors(now, out);
+        if self.config.recover == Recover::Cleanup {
+            self.clean_up(now, out);
+            return;
+        }
+        self.resume_drain(now, out);
         self.register(now, out);
     }
 }

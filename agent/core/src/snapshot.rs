@@ -5,8 +5,9 @@ use mezzo_api::v1;
 
 use crate::{
     core::Core,
-    entity::{CommandTask, Container, Executor, Framework},
+    entity::{Container, Executor, Framework},
     record::{self, Entry},
+    run::Run,
     status,
     view::{ExecutorState, ExecutorView},
 };
@@ -17,6 +18,9 @@ impl Core {
         let mut entries = vec![Entry::Boot(self.config.boot_id.clone()), Entry::Term(self.term)];
         if self.agent_id.is_some() {
             entries.push(Entry::Agent((*self.info).clone()));
+        }
+        if let Some(config) = self.draining {
+            entries.push(Entry::Drain(record::Drain { config: Some(config) }));
         }
         for framework in &self.completed_frameworks {
             entries.push(Entry::Framework((*framework.info).clone()));
@@ -64,20 +68,22 @@ fn completed(framework: &Framework, executor: &ExecutorView) -> record::Complete
 fn executor(framework: &Framework, executor: &Executor, entries: &mut Vec<Entry>) {
     let (framework_id, executor_id) = (framework.id.proto(), executor.id.proto());
     let container_id = executor.container_id.to_string();
+    let command = executor.runs().first().filter(|_| executor.generated());
     entries.push(Entry::Executor(record::Executor {
         framework_id: framework_id.clone(),
         info: (*executor.info).clone(),
         container_id: container_id.clone(),
-        command: executor.command.as_ref().map(CommandTask::record),
+        command: command.map(|run| run.spec.record()),
         subscribed: executor.subscribed,
+        pod: executor.is_pod().then_some(true),
     }));
-    if executor.container == Container::Started {
+    if executor.container == Container::Started && !executor.is_pod() {
         entries.push(Entry::Started(record::Started {
             framework_id: framework_id.clone(),
             executor_id: executor_id.clone(),
             container_id: container_id.clone(),
             pid: executor.pid,
-            at: executor.command.as_ref().map_or(0.0, |task| task.started_at),
+            at: command.map_or(0.0, |run| run.started_at),
         }));
     }
     let task = |mut task: v1::Task, completed: bool| {
@@ -89,14 +95,8 @@ fn executor(framework: &Framework, executor: &Executor, entries: &mut Vec<Entry>
     let present = executor.launched.values().chain(executor.terminated.values());
     entries.extend(present.map(|entry| task((**entry).clone(), false)));
     entries.extend(executor.queued.values().map(|info| task(status::staging(info, &framework.id), false)));
-    if let Some(kill) = executor.command.as_ref().and_then(|task| task.kill) {
-        entries.push(Entry::Kill(record::Kill {
-            framework_id: framework_id.clone(),
-            executor_id: executor_id.clone(),
-            container_id: container_id.clone(),
-            grace_ns: u64::try_from(kill.grace.as_nanos()).unwrap_or(u64::MAX),
-            completion: kill.completion,
-        }));
+    for run in executor.runs() {
+        played(framework, executor, run, entries);
     }
     match executor.state {
         ExecutorState::Registering | ExecutorState::Running => {}
@@ -109,5 +109,40 @@ fn executor(framework: &Framework, executor: &Executor, entries: &mut Vec<Entry>
         ExecutorState::Terminated => {
             entries.push(Entry::Exited(record::Container { framework_id, executor_id, container_id }));
         }
+    }
+}
+
+fn played(framework: &Framework, executor: &Executor, run: &Run, entries: &mut Vec<Entry>) {
+    let (framework_id, executor_id) = (framework.id.proto(), executor.id.proto());
+    if executor.is_pod() {
+        entries.push(Entry::Nested(record::Nested {
+            framework_id: framework_id.clone(),
+            executor_id: executor_id.clone(),
+            parent_id: executor.container_id.to_string(),
+            container_id: run.container_id.to_string(),
+            task_id: run.task.proto(),
+            group: run.group,
+            command: run.spec.record(),
+        }));
+        if run.container == Container::Started {
+            entries.push(Entry::Started(record::Started {
+                framework_id: framework_id.clone(),
+                executor_id: executor_id.clone(),
+                container_id: run.container_id.to_string(),
+                pid: run.pid,
+                at: run.started_at,
+            }));
+        }
+    }
+    if run.health != Default::default() {
+        entries.push(Entry::Health(record::Health {
+            framework_id: framework_id.clone(),
+            task_id: run.task.proto(),
+            failures: run.health.failures,
+            succeeded: run.health.succeeded,
+        }));
+    }
+    if let Some(kill) = run.kill {
+        entries.push(Entry::Kill(kill.record(framework_id, executor_id, &run.container_id)));
     }
 }

@@ -96,7 +96,7 @@ impl Report {
 }
 
 /// A task as it is when it is given to an executor.
-pub(crate) fn staging(task: &v1::TaskInfo, framework: &FrameworkId) -> v1::Task {
+pub fn staging(task: &v1::TaskInfo, framework: &FrameworkId) -> v1::Task {
     let executor = task.executor.as_ref();
     let user = match &task.command {
         Some(command) => command.user.clone(),

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use mezzo_api::ids::{ContainerId, FrameworkId, TaskId};
 
+use crate::checks::Kind;
+
 /// What is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
@@ -13,8 +15,14 @@ pub(crate) enum Timer {
     Registration(ContainerId),
     /// An executor that was told to shut down should be gone.
     ShutdownGrace(ContainerId),
-    /// A command task's `max_completion_time` is up.
+    /// The `max_completion_time` of the task in this container is up.
     Completion(ContainerId),
+    /// The task in this container is to be looked at.
+    Check(ContainerId, Kind),
+    /// A look at it takes too long.
+    CheckTimeout(ContainerId, Kind),
+    /// A pod without tasks has waited long enough for acknowledgements.
+    PodEnd(ContainerId),
     /// A subscribed executor is to be sent a HEARTBEAT.
     Heartbeat(ContainerId),
     /// Executors that survived a restart of the agent should have subscribed again.

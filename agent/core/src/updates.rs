@@ -145,23 +145,6 @@ impl Core {
         self.update(now, framework, status, None, out);
     }
 
-    /// The agent, in the part of the command executor, says something of a task.
-    pub(crate) fn command_update(
-        &mut self,
-        now: Now,
-        framework: &FrameworkId,
-        executor: &ExecutorId,
-        report: Report,
-        out: &mut Effects,
-    ) {
-        let task = TaskId::from(executor.as_str());
-        let report = report.executor(executor);
-        let mut status = report.status(now, &mut self.random, &task, self.agent_id.as_ref(), Source::Executor);
-        let check = self.executor(framework, executor).and_then(|executor| executor.command.as_ref()?.check);
-        status.check_status = check.map(empty_check_status);
-        self.update(now, framework, status, None, out);
-    }
-
     /// An update of a task of a framework that the agent may not know.
     pub(crate) fn orphan_update(
         &mut self,
@@ -186,6 +169,7 @@ impl Core {
     ) {
         let task = TaskId::from(&status.task_id);
         let ip = self.config.ip.to_string();
+        self.tell_drain(framework_id, &mut status);
         let Some(framework) = self.frameworks.get_mut(framework_id).filter(|framework| !framework.terminating) else {
             tracing::warn!(framework = %framework_id, %task, "ignored an update of an unknown or ending framework");
             self.counters.invalid_status_updates += 1;
@@ -309,7 +293,10 @@ impl Core {
         }
         if popped.terminal {
             match self.complete_task(&framework_id, &task) {
-                Some(executor) => self.remove_if_done(&framework_id, &executor, out),
+                Some(executor) => {
+                    self.end_pod_if_idle(now, &framework_id, &executor, out);
+                    self.remove_if_done(&framework_id, &executor, out);
+                }
                 None => self.remove_framework_if_idle(&framework_id, out),
             }
         } else {
@@ -378,37 +365,31 @@ impl Core {
 }
 
 /// Whether the container's status belongs into a status: not if the task never came to its executor, nor when the
-/// container is gone, or the executor speaks of a container of its own.
+/// container is gone, or the executor speaks of a container of its own that the agent does not know.
 fn reached_executor(executor: &Executor, task: &TaskId, status: &v1::TaskStatus) -> bool {
     let dropped = matches!(status.state(), TaskState::TaskDropped | TaskState::TaskLost)
         && status.source == Some(Source::Agent as i32);
     let own = status.container_status.as_ref().and_then(|container| container.container_id.as_ref());
     let nested = own.is_some_and(|id| ContainerId::from(id) != executor.container_id);
-    executor.state != ExecutorState::Terminated && !executor.queued.contains_key(task) && !dropped && !nested
+    let ended = nested && is_terminal(status.state());
+    executor.state != ExecutorState::Terminated
+        && !executor.queued.contains_key(task)
+        && !dropped
+        && (!nested || executor.is_pod() && !ended)
 }
 
 fn fill_container_status(status: &mut v1::TaskStatus, executor: &Executor, ip: &str) {
+    let task = TaskId::from(&status.task_id);
     let container = status.container_status.get_or_insert_default();
-    container.container_id = Some(executor.container_id.proto());
-    container.executor_pid = executor.pid.and_then(|pid| u32::try_from(pid).ok());
+    container.container_id.get_or_insert_with(|| executor.container_id.proto());
+    let pid = if executor.is_pod() { executor.run_of(&task).and_then(|run| run.pid) } else { executor.pid };
+    container.executor_pid = pid.and_then(|pid| u32::try_from(pid).ok());
     if container.network_infos.is_empty() {
         container.network_infos.push(v1::NetworkInfo {
             ip_addresses: vec![v1::network_info::IpAddress { ip_address: Some(ip.to_string()), ..Default::default() }],
             ..Default::default()
         });
     }
-}
-
-fn empty_check_status(kind: v1::check_info::Type) -> v1::CheckStatusInfo {
-    use v1::{check_info::Type, check_status_info};
-    let mut status = v1::CheckStatusInfo { r#type: Some(kind as i32), ..Default::default() };
-    match kind {
-        Type::Command => status.command = Some(check_status_info::Command::default()),
-        Type::Http => status.http = Some(check_status_info::Http::default()),
-        Type::Tcp => status.tcp = Some(check_status_info::Tcp::default()),
-        Type::Unknown => {}
-    }
-    status
 }
 
 fn count(counters: &mut Counters, state: TaskState) {

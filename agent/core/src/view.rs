@@ -20,6 +20,10 @@ pub struct View {
     pub recovering: bool,
     /// It is registered with a master.
     pub registered: bool,
+    /// It is being drained.
+    pub draining: bool,
+    /// There is no room on its disk to begin anything.
+    pub disk_full: bool,
     /// Frameworks with something on the agent.
     pub frameworks: Vec<FrameworkView>,
     /// History, the oldest first.
@@ -54,6 +58,8 @@ pub struct ExecutorView {
     pub pid: Option<i32>,
     /// The agent made it up for a command task.
     pub generated: bool,
+    /// The containers of its tasks, if it is the default executor.
+    pub nested: Vec<ContainerId>,
     /// Tasks that it was not given yet.
     pub queued: Vec<Arc<v1::TaskInfo>>,
     /// Tasks that it has.
@@ -90,6 +96,8 @@ impl Core {
             info: self.info.clone(),
             recovering: self.recovering.is_some(),
             registered: self.registered,
+            draining: self.draining.is_some(),
+            disk_full: self.disk_full,
             frameworks: self.frameworks.values().map(framework).collect(),
             completed_frameworks: self.completed_frameworks.iter().map(framework).collect(),
             counters: self.counters.clone(),

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use mezzo_agent_core::{
     Core,
-    container::{ContainerEvent, Stop},
+    container::{ContainerEvent, Outcome, Stop},
     effect::{Effect, LinkId, RequestId, StreamId},
     is_terminal,
 };
@@ -25,7 +25,10 @@ use mezzo_api::{
     v1::{self, TaskState},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use support::{AGENT, FRAMEWORK, command_task, config, executor_task, kill, modern, run_task, status};
+use support::{
+    AGENT, FRAMEWORK, checked, command_task, config, drain, executor_task, kill, modern, pod, run_group, run_task,
+    status,
+};
 
 const STEPS: usize = 120;
 
@@ -64,6 +67,8 @@ struct World {
     events: Vec<(ContainerId, ContainerEvent)>,
     executors: BTreeMap<ContainerId, (String, Executor)>,
     forgotten: BTreeSet<ContainerId>,
+    /// Looks at tasks that are to be answered.
+    probes: Vec<ContainerId>,
     killed: BTreeSet<String>,
     tasks: BTreeMap<String, Seen>,
     /// Acknowledgements that the agent has recorded.
@@ -89,6 +94,7 @@ impl World {
             events: Vec::new(),
             executors: BTreeMap::new(),
             forgotten: BTreeSet::new(),
+            probes: Vec::new(),
             killed: BTreeSet::new(),
             tasks: BTreeMap::new(),
             recorded: BTreeSet::new(),
@@ -136,7 +142,8 @@ impl World {
         if self.random.random_bool(0.3) {
             // A checkpoint that was compacted says the same.
             let mut out = Vec::new();
-            let compacted = Core::recover(config(), 0, moment(self.now), records.clone(), &mut out).unwrap();
+            let seed = self.random.random();
+            let compacted = Core::recover(config(), seed, moment(self.now), records.clone(), &mut out).unwrap();
             records.extend(out.iter().filter_map(record));
             let _ = records;
             records = compacted.core.snapshot();
@@ -150,6 +157,7 @@ impl World {
         self.registered = false;
         self.reported = None;
         self.events.clear();
+        self.probes.clear();
         for (_, executor) in self.executors.values_mut() {
             executor.stream = None;
         }
@@ -195,7 +203,7 @@ impl World {
                     }
                     self.containers.insert(id.clone(), Truth::Running);
                     let executor = launch.sandbox.ancestors().nth(2).unwrap().file_name().unwrap().to_str().unwrap();
-                    if executor.starts_with('e') {
+                    if launch.nested.is_none() && executor.starts_with('e') {
                         self.executors.insert(id.clone(), (executor.into(), Executor::default()));
                     }
                     self.events.push((id, ContainerEvent::Running { pid: 7 }));
@@ -210,6 +218,8 @@ impl World {
                 Effect::Forget(id) => {
                     self.forgotten.insert(id);
                 }
+                Effect::Probe { id, .. } => self.probes.push(id),
+                Effect::EndProbe(id) => self.probes.retain(|probe| *probe != id),
                 Effect::OpenBulk(_) => {}
                 Effect::Exit(reason) => panic!("the agent ended: {reason}"),
             }
@@ -304,6 +314,9 @@ impl World {
             return;
         }
         let id = format!("t{}", self.tasks.len());
+        if self.random.random_bool(0.4) {
+            return self.launch_group(crash);
+        }
         let executor =
             if self.random.random_bool(0.4) { Some(format!("e{}", self.random.random_range(0..3))) } else { None };
         let view = self.core.view();
@@ -315,10 +328,37 @@ impl World {
         };
         let message = match executor {
             Some(executor) => run_task(&modern(), &executor_task(&id, &executor), !taken(&executor)),
+            None if self.random.random_bool(0.3) => run_task(&modern(), &checked(command_task(&id, "x")), true),
             None => run_task(&modern(), &command_task(&id, "x"), true),
         };
         self.tasks.insert(id.clone(), Seen::default());
         self.say(crash, message);
+    }
+
+    fn launch_group(&mut self, crash: bool) {
+        let name = format!("p{}", self.random.random_range(0..3));
+        let view = self.core.view();
+        let mut executors = view.frameworks.iter().flat_map(|framework| &framework.executors);
+        let there = executors.any(|executor| executor.info.executor_id.value == name);
+        let mut tasks = Vec::new();
+        for _ in 0..self.random.random_range(1..4) {
+            let id = format!("t{}", self.tasks.len());
+            self.tasks.insert(id.clone(), Seen::default());
+            let task = command_task(&id, "x");
+            tasks.push(if self.random.random_bool(0.3) { checked(task) } else { task });
+        }
+        self.say(crash, run_group(&modern(), &pod(&name), &tasks, !there));
+    }
+
+    /// What was seen of a task is told.
+    fn answer_probe(&mut self, crash: bool) {
+        if self.probes.is_empty() {
+            return;
+        }
+        let place = self.random.random_range(0..self.probes.len());
+        let probe = self.probes.remove(place);
+        let outcome = Outcome::Tcp(self.random.random_bool(0.5));
+        self.step(crash, format!("{probe}: {outcome:?}"), |core, now, out| core.probed(now, &probe, &outcome, out));
     }
 
     fn acknowledge(&mut self, crash: bool) {
@@ -485,7 +525,13 @@ impl World {
                 40..60 => self.tell_event(crash),
                 60..70 => self.end_something(),
                 70..80 => self.executor_speaks(crash),
-                80..85 => self.kill_something(crash),
+                80..84 => self.kill_something(crash),
+                84 if self.registered && self.random.random_bool(0.3) => {
+                    let grace = Duration::from_secs(self.random.random_range(0..10));
+                    let gone = self.random.random_bool(0.5);
+                    self.say(crash, drain(Some(grace), gone));
+                }
+                84 => self.answer_probe(crash),
                 85..90 => {
                     if self.link > 0 && self.random.random_bool(0.5) {
                         let link = LinkId(self.link);

@@ -50,6 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 credentials: None,
                 command: Command::Exec("/bin/true", &["true".to_owned()]),
                 environment: &environment,
+                rotation: None,
             };
             frame::encode(&mut bytes, &launch)?;
             launched += 1;

@@ -7,7 +7,7 @@ use std::{ffi::CStr, os::unix::ffi::OsStrExt, path::Path};
 
 /// Version of the frame and of the events. Agent and zygote come from one build; an upgrade of the files on disk under
 /// a running agent is noticed by it.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Longest frame, without its length.
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
@@ -55,6 +55,19 @@ pub struct Launch<'a> {
     pub command: Command<'a>,
     /// All of the environment.
     pub environment: &'a [(String, String)],
+    /// How the files of its output are kept short; `None`: they grow.
+    pub rotation: Option<Rotation>,
+}
+
+/// When the files of a task's output are put aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// When `stdout` would become longer than so many bytes; 0 is never.
+    pub stdout_bytes: u64,
+    /// The same of `stderr`.
+    pub stderr_bytes: u64,
+    /// How many older ones are kept of each: `stdout.1` is the latest of them.
+    pub files: u32,
 }
 
 /// Why a frame cannot be made or read.
@@ -133,6 +146,10 @@ impl Encoder<'_> {
         for (name, value) in launch.environment {
             self.text("environment", name.as_bytes(), &[b"=", value.as_bytes()])?;
         }
+        let rotation = launch.rotation.unwrap_or(Rotation { stdout_bytes: 0, stderr_bytes: 0, files: 0 });
+        self.out.extend(rotation.stdout_bytes.to_le_bytes());
+        self.out.extend(rotation.stderr_bytes.to_le_bytes());
+        self.number(rotation.files);
         let length = self.out.len() - self.start - 4;
         if length > MAX_FRAME {
             return Err(FrameError::TooLong(length));
@@ -189,6 +206,8 @@ pub struct Received<'a> {
     pub command: &'a CStr,
     /// `NAME=value`, in order.
     pub environment: Vec<&'a CStr>,
+    /// How the files of its output are kept short.
+    pub rotation: Option<Rotation>,
 }
 
 /// The number of the launch in a frame (without its length), readable in any version.
@@ -227,10 +246,13 @@ pub fn decode(frame: &[u8]) -> Result<Received<'_>, FrameError> {
         _ => return Err(FrameError::Malformed),
     };
     let environment = decoder.list(5, Decoder::text)?;
+    let (stdout_bytes, stderr_bytes, files) = (decoder.long()?, decoder.long()?, decoder.number()?);
     if !decoder.rest.is_empty() {
         return Err(FrameError::Malformed);
     }
-    Ok(Received { number, slot, container, sandbox, credentials, arguments, command, environment })
+    let rotation = Rotation { stdout_bytes, stderr_bytes, files };
+    let rotation = Some(rotation).filter(|_| stdout_bytes > 0 || stderr_bytes > 0);
+    Ok(Received { number, slot, container, sandbox, credentials, arguments, command, environment, rotation })
 }
 
 struct Decoder<'a> {
@@ -251,6 +273,11 @@ impl<'a> Decoder<'a> {
     fn number(&mut self) -> Result<u32, FrameError> {
         let bytes = self.take(4)?.first_chunk::<4>().ok_or(FrameError::Malformed)?;
         Ok(u32::from_le_bytes(*bytes))
+    }
+
+    fn long(&mut self) -> Result<u64, FrameError> {
+        let bytes = self.take(8)?.first_chunk::<8>().ok_or(FrameError::Malformed)?;
+        Ok(u64::from_le_bytes(*bytes))
     }
 
     fn text(&mut self) -> Result<&'a CStr, FrameError> {
@@ -286,6 +313,7 @@ mod tests {
             credentials: None,
             command: Command::Exec("echo", arguments),
             environment,
+            rotation: None,
         }
     }
 
@@ -294,7 +322,8 @@ mod tests {
         let credentials = Credentials { uid: 1, gid: 2, groups: vec![2, 3] };
         let arguments = ["echo".to_owned(), String::new(), "ä b".to_owned()];
         let environment = [("A".to_owned(), "1=2".to_owned()), ("B".to_owned(), String::new())];
-        let launch = Launch { credentials: Some(&credentials), ..launch(&arguments, &environment) };
+        let rotation = Some(Rotation { stdout_bytes: 1 << 40, stderr_bytes: 2, files: 3 });
+        let launch = Launch { credentials: Some(&credentials), rotation, ..launch(&arguments, &environment) };
         let mut bytes = Vec::new();
         encode(&mut bytes, &launch).unwrap();
         assert_eq!(length(&bytes), Ok(Some(bytes.len())));
@@ -306,6 +335,7 @@ mod tests {
         assert_eq!(received.command, c"echo");
         assert_eq!(received.arguments, Some(vec![c"echo", c"", c"ä b"]));
         assert_eq!(received.environment, [c"A=1=2", c"B="]);
+        assert_eq!(received.rotation, rotation);
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Making a sandbox: the directory, its parents, the `latest` link beside it, and the files that take the output.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, Permissions},
+    ffi::OsStr,
+    fs::{DirBuilder, File},
     io::{self, ErrorKind},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown, symlink},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{DirBuilderExt, symlink},
+    },
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, openat2};
 
 /// Private data of a task: nothing for others (src/slave/paths.cpp of apache/mesos).
 const MODE: u32 = 0o750;
@@ -25,9 +29,17 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Sandbo
     move |source| SandboxError { action, path: path.to_path_buf(), source }
 }
 
+/// A sandbox that was made, held by its directory: what its owner puts in the place of a name later leads nowhere.
+#[derive(Debug)]
+pub struct Sandbox {
+    directory: OwnedFd,
+    path: PathBuf,
+}
+
 /// Makes `sandbox` (mode 0750, owned by `owner`) and its parents (0755); a sandbox in a directory `runs` is also what
-/// `runs/latest` points to. One that exists is taken over.
-pub fn create(sandbox: &Path, owner: Option<(u32, u32)>) -> Result<(), SandboxError> {
+/// `runs/latest` points to. One that exists is taken over. No part of its path may be a symbolic link: parts of it may
+/// be a task's to change.
+pub fn create(sandbox: &Path, owner: Option<(u32, u32)>) -> Result<Sandbox, SandboxError> {
     let mut builder = DirBuilder::new();
     builder.mode(MODE);
     let mut made = builder.create(sandbox);
@@ -41,12 +53,86 @@ pub fn create(sandbox: &Path, owner: Option<(u32, u32)>) -> Result<(), SandboxEr
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(failed("create sandbox", sandbox)(error)),
         _ => {}
     }
+    let open = openat2(CWD, sandbox, DIRECTORY, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    let directory = open.map_err(|error| failed("open sandbox", sandbox)(error.into()))?;
+    settle(&directory, sandbox, owner)?;
+    link_latest(sandbox)?;
+    Ok(Sandbox { directory, path: sandbox.to_path_buf() })
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+fn settle(directory: &OwnedFd, path: &Path, owner: Option<(u32, u32)>) -> Result<(), SandboxError> {
     // The creation mask may have taken bits away.
-    std::fs::set_permissions(sandbox, Permissions::from_mode(MODE)).map_err(failed("chmod sandbox", sandbox))?;
-    if let Some((uid, gid)) = owner {
-        chown(sandbox, Some(uid), Some(gid)).map_err(failed("chown sandbox", sandbox))?;
+    fchmod(directory, Mode::from_raw_mode(MODE)).map_err(|error| failed("chmod sandbox", path)(error.into()))?;
+    own(directory, owner).map_err(failed("chown sandbox", path))
+}
+
+fn own(file: impl AsFd, owner: Option<(u32, u32)>) -> io::Result<()> {
+    match owner {
+        Some((uid, gid)) => Ok(fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?),
+        None => Ok(()),
     }
-    link_latest(sandbox)
+}
+
+impl Sandbox {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the sandbox's file `name` (`stdout`, `stderr`) to append output to it: mode 0644, owned by `owner`, never
+    /// through a symbolic link, which the sandbox's owner may have planted.
+    pub fn open_output(&self, name: &str, owner: Option<(u32, u32)>) -> Result<File, SandboxError> {
+        let path = self.path.join(name);
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat2(&self.directory, name, flags, Mode::from_raw_mode(0o644), ResolveFlags::NO_SYMLINKS)
+            .map_err(|error| failed("open", &path)(error.into()))?;
+        own(&file, owner).map_err(failed("chown", &path))?;
+        Ok(File::from(file))
+    }
+
+    /// Makes a sandbox within this one, `<sandbox>/<shelf>/<name>`: that of a task of a pod. The shelf is the agent's.
+    pub fn create_within(&self, shelf: &str, name: &str, owner: Option<(u32, u32)>) -> Result<Sandbox, SandboxError> {
+        let shelf_path = self.path.join(shelf);
+        let shelf = self.shelf(shelf)?;
+        let path = shelf_path.join(name);
+        match rustix::fs::mkdirat(&shelf, name, Mode::from_raw_mode(MODE)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(failed("create sandbox", &path)(error.into())),
+        }
+        let directory = openat2(&shelf, name, DIRECTORY, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+            .map_err(|error| failed("open sandbox", &path)(error.into()))?;
+        settle(&directory, &path, owner)?;
+        Ok(Sandbox { directory, path })
+    }
+
+    /// Makes the link `<sandbox>/<shelf>/<name>` to `target`, in place of one that is there.
+    pub fn link_within(&self, shelf: &str, name: &str, target: &Path) -> Result<(), SandboxError> {
+        let path = self.path.join(shelf).join(name);
+        let shelf = self.shelf(shelf)?;
+        let linked = match rustix::fs::symlinkat(target, &shelf, name) {
+            Err(rustix::io::Errno::EXIST) => rustix::fs::unlinkat(&shelf, name, rustix::fs::AtFlags::empty())
+                .and_then(|()| rustix::fs::symlinkat(target, &shelf, name)),
+            result => result,
+        };
+        linked.map_err(|error| failed("link", &path)(error.into()))
+    }
+
+    fn shelf(&self, name: &str) -> Result<OwnedFd, SandboxError> {
+        let path = self.path.join(name);
+        match rustix::fs::mkdirat(&self.directory, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(failed("create directory", &path)(error.into())),
+        }
+        openat2(&self.directory, OsStr::new(name), DIRECTORY, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+            .map_err(|error| failed("open directory", &path)(error.into()))
+    }
+
+    /// The directory itself.
+    pub fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
 }
 
 fn link_latest(sandbox: &Path) -> Result<(), SandboxError> {
@@ -66,21 +152,6 @@ fn link_latest(sandbox: &Path) -> Result<(), SandboxError> {
     let temporary = runs.join(format!(".latest-{}", name.to_string_lossy()));
     let _ = std::fs::remove_file(&temporary);
     symlink(sandbox, &temporary).and_then(|()| std::fs::rename(&temporary, &latest)).map_err(failed("link", &latest))
-}
-
-/// Opens the sandbox's file `name` (`stdout`, `stderr`) to append output to it: mode 0644, owned by `owner`, never
-/// through a symbolic link, which the sandbox's owner may have planted.
-pub fn open_output(sandbox: &Path, name: &str, owner: Option<(u32, u32)>) -> Result<File, SandboxError> {
-    let path = sandbox.join(name);
-    #[expect(clippy::cast_possible_wrap, reason = "flag bits")]
-    let flags = OFlags::NOFOLLOW.bits() as i32;
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o644).custom_flags(flags);
-    let file = options.open(&path).map_err(failed("open", &path))?;
-    if let Some((uid, gid)) = owner {
-        fchown(&file, Some(uid), Some(gid)).map_err(failed("chown", &path))?;
-    }
-    Ok(file)
 }
 
 #[cfg(test)]
@@ -106,10 +177,29 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("target");
         symlink(&target, directory.path().join("stdout")).unwrap();
-        open_output(directory.path(), "stdout", None).unwrap_err();
+        let sandbox = create(directory.path(), None).unwrap();
+        sandbox.open_output("stdout", None).unwrap_err();
         assert!(!target.exists());
-        open_output(directory.path(), "stderr", None).unwrap();
+        sandbox.open_output("stderr", None).unwrap();
         assert_eq!(std::fs::metadata(directory.path().join("stderr")).unwrap().mode() & 0o7600, 0o600);
+    }
+
+    #[test]
+    fn a_planted_link_leads_nowhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let (run, elsewhere) = (directory.path().join("run"), directory.path().join("elsewhere"));
+        std::fs::create_dir(&elsewhere).unwrap();
+        let sandbox = create(&run, None).unwrap();
+        sandbox.create_within("containers", "a", None).unwrap();
+        sandbox.link_within("tasks", "t", Path::new("/x")).unwrap();
+        sandbox.link_within("tasks", "t", &run.join("containers/a")).unwrap();
+        assert_eq!(std::fs::read_link(run.join("tasks/t")).unwrap(), run.join("containers/a"));
+        std::fs::rename(run.join("containers"), run.join("moved")).unwrap();
+        symlink(&elsewhere, run.join("containers")).unwrap();
+        sandbox.create_within("containers", "b", None).unwrap_err();
+        create(&run.join("containers/b"), None).unwrap_err();
+        std::fs::remove_dir(elsewhere.join("b")).ok();
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, 
 use crate::{
     event::{Event, Patience, send},
     frame::{self, Received},
+    output::Outputs,
     process::Identity,
     record::{Processes, Writer},
     sandbox,
@@ -77,13 +78,16 @@ impl Supervisor {
     fn run(&self, launch: &Received<'_>, records: &File, pending: [OwnedFd; 2]) {
         let container = launch.container.to_string_lossy();
         let mut record = Writer::new(records, launch.slot, &container);
-        let processes = match start(launch) {
-            Ok(task) => Processes {
-                supervisor: own_identity(),
-                // A child that is not reaped is there, dead or alive.
-                task: Identity::of(task).unwrap_or(Identity { pid: task, start: 0 }),
-                sandbox: path(launch.sandbox).to_path_buf(),
-            },
+        let (processes, outputs) = match start(launch) {
+            Ok((task, outputs)) => (
+                Processes {
+                    supervisor: own_identity(),
+                    // A child that is not reaped is there, dead or alive.
+                    task: Identity::of(task).unwrap_or(Identity { pid: task, start: 0 }),
+                    sandbox: path(launch.sandbox).to_path_buf(),
+                },
+                outputs,
+            ),
             Err(message) => {
                 let _ = record.failed(&message);
                 return self.fail(message);
@@ -95,10 +99,13 @@ impl Supervisor {
             return self.fail(format!("Failed to write the record of container '{container}': {error}"));
         }
         drop(pending);
-        let mut waiting = Waiting::new(self, &processes);
+        let mut waiting = Waiting::new(self, &processes, outputs);
         let status = waiting.until_end();
         if !tree::kill_own_descendants(KILL_PATIENCE) {
             complain("Some processes of the container could not be killed");
+        }
+        if let Some(outputs) = &mut waiting.outputs {
+            outputs.finish();
         }
         if let Err(error) = record.exited(status) {
             complain(&format!("Failed to write the exit status {status}: {error}"));
@@ -144,16 +151,21 @@ fn complain(line: &str) {
 }
 
 /// Makes the sandbox and starts the task in it; the pid of its first process, or what could not be done and why.
-fn start(launch: &Received<'_>) -> Result<i32, String> {
+fn start(launch: &Received<'_>) -> Result<(i32, Option<Outputs>), String> {
     let sandbox = path(launch.sandbox);
     let owner = launch.credentials.as_ref().map(|credentials| (credentials.uid, credentials.gid));
-    sandbox::create(sandbox, owner).map_err(|error| error.to_string())?;
-    let stdout = sandbox::open_output(sandbox, "stdout", owner).map_err(|error| error.to_string())?;
-    let stderr = sandbox::open_output(sandbox, "stderr", owner).map_err(|error| error.to_string())?;
-    rustix::stdio::dup2_stdout(&stdout)
-        .and_then(|()| rustix::stdio::dup2_stderr(&stderr))
-        .map_err(|error| format!("Failed to redirect the output to the sandbox: {error}"))?;
-    drop((stdout, stderr));
+    let made = sandbox::create(sandbox, owner).map_err(|error| error.to_string())?;
+    let outputs = match launch.rotation {
+        Some(rotation) => Some(Outputs::open(made, rotation, owner)?),
+        None => {
+            let stdout = made.open_output("stdout", owner).map_err(|error| error.to_string())?;
+            let stderr = made.open_output("stderr", owner).map_err(|error| error.to_string())?;
+            rustix::stdio::dup2_stdout(&stdout)
+                .and_then(|()| rustix::stdio::dup2_stderr(&stderr))
+                .map_err(|error| format!("Failed to redirect the output to the sandbox: {error}"))?;
+            None
+        }
+    };
 
     let shell = [c"sh", c"-c", launch.command];
     let (file, arguments) = match &launch.arguments {
@@ -168,11 +180,15 @@ fn start(launch: &Received<'_>) -> Result<i32, String> {
         arguments,
         environment: &launch.environment,
     });
+    if let Some(outputs) = &outputs {
+        let redirected = outputs.started();
+        redirected.map_err(|error| format!("Failed to redirect the output to the sandbox: {error}"))?;
+    }
     match spawned {
-        Spawned::Running(pid) => Ok(pid),
+        Spawned::Running(pid) => Ok((pid, outputs)),
         Spawned::NotExecuted(pid, error) => {
             complain(&format!("Failed to execute '{}': {}", file.to_string_lossy(), reason(&error)));
-            Ok(pid)
+            Ok((pid, outputs))
         }
         Spawned::Failed(what, error) => Err(format!("Failed to {what} (sandbox '{}'): {error}", sandbox.display())),
     }
@@ -214,16 +230,17 @@ struct Waiting<'a> {
     supervisor: &'a Supervisor,
     task: i32,
     told: bool,
+    outputs: Option<Outputs>,
     /// When it is killed; set once it is asked to end.
     deadline: Option<Instant>,
     signalled: Vec<Identity>,
 }
 
 impl<'a> Waiting<'a> {
-    fn new(supervisor: &'a Supervisor, processes: &Processes) -> Self {
+    fn new(supervisor: &'a Supervisor, processes: &Processes, outputs: Option<Outputs>) -> Self {
         let task = processes.task.pid;
         let told = supervisor.tell_running(task);
-        Self { supervisor, task, told, deadline: None, signalled: Vec::new() }
+        Self { supervisor, task, told, outputs, deadline: None, signalled: Vec::new() }
     }
 
     /// Until the first process has ended: its raw status.
@@ -238,7 +255,12 @@ impl<'a> Waiting<'a> {
             }
             let timeout =
                 [self.deadline.map(|deadline| deadline.saturating_duration_since(now)), (!self.told).then_some(RETRY)];
-            match sys::wait_signal(timeout.into_iter().flatten().min()) {
+            let timeout = timeout.into_iter().flatten().min();
+            let wake = match &mut self.outputs {
+                Some(outputs) => outputs.wait(timeout),
+                None => sys::wait_signal(timeout),
+            };
+            match wake {
                 Wake::Stop(grace) => self.stop(grace),
                 Wake::Terminate => self.stop(TERMINATE_GRACE),
                 Wake::Child | Wake::Timeout => {}

@@ -8,7 +8,7 @@ use std::{
     ffi::{CStr, c_char, c_int, c_void},
     io, mem,
     mem::MaybeUninit,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr,
     time::Duration,
 };
@@ -123,6 +123,17 @@ pub fn wait_signal(timeout: Option<Duration>) -> Wake {
         libc::SIGTERM => Wake::Terminate,
         STOP_SIGNAL => Wake::Stop(Duration::from_millis(value as u64 & u64::from(u32::MAX))),
         _ => Wake::Timeout, // also EINTR: a stop and continue; the caller looks at its clock anyway
+    }
+}
+
+/// A descriptor that is readable while a signal waits that [`wait_signal`] takes.
+pub fn signal_descriptor() -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised; a descriptor that the call returns is new and nobody else's.
+    unsafe {
+        match libc::signalfd(-1, &awaited(&[]), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use std::{
 
 use mezzo_executor::{
     event::{self, Event, Packet},
-    frame::{self, Command, Credentials, Launch},
+    frame::{self, Command, Credentials, Launch, Rotation},
     process::Stat,
     record::{Processes, Records, Stage},
     sys,
@@ -33,6 +33,7 @@ struct Zygote {
     events: OwnedFd,
     records: Records,
     directory: tempfile::TempDir,
+    rotation: Option<Rotation>,
 }
 
 impl Zygote {
@@ -53,7 +54,7 @@ impl Zygote {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { process, frames: Some(frames), events, records, directory }
+        Self { process, frames: Some(frames), events, records, directory, rotation: None }
     }
 
     fn stage(&self, number: u64) -> Option<Stage> {
@@ -80,8 +81,16 @@ impl Zygote {
         let mut bytes = Vec::new();
         let (container, sandbox) = (format!("c-{number}"), self.sandbox(number));
         let slot = slot(number);
-        let launch =
-            Launch { number, slot, container: &container, sandbox: &sandbox, credentials, command, environment };
+        let launch = Launch {
+            number,
+            slot,
+            container: &container,
+            sandbox: &sandbox,
+            credentials,
+            command,
+            environment,
+            rotation: self.rotation,
+        };
         frame::encode(&mut bytes, &launch).unwrap();
         self.frames.as_ref().unwrap().write_all(&bytes).unwrap();
     }
@@ -436,4 +445,30 @@ fn a_supervisor_is_small() {
     }
     let rss = kilobytes(zygote.processes(1).supervisor.pid, "status", "VmRSS:");
     assert!(rss <= 1536, "a supervisor takes {rss} kB");
+}
+
+#[test]
+fn output_is_rotated_by_size_and_nothing_of_it_is_lost() {
+    let mut zygote = Zygote::start();
+    zygote.rotation = Some(Rotation { stdout_bytes: 20_000, stderr_bytes: 0, files: 100 });
+    let script = "i=0; while [ $i -lt 20000 ]; do echo line-$i; i=$((i+1)); done; echo done >&2";
+    assert!(zygote.run(1, Command::Shell(script)).success());
+    let mut text = String::new();
+    let mut files = 0;
+    for number in (1..=100).rev() {
+        if let Ok(part) = std::fs::read_to_string(zygote.sandbox(1).join(format!("stdout.{number}"))) {
+            assert!(part.len() <= 20_000, "stdout.{number} has {} bytes", part.len());
+            text.push_str(&part);
+            files += 1;
+        }
+    }
+    text.push_str(&zygote.output(1, "stdout"));
+    assert!(files > 5, "{files} files");
+    let expected: String = (0..20_000).map(|number| format!("line-{number}\n")).collect();
+    assert!(text == expected, "{} bytes of {}", text.len(), expected.len());
+    assert_eq!(zygote.output(1, "stderr"), "done\n");
+    // A background process that outlives the shell ends with it, and what it wrote is there.
+    zygote.rotation = Some(Rotation { stdout_bytes: 100, stderr_bytes: 100, files: 0 });
+    assert!(zygote.run(2, Command::Shell("(echo child; exec sleep 1000) & sleep 0.2; echo shell")).success());
+    assert_eq!(zygote.output(2, "stdout"), "child\nshell\n");
 }

@@ -396,7 +396,8 @@ impl Actor {
 
 fn grace(how: Stop) -> Duration {
     match how {
-        Stop::Graceful(grace) => grace,
+        // Even without any grace SIGTERM comes first, as in Mesos: what obeys it ends by it.
+        Stop::Graceful(grace) => grace.max(Duration::from_millis(1)),
         Stop::Kill => Duration::ZERO,
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mezzo_agent_core::container::{Command, ContainerEvent, Launch};
 use mezzo_executor::{
-    frame::{self, Credentials},
+    frame::{self, Credentials, Rotation},
     sandbox,
     tree::Watched,
 };
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     StartError,
     actor::{Actor, Phase, Request},
+    pod,
     user::Own,
     zygote::Zygote,
 };
@@ -37,7 +38,7 @@ impl Actor {
         }
         let cancel = CancellationToken::new();
         self.add(id, None, Phase::Preparing(cancel.clone()));
-        if launch.uris.is_empty() && self.own.is(launch.user.as_deref()) {
+        if launch.uris.is_empty() && launch.nested.is_none() && self.own.is(launch.user.as_deref()) {
             return self.prepared(&launch, Ok(None));
         }
         let (own, fetcher, requests) = (self.own.clone(), self.fetcher.clone(), self.requests.clone());
@@ -59,7 +60,8 @@ impl Actor {
         }
         let slot = self.slots.take();
         container.slot = Some(slot);
-        let frame = result.and_then(|credentials| encode(launch, number, slot, credentials.as_ref()));
+        let frame =
+            result.and_then(|credentials| encode(launch, number, slot, credentials.as_ref(), self.config.rotation));
         match frame {
             Ok(frame) => {
                 container.phase = Phase::Queued(frame);
@@ -143,7 +145,13 @@ impl Actor {
     }
 }
 
-fn encode(launch: &Launch, number: u64, slot: u32, credentials: Option<&Credentials>) -> Result<Vec<u8>, String> {
+fn encode(
+    launch: &Launch,
+    number: u64,
+    slot: u32,
+    credentials: Option<&Credentials>,
+    rotation: Option<Rotation>,
+) -> Result<Vec<u8>, String> {
     let id = &launch.container_id;
     let command = match &launch.command {
         Command::Shell(text) => frame::Command::Shell(text),
@@ -157,6 +165,7 @@ fn encode(launch: &Launch, number: u64, slot: u32, credentials: Option<&Credenti
         credentials,
         command,
         environment: &launch.environment,
+        rotation,
     };
     let mut bytes = Vec::new();
     match frame::encode(&mut bytes, &launch) {
@@ -173,19 +182,30 @@ async fn prepare(
     cancel: &CancellationToken,
 ) -> Result<Option<Credentials>, String> {
     let (user, sandbox, fetches) = (launch.user.clone(), launch.sandbox.clone(), !launch.uris.is_empty());
-    let credentials = tokio::task::spawn_blocking(move || {
-        let credentials = match user {
-            Some(user) => own.credentials(&user).map_err(|error| error.to_string())?,
+    let nested = launch.nested.clone();
+    let (credentials, parent) = tokio::task::spawn_blocking(move || {
+        let look_up = |user: Option<&String>| match user {
+            Some(user) => own.credentials(user).map_err(|error| error.to_string()),
+            None => Ok(None),
+        };
+        let credentials = look_up(user.as_ref())?;
+        let parent = match &nested {
+            Some(nested) => look_up(nested.parent_user.as_ref())?,
             None => None,
         };
-        if fetches {
-            let owner = credentials.as_ref().map(|credentials| (credentials.uid, credentials.gid));
-            sandbox::create(&sandbox, owner).map_err(|error| error.to_string())?;
+        if let Some(nested) = &nested {
+            pod::make_sandboxes(nested, &sandbox, owner(parent.as_ref()), owner(credentials.as_ref()))
+                .map_err(|error| error.to_string())?;
+        } else if fetches {
+            sandbox::create(&sandbox, owner(credentials.as_ref())).map_err(|error| error.to_string())?;
         }
-        Ok::<_, String>(credentials)
+        Ok::<_, String>((credentials, parent))
     })
     .await
     .map_err(|error| error.to_string())??;
+    if let Some(nested) = launch.nested.as_ref().filter(|nested| !nested.volumes.is_empty()) {
+        pod::share(nested, &launch.sandbox, parent, credentials.clone()).await?;
+    }
     if fetches {
         let begun = Instant::now();
         fetcher
@@ -195,4 +215,8 @@ async fn prepare(
         tracing::info!(container = %launch.container_id, uris = launch.uris.len(), took = ?begun.elapsed(), "fetched");
     }
     Ok(credentials)
+}
+
+fn owner(credentials: Option<&Credentials>) -> Option<(u32, u32)> {
+    credentials.map(|credentials| (credentials.uid, credentials.gid))
 }

@@ -8,6 +8,7 @@
 mod actor;
 mod edge;
 mod launching;
+mod pod;
 mod recovery;
 mod slots;
 mod user;
@@ -22,6 +23,7 @@ use std::{
 
 use mezzo_agent_core::container::{ContainerEvent, Launch, Stop};
 use mezzo_api::ids::ContainerId;
+pub use mezzo_executor::frame::Rotation;
 use mezzo_executor::record::{Records, RecordsError};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{mpsc, oneshot};
@@ -45,6 +47,8 @@ pub struct Config {
     pub switch_user: bool,
     /// How URIs are fetched.
     pub fetcher: fetcher::Config,
+    /// How the files of a task's output are kept short.
+    pub rotation: Option<Rotation>,
 }
 
 /// The command line of `mezzo-executor`: in `launcher_dir`, beside the agent's own executable, or that executable itself

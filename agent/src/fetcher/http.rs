@@ -1,141 +1,128 @@
-//! Downloads over HTTP: redirects are followed, only 200 is success, a stalled transfer fails.
+//! Downloads: only 200 is success, a stalled transfer fails, one that breaks off is resumed where the server can.
 
-use std::{fs::File, path::Path, path::PathBuf, time::Duration};
+use std::{fs::File, io, path::Path, path::PathBuf, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty};
+use http::{HeaderValue, Response, StatusCode, Uri, header};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use tokio::{io::AsyncWriteExt, time::timeout};
 
-const MAX_REDIRECTS: usize = 20;
+use crate::web::{Client, Verify, WebError};
+
+/// How often one download is taken up again after it has broken off with something got.
+const MAX_RESUMPTIONS: usize = 16;
 
 /// Why a download failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HttpError {
-    #[error("cannot connect or ask: {0}")]
-    Request(String),
+    #[error(transparent)]
+    Web(#[from] WebError),
     #[error("the server answered {0}")]
     Status(StatusCode),
-    #[error("more than {MAX_REDIRECTS} redirects")]
-    Redirects,
-    #[error("redirected to '{0}', which cannot be fetched over http")]
-    Target(String),
     #[error("nothing came for {}s", .0.as_secs_f64())]
     Stalled(Duration),
-    #[error("the transfer broke off: {0}")]
-    Transfer(hyper::Error),
-    #[error("cannot write '{}' in the sandbox: {source}", path.display())]
-    Write { path: PathBuf, source: std::io::Error },
+    #[error("the transfer broke off after {got} bytes: {source}")]
+    Transfer { got: u64, source: hyper::Error },
+    #[error("the transfer ended after {got} of {expected} bytes")]
+    Short { got: u64, expected: u64 },
+    #[error("cannot write '{}': {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
 }
 
 /// The client for all downloads.
 #[derive(Debug)]
 pub(super) struct HttpFetcher {
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: Client,
     stall: Duration,
 }
 
 /// A response with status 200, its body still to come.
-pub(super) struct Download {
+pub(super) struct Download<'a> {
+    fetcher: &'a HttpFetcher,
+    address: Uri,
     response: Response<Incoming>,
-    stall: Duration,
+    /// What the server says of the whole, if it does.
+    length: Option<u64>,
+    /// What names this very content: a strong entity tag.
+    tag: Option<HeaderValue>,
 }
 
 impl HttpFetcher {
     pub(super) fn new(stall: Duration) -> Self {
-        let client = Client::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(5)).build_http();
-        Self { client, stall }
+        Self { client: Client::new(Verify::System), stall }
     }
 
-    pub(super) async fn get(&self, mut address: Uri) -> Result<Download, HttpError> {
-        for _ in 0..=MAX_REDIRECTS {
-            let request = Request::get(address.clone())
-                .header(header::USER_AGENT, concat!("mezzo-fetcher/", env!("CARGO_PKG_VERSION")))
-                .header(header::ACCEPT, "*/*")
-                .body(Empty::new())
-                .map_err(|error| HttpError::Request(error.to_string()))?;
-            let answer = timeout(self.stall, self.client.request(request)).await;
-            let response = answer
-                .map_err(|_| HttpError::Stalled(self.stall))?
-                .map_err(|error| HttpError::Request(with_causes(&error)))?;
-            match response.status() {
-                StatusCode::OK => return Ok(Download { response, stall: self.stall }),
-                status if status.is_redirection() && response.headers().contains_key(header::LOCATION) => {
-                    let location = &response.headers()[header::LOCATION];
-                    address = redirect(&address, &String::from_utf8_lossy(location.as_bytes()))?;
-                }
-                status => return Err(HttpError::Status(status)),
-            }
+    pub(super) async fn get(&self, address: Uri) -> Result<Download<'_>, HttpError> {
+        let response = self.ask(&address, None).await?;
+        if response.status() != StatusCode::OK {
+            return Err(HttpError::Status(response.status()));
         }
-        Err(HttpError::Redirects)
+        let length = number(response.headers().get(header::CONTENT_LENGTH));
+        let tag = response.headers().get(header::ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/")).cloned();
+        Ok(Download { fetcher: self, address, response, length, tag })
+    }
+
+    async fn ask(&self, address: &Uri, range: Option<HeaderValue>) -> Result<Response<Incoming>, HttpError> {
+        let answer = timeout(self.stall, self.client.get(address.clone(), range)).await;
+        Ok(answer.map_err(|_| HttpError::Stalled(self.stall))??)
     }
 }
 
-impl Download {
-    /// Writes the body to `file`, which is called `name` in errors.
-    pub(super) async fn store(self, file: File, name: &Path) -> Result<(), HttpError> {
-        let failed = |source| HttpError::Write { path: name.into(), source };
+impl Download<'_> {
+    /// How long the whole is, if the server says so.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Writes the body to `file`, which is called `name` in errors. Gives the number of bytes.
+    pub(super) async fn store(mut self, file: File, name: &Path) -> Result<u64, HttpError> {
         let mut file = tokio::fs::File::from_std(file);
-        let mut body = self.response.into_body();
+        let (mut got, mut resumptions) = (0, 0);
         loop {
-            let frame = timeout(self.stall, body.frame()).await.map_err(|_| HttpError::Stalled(self.stall))?;
-            let Some(frame) = frame else { break };
-            if let Ok(data) = frame.map_err(HttpError::Transfer)?.into_data() {
-                file.write_all(&data).await.map_err(failed)?;
+            let before = got;
+            let Err(error) = self.take(&mut file, name, &mut got).await else { break };
+            let broken = matches!(error, HttpError::Transfer { .. } | HttpError::Short { .. } | HttpError::Stalled(_));
+            // Only one and the same content is put together.
+            if !broken || got == before || resumptions == MAX_RESUMPTIONS || self.tag.is_none() {
+                return Err(error);
+            }
+            resumptions += 1;
+            tracing::info!(uri = %self.address, got, "a download broke off, resuming it: {error}");
+            self.response = self.rest(got).await?.ok_or(error)?;
+        }
+        file.flush().await.map_err(|source| HttpError::Write { path: name.into(), source })?;
+        Ok(got)
+    }
+
+    async fn take(&mut self, file: &mut tokio::fs::File, name: &Path, got: &mut u64) -> Result<(), HttpError> {
+        let stall = self.fetcher.stall;
+        loop {
+            let frame = timeout(stall, self.response.body_mut().frame()).await;
+            let Some(frame) = frame.map_err(|_| HttpError::Stalled(stall))? else { break };
+            let frame = frame.map_err(|source| HttpError::Transfer { got: *got, source })?;
+            if let Ok(data) = frame.into_data() {
+                let written = file.write_all(&data).await;
+                written.map_err(|source| HttpError::Write { path: name.into(), source })?;
+                *got += data.len() as u64;
             }
         }
-        file.flush().await.map_err(failed)
+        match self.length.filter(|expected| *expected != *got) {
+            Some(expected) => Err(HttpError::Short { got: *got, expected }),
+            None => Ok(()),
+        }
+    }
+
+    /// What is left from byte `got` on; none if the server does not give just that.
+    async fn rest(&self, got: u64) -> Result<Option<Response<Incoming>>, HttpError> {
+        let range = HeaderValue::from_str(&format!("bytes={got}-")).ok();
+        let response = self.fetcher.ask(&self.address, range).await?;
+        let begins = response.headers().get(header::CONTENT_RANGE).and_then(|range| range.to_str().ok());
+        let there = begins.is_some_and(|range| range.starts_with(&format!("bytes {got}-")));
+        let same = response.headers().get(header::ETAG) == self.tag.as_ref();
+        Ok((response.status() == StatusCode::PARTIAL_CONTENT && there && same).then_some(response))
     }
 }
 
-/// Where `location`, an answer to a request for `base`, leads.
-fn redirect(base: &Uri, location: &str) -> Result<Uri, HttpError> {
-    let target = || HttpError::Target(location.to_owned());
-    let authority = base.authority().ok_or_else(target)?;
-    let text = if location.contains("://") {
-        location.to_owned()
-    } else if let Some(rest) = location.strip_prefix("//") {
-        format!("http://{rest}")
-    } else if location.starts_with('/') {
-        format!("http://{authority}{location}")
-    } else {
-        let directory = base.path().rsplit_once('/').map_or("", |(directory, _)| directory);
-        format!("http://{authority}{directory}/{location}")
-    };
-    // A fragment is the client's own business.
-    let text = text.split('#').next().unwrap_or_default();
-    text.parse().ok().filter(|uri: &Uri| uri.scheme_str() == Some("http")).ok_or_else(target)
-}
-
-/// The client's own text says little; its causes say why.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_are_resolved() {
-        let base: Uri = "http://h:1/a/b?c".parse().unwrap();
-        let to = |location: &str| redirect(&base, location).map(|uri| uri.to_string()).ok();
-        assert_eq!(to("http://i/x#y").as_deref(), Some("http://i/x"));
-        assert_eq!(to("//i/x").as_deref(), Some("http://i/x"));
-        assert_eq!(to("/x?y").as_deref(), Some("http://h:1/x?y"));
-        assert_eq!(to("x").as_deref(), Some("http://h:1/a/x"));
-        assert_eq!(to("https://i/x"), None);
-        assert_eq!(to("file:///etc/passwd"), None);
-    }
+fn number(header: Option<&HeaderValue>) -> Option<u64> {
+    header?.to_str().ok()?.parse().ok()
 }

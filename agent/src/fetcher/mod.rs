@@ -4,18 +4,20 @@
 //! a URI reads no file that the user could not, and what is written is the user's; and it never leaves the sandbox,
 //! whatever names and links an archive holds ([`tree`]).
 
+mod cache;
 mod extract;
 mod http;
-mod rights;
+pub(crate) mod rights;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub(crate) mod tree;
 mod uri;
 
 use std::{
     fs::File,
     io::{Read, Write},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,6 +28,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    cache::{Cache, Cached},
     extract::{Archive, ExtractError},
     http::{HttpError, HttpFetcher},
     tree::Tree,
@@ -44,12 +47,16 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// Where relative paths begin (`--frameworks_home`).
     pub frameworks_home: Option<PathBuf>,
+    /// Where what may be cached is kept; emptied at the start (`--fetcher_cache_dir`). None: nothing is.
+    pub cache_dir: Option<PathBuf>,
+    /// How much of it (`--fetcher_cache_size`), in bytes.
+    pub cache_bytes: u64,
 }
 
 impl Default for Config {
     /// Mesos' defaults.
     fn default() -> Self {
-        Self { stall_timeout: Duration::from_secs(60), frameworks_home: None }
+        Self { stall_timeout: Duration::from_secs(60), frameworks_home: None, cache_dir: None, cache_bytes: 2 << 30 }
     }
 }
 
@@ -86,6 +93,8 @@ enum UriFailure {
     Write { path: PathBuf, source: std::io::Error },
     #[error("cannot take on the user's rights: {0}")]
     Rights(std::io::Error),
+    #[error("cannot use the cache: {0}")]
+    Cache(std::io::Error),
     #[error("stopped")]
     Cancelled,
 }
@@ -95,6 +104,7 @@ enum UriFailure {
 pub struct Fetcher {
     config: Config,
     http: HttpFetcher,
+    cache: Option<Cache>,
     turns: Semaphore,
 }
 
@@ -102,7 +112,14 @@ impl Fetcher {
     /// A fetcher.
     pub fn new(config: Config) -> Self {
         let http = HttpFetcher::new(config.stall_timeout);
-        Self { config, http, turns: Semaphore::new(MAX_FETCHING) }
+        let cache = config.cache_dir.as_ref().and_then(|directory| {
+            let opened = Cache::open(directory, config.cache_bytes);
+            let why = |error: &std::io::Error| {
+                tracing::warn!(directory = %directory.display(), "downloads will not be cached: {error}");
+            };
+            opened.inspect_err(why).ok()
+        });
+        Self { config, http, cache, turns: Semaphore::new(MAX_FETCHING) }
     }
 
     /// Fetches all `uris` into `sandbox`, which exists and belongs to the user of `credentials` (`None`: the agent's).
@@ -120,8 +137,10 @@ impl Fetcher {
         let _turn = turn.ok_or(failed(Failure::Cancelled))?;
         let tree = Tree::open(sandbox).map_err(|error| failed(Failure::Sandbox(error)))?;
         let job = Job { fetcher: self, tree: &tree, credentials, cancel };
+        crate::failpoint::pass("fetch");
         for uri in uris {
             job.fetch(uri).await.map_err(|source| failed(Failure::Uri { uri: uri.value.clone(), source }))?;
+            crate::failpoint::pass("fetched");
         }
         Ok(())
     }
@@ -142,16 +161,28 @@ impl Job<'_> {
             Some(path) => uri::output_file(path)?,
             None => uri::file_name(&uri.value)?,
         });
-        match source {
-            Source::Local(path) => self.copy(path, name.clone()).await?,
-            Source::Http(address) => self.download(address, &name).await?,
+        let cached = match &self.fetcher.cache {
+            Some(cache) if uri.cache.unwrap_or(false) => self.cached(cache, uri, &source).await?,
+            _ => None,
+        };
+        let from_cache = cached.is_some();
+        match (cached, source) {
+            (Some(cached), _) => self.copy_open(cached, name.clone()).await?,
+            (None, Source::Local(path)) => self.copy(path, name.clone()).await?,
+            (None, Source::Http(address)) => self.download(address, &name).await?,
         }
         let executable = uri.executable.unwrap_or(false);
         let archive = uri.extract.unwrap_or(true).then(|| Archive::of(&name)).flatten();
         if executable {
             self.with_rights(move |tree, _| make_executable(tree, name)).await
         } else if let Some(archive) = archive {
-            self.with_rights(move |tree, cancel| Ok(archive.extract(tree, &name, cancel)?)).await
+            self.with_rights(move |tree, cancel| {
+                archive.extract(tree, &name, cancel)?;
+                // As in Mesos, an archive that comes from the cache is not in the sandbox beside its content.
+                let removed = if from_cache { tree.remove(&name) } else { Ok(()) };
+                removed.map_err(|source| UriFailure::Write { path: name, source })
+            })
+            .await
         } else {
             Ok(())
         }
@@ -159,23 +190,63 @@ impl Job<'_> {
 
     async fn copy(&self, source: PathBuf, name: PathBuf) -> Result<(), UriFailure> {
         self.with_rights(move |tree, cancel| {
-            let unreadable = |error| UriFailure::Read { path: source.clone(), source: error };
-            let mut from = open_regular(&source).map_err(unreadable)?;
-            let mut to = create(tree, &name)?;
-            let mut buffer = vec![0; COPY_BYTES];
-            loop {
-                if cancel.is_cancelled() {
-                    return Err(UriFailure::Cancelled);
-                }
-                let count = from.read(&mut buffer).map_err(unreadable)?;
-                if count == 0 {
-                    return Ok(());
-                }
-                let written = to.write_all(&buffer[..count]);
-                written.map_err(|source| UriFailure::Write { path: name.clone(), source })?;
-            }
+            let from =
+                open_regular(&source).map_err(|error| UriFailure::Read { path: source.clone(), source: error })?;
+            let to = create(tree, &name)?;
+            copy_all(from, &source, to, &name, cancel).map(drop)
         })
         .await
+    }
+
+    /// Copies a file of the cache, which the agent itself opened.
+    async fn copy_open(&self, cached: Arc<Cached>, name: PathBuf) -> Result<(), UriFailure> {
+        self.with_rights(move |tree, cancel| {
+            let from = cached.read().map_err(UriFailure::Cache)?;
+            let to = create(tree, &name)?;
+            copy_all(from, cached.path(), to, &name, cancel).map(drop)
+        })
+        .await
+    }
+
+    /// The file of the cache for this URI, made if it is not there; none if it does not fit or its size is not known.
+    async fn cached(&self, cache: &Cache, uri: &Uri, source: &Source) -> Result<Option<Arc<Cached>>, UriFailure> {
+        let user = self.credentials.map_or(0, |credentials| credentials.uid);
+        let slot = cache.slot(&format!("{user}@{}", uri.value));
+        // Whoever comes first fetches, the others wait for it.
+        let turn = self.cancel.run_until_cancelled(slot.lock()).await;
+        let mut turn = turn.ok_or(UriFailure::Cancelled)?;
+        if let Some(cached) = turn.clone() {
+            cache.used(&cached);
+            return Ok(Some(cached));
+        }
+        let name = uri::file_name(&uri.value)?;
+        let fetched = match source {
+            Source::Local(path) => {
+                let unreadable = |error| UriFailure::Read { path: path.clone(), source: error };
+                let opened = path.clone();
+                let from = self.with_rights(move |_, _| Ok(open_regular(&opened))).await?.map_err(unreadable)?;
+                let length = from.metadata().map_err(unreadable)?.len();
+                let Some(place) = cache.reserve(name, length).map_err(UriFailure::Cache)? else { return Ok(None) };
+                let (to, shown, cancel) =
+                    (place.write().map_err(UriFailure::Cache)?, path.clone(), self.cancel.clone());
+                let copied =
+                    tokio::task::spawn_blocking(move || copy_all(from, &shown, to, Path::new("the cache"), &cancel));
+                let length = copied.await.map_err(|error| UriFailure::Cache(std::io::Error::other(error)))??;
+                place.filled(length)
+            }
+            Source::Http(address) => {
+                let response = self.fetcher.http.get(address.clone());
+                let response = self.cancel.run_until_cancelled(response).await.ok_or(UriFailure::Cancelled)??;
+                let Some(length) = response.length() else { return Ok(None) };
+                let Some(place) = cache.reserve(name, length).map_err(UriFailure::Cache)? else { return Ok(None) };
+                let to = place.write().map_err(UriFailure::Cache)?;
+                let store = response.store(to, Path::new("the cache"));
+                let length = self.cancel.run_until_cancelled(store).await.ok_or(UriFailure::Cancelled)??;
+                place.filled(length)
+            }
+        };
+        *turn = Some(fetched.clone());
+        Ok(Some(fetched))
     }
 
     async fn download(&self, address: ::http::Uri, name: &Path) -> Result<(), UriFailure> {
@@ -184,7 +255,8 @@ impl Job<'_> {
         let owned = name.to_path_buf();
         let file = self.with_rights(move |tree, _| create(tree, &owned)).await?;
         let store = response.store(file, name);
-        self.cancel.run_until_cancelled(store).await.ok_or(UriFailure::Cancelled)?.map_err(UriFailure::from)
+        self.cancel.run_until_cancelled(store).await.ok_or(UriFailure::Cancelled)??;
+        Ok(())
     }
 
     /// Runs blocking work on a thread that has the user's rights to files.
@@ -194,6 +266,29 @@ impl Job<'_> {
     ) -> Result<T, UriFailure> {
         let (tree, cancel) = (self.tree.clone(), self.cancel.clone());
         rights::with(self.credentials.cloned(), move || work(&tree, &cancel)).await.map_err(UriFailure::Rights)?
+    }
+}
+
+fn copy_all(
+    mut from: File,
+    source: &Path,
+    mut to: File,
+    name: &Path,
+    cancel: &CancellationToken,
+) -> Result<u64, UriFailure> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut copied = 0;
+    loop {
+        if cancel.is_cancelled() {
+            return Err(UriFailure::Cancelled);
+        }
+        let count = from.read(&mut buffer).map_err(|error| UriFailure::Read { path: source.into(), source: error })?;
+        if count == 0 {
+            return Ok(copied);
+        }
+        let written = to.write_all(&buffer[..count]);
+        written.map_err(|source| UriFailure::Write { path: name.into(), source })?;
+        copied += count as u64;
     }
 }
 

@@ -11,7 +11,7 @@ use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use tokio::sync::oneshot;
 
 /// Runs `work` with the rights of `credentials`, or with the agent's own.
-pub(super) async fn with<T: Send + 'static>(
+pub(crate) async fn with<T: Send + 'static>(
     credentials: Option<Credentials>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {

@@ -20,7 +20,12 @@ impl World {
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::create_dir(directory.path().join("sandbox")).unwrap();
         std::fs::write(directory.path().join("outside"), "untouched").unwrap();
-        let config = Config { stall_timeout: Duration::from_millis(300), frameworks_home: None };
+        let config = Config {
+            stall_timeout: Duration::from_millis(300),
+            cache_dir: Some(directory.path().join("cache")),
+            cache_bytes: 1000,
+            ..Config::default()
+        };
         Self { directory, fetcher: Arc::new(Fetcher::new(config)) }
     }
 
@@ -109,7 +114,7 @@ async fn failures_name_container_uri_and_reason() {
         (uri("/"), "names no file"),
         (uri("/tmp"), "directory"),
         (uri("/dev/zero"), "not a regular file"),
-        (uri("https://h/x"), "not supported yet: https"),
+        (uri("ftp://h/x"), "not supported: ftp"),
         (Uri { output_file: Some("../outside".into()), ..uri("/etc/hostname") }, "within the sandbox"),
         (Uri { output_file: Some("a/../../outside".into()), ..uri("/etc/hostname") }, "within the sandbox"),
     ] {
@@ -272,7 +277,7 @@ async fn http_follows_redirects_takes_only_200_and_sees_stalls() {
 async fn fetching_ends_when_it_is_cancelled() {
     let server = serve(Router::new().route("/never", get(std::future::pending::<String>))).await;
     let mut world = World::new();
-    let config = Config { stall_timeout: Duration::from_secs(3600), frameworks_home: None };
+    let config = Config { stall_timeout: Duration::from_secs(3600), ..Config::default() };
     world.fetcher = Arc::new(Fetcher::new(config));
     let cancel = CancellationToken::new();
     let (fetcher, sandbox, token) = (world.fetcher.clone(), world.sandbox(), cancel.clone());
@@ -310,4 +315,66 @@ async fn what_is_fetched_for_a_user_is_read_and_owned_by_it() {
     }
     let error = fetch(vec![secret]).await.unwrap_err().to_string();
     assert!(error.contains("Permission denied"), "{error}");
+}
+
+/// Answers each connection with the next of these, whole.
+async fn scripted(answers: Vec<Vec<u8>>) -> (String, Arc<std::sync::Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = asked.clone();
+    tokio::spawn(async move {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let count = stream.read(&mut request).await.unwrap();
+            log.lock().unwrap().push(String::from_utf8_lossy(&request[..count]).to_lowercase());
+            stream.write_all(&answer).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn a_broken_download_is_resumed_where_the_server_can() {
+    let world = World::new();
+    let begin = b"HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nContent-Length: 10\r\n\r\n01234".to_vec();
+    let rest = b"HTTP/1.1 206 Partial\r\nETag: \"v1\"\r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\r\n56789"
+        .to_vec();
+    let (address, asked) = scripted(vec![begin.clone(), rest]).await;
+    world.fetch(&[uri(&format!("{address}/whole"))]).await.unwrap();
+    assert_eq!(world.read("whole"), "0123456789");
+    assert!(asked.lock().unwrap()[1].contains("range: bytes=5-"), "{asked:?}");
+
+    let other =
+        b"HTTP/1.1 206 Partial\r\nETag: \"v2\"\r\nContent-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\r\n56789"
+            .to_vec();
+    let (address, _) = scripted(vec![begin, other]).await;
+    let error = world.fetch(&[uri(&format!("{address}/torn"))]).await.unwrap_err();
+    assert!(error.contains("/torn") && error.contains("after 5"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_cached_is_fetched_once() {
+    let world = World::new();
+    let head = |length: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+    let archive = gzip(&tar(&[("inside", FILE, "content")]));
+    let (address, asked) =
+        scripted(vec![[head(archive.len()), archive].concat(), [head(2000), vec![b'x'; 2000]].concat()]).await;
+    let cached = Uri { cache: Some(true), ..uri(&format!("{address}/a.tgz")) };
+    let (first, second) = (cached.clone(), Uri { output_file: Some("b.tgz".into()), ..cached });
+    let both = tokio::join!(world.fetch(std::slice::from_ref(&first)), world.fetch(std::slice::from_ref(&second)));
+    assert_eq!(both, (Ok(()), Ok(())));
+    assert_eq!(asked.lock().unwrap().len(), 1);
+    assert_eq!(world.read("inside"), "content");
+    assert!(!world.sandbox().join("a.tgz").exists(), "it was unpacked from the cache");
+    let large = Uri { cache: Some(true), ..uri(&format!("{address}/large")) };
+    world.fetch(&[large]).await.unwrap_err(); // it does not fit, so that it is asked for again, and the script is over
+    let local = Uri { cache: Some(true), extract: Some(false), ..world.source("l.tar", "no tar at all") };
+    world.fetch(&[local.clone()]).await.unwrap();
+    std::fs::write(&local.value, "changed").unwrap();
+    world.fetch(&[local]).await.unwrap();
+    assert_eq!(world.read("l.tar"), "no tar at all", "from the cache");
 }

@@ -18,10 +18,10 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGIC
 
 /// The directory.
 #[derive(Clone, Debug)]
-pub(super) struct Tree(Arc<OwnedFd>);
+pub(crate) struct Tree(Arc<OwnedFd>);
 
 impl Tree {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self(Arc::new(rustix::fs::openat(CWD, path, flags, Mode::empty())?)))
     }
@@ -37,8 +37,17 @@ impl Tree {
         self.open_at(path, OFlags::RDONLY, Mode::empty()).map(File::from)
     }
 
+    /// Whether there is something under this path, links followed within the tree.
+    pub(crate) fn exists(&self, path: &Path) -> io::Result<bool> {
+        match self.open_at(path, OFlags::PATH, Mode::empty()) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Makes a directory and its parents; those that exist are fine.
-    pub(super) fn make_directories(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn make_directories(&self, path: &Path) -> io::Result<()> {
         let mut made = PathBuf::new();
         for component in normal(path)?.components() {
             let parent = self.directory(&made)?;
@@ -51,7 +60,7 @@ impl Tree {
     }
 
     /// Makes a symbolic link, in place of a file or link that is there. Where it points to is not followed here.
-    pub(super) fn symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
+    pub(crate) fn symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
         let (parent, name) = self.place(path)?;
         replacing(&parent, &name, || rustix::fs::symlinkat(target, &parent, &name))
     }

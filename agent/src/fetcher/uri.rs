@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 pub(super) enum Source {
     /// A file of this host.
     Local(PathBuf),
-    /// `http://…`
+    /// `http://…` or `https://…`
     Http(http::Uri),
 }
 
@@ -24,7 +24,7 @@ pub(super) enum UriError {
     FileNotAbsolute,
     #[error("a relative path needs --frameworks_home")]
     NoFrameworksHome,
-    #[error("not supported yet: {0}")]
+    #[error("not supported: {0}")]
     Unsupported(String),
     #[error("the output file '{0}' must be a path within the sandbox")]
     OutputFile(String),
@@ -50,7 +50,7 @@ pub(super) fn source(uri: &str, frameworks_home: Option<&Path>) -> Result<Source
                 (false, None, None) => Err(UriError::NoFrameworksHome),
             }
         }
-        Some("http") => {
+        Some("http" | "https") => {
             let address: http::Uri =
                 uri.parse().map_err(|error: http::uri::InvalidUri| UriError::Malformed(error.to_string()))?;
             Ok(Source::Http(address))
@@ -98,7 +98,8 @@ mod tests {
         assert_eq!(source("a/b", Some(Path::new("/home"))), local("/home/a/b"));
         assert!(matches!(source("http://h:1/a?b=c", None), Ok(Source::Http(_))));
         assert!(matches!(source("http://h/a b", None), Err(UriError::Malformed(_))));
-        assert_eq!(source("https://h/a", None).unwrap_err().to_string(), "not supported yet: https");
+        assert!(matches!(source("https://h/a", None), Ok(Source::Http(_))));
+        assert_eq!(source("ftp://h/a", None).unwrap_err().to_string(), "not supported: ftp");
         assert_eq!(source("hdfs://h/a", None), Err(UriError::Unsupported("hdfs".into())));
         for uri in ["/a'b", "http://h/a\\b", "/a\0"] {
             assert_eq!(source(uri, None), Err(UriError::Illegal), "{uri}");

@@ -6,12 +6,13 @@ mod values;
 use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
+use mezzo_agent_core::config::{Reconfiguration, Recover};
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
 use mezzo_server::flags::{boolean, bytes, duration};
 
 use elsewhere::ELSEWHERE;
 pub use values::{Master, Variables};
-use values::{fraction, reregistration_timeout};
+use values::{fraction, reconfiguration, recover, reregistration_timeout};
 
 /// What `mezzo-agent` is told.
 #[derive(Clone, Debug, Parser)]
@@ -110,12 +111,30 @@ pub struct Flags {
     #[arg(long, help_heading = "Executors", default_value = "true", value_parser = boolean, num_args = 0..=1,
           require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub switch_user: bool,
+    /// What becomes of executors and tasks that an earlier agent left: reconnect takes them over, cleanup ends them and
+    /// then this agent
+    #[arg(long, help_heading = "Executors", default_value = "reconnect", value_parser = recover, value_name = "HOW")]
+    pub recover: Recover,
+    /// End when something of the checkpoint cannot be read; else it is left out with a warning
+    #[arg(long, help_heading = "Executors", default_value = "true", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub strict: bool,
+    /// With which changes the agent keeps its id and its tasks: equal with none, additive if it has more than before
+    #[arg(long, help_heading = "Executors", default_value = "equal", value_parser = reconfiguration, value_name = "POLICY")]
+    pub reconfiguration_policy: Reconfiguration,
     /// How long executors wait for an agent that is away before they end
     #[arg(long, help_heading = "Executors", default_value = "15mins", value_parser = duration, value_name = "DURATION")]
     pub recovery_timeout: Duration,
     /// How slow a download may be: less than a byte a second for so long ends it
     #[arg(long, help_heading = "Executors", default_value = "1mins", value_parser = duration, value_name = "DURATION")]
     pub fetcher_stall_timeout: Duration,
+    /// Directory that keeps downloads which may be cached; emptied at the start. The directory fetch in --work_dir if it
+    /// is not given: of one agent alone, as it must be
+    #[arg(long, help_heading = "Executors", value_name = "DIR")]
+    pub fetcher_cache_dir: Option<PathBuf>,
+    /// How much of it: the least recently used goes first
+    #[arg(long, help_heading = "Executors", default_value = "2GB", value_parser = bytes, value_name = "SIZE")]
+    pub fetcher_cache_size: Bytes,
     /// Completed executors that are remembered of each framework
     #[arg(long, help_heading = "Executors", default_value_t = 150, value_name = "N")]
     pub max_completed_executors_per_framework: usize,
@@ -130,10 +149,26 @@ pub struct Flags {
     #[arg(long, help_heading = "Disk", default_value = "1mins", value_parser = duration, value_name = "DURATION")]
     pub disk_watch_interval: Duration,
 
+    /// How long a task's file stdout may grow before it is put aside as stdout.1; for ever if it is not given
+    #[arg(long, help_heading = "Disk", value_parser = bytes, value_name = "SIZE")]
+    pub max_stdout_size: Option<Bytes>,
+    /// How long a task's file stderr may grow before it is put aside as stderr.1; for ever if it is not given
+    #[arg(long, help_heading = "Disk", value_parser = bytes, value_name = "SIZE")]
+    pub max_stderr_size: Option<Bytes>,
+    /// How many of the files that were put aside are kept of each
+    #[arg(long, help_heading = "Disk", default_value_t = 9, value_name = "N")]
+    pub max_rotated_files: u32,
+
     /// What is logged: DEBUG, INFO, WARNING or ERROR
     #[arg(long, help_heading = "Logs", default_value = "INFO", value_name = "LEVEL")]
     pub logging_level: LoggingLevel,
-    /// Log nothing
+    /// Directory of a log file, mezzo-agent.INFO, beside what goes to stderr; '/files' shows it as /slave/log
+    #[arg(long, help_heading = "Logs", value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+    /// A log file that something else writes: shown as /slave/log in its place
+    #[arg(long, help_heading = "Logs", value_name = "FILE")]
+    pub external_log_file: Option<PathBuf>,
+    /// Log nothing to stderr
     #[arg(long, help_heading = "Logs", default_value = "false", value_parser = boolean, num_args = 0..=1,
           require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub quiet: bool,

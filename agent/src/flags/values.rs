@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
+use mezzo_agent_core::config::{Reconfiguration, Recover};
 use mezzo_server::flags::duration;
 
 /// `--master`: where the leading master is found.
@@ -53,4 +54,20 @@ pub(super) fn fraction(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|value| (0.0..=1.0).contains(value))
         .ok_or_else(|| format!("'{text}' is no number from 0 to 1"))
+}
+
+pub(super) fn recover(text: &str) -> Result<Recover, String> {
+    match text {
+        "reconnect" => Ok(Recover::Reconnect),
+        "cleanup" => Ok(Recover::Cleanup),
+        _ => Err(format!("'{text}' is neither reconnect nor cleanup")),
+    }
+}
+
+pub(super) fn reconfiguration(text: &str) -> Result<Reconfiguration, String> {
+    match text {
+        "equal" => Ok(Reconfiguration::Equal),
+        "additive" => Ok(Reconfiguration::Additive),
+        _ => Err(format!("'{text}' is neither equal nor additive")),
+    }
 }

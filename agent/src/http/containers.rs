@@ -7,6 +7,10 @@ use std::{
 
 use http::{Response, StatusCode};
 use mezzo_agent_core::view::{ExecutorState, ExecutorView, View};
+use mezzo_api::{
+    codec::to_json_value,
+    v1::{self, agent::response::get_containers::Container},
+};
 use mezzo_server::http::{answer::text, query::Query};
 use serde_json::{Map, Value, json};
 
@@ -32,19 +36,40 @@ pub(super) fn containers(view: &View, query: &Query) -> Result<Value, Box<Respon
             && executor.is_none_or(|id| id == view.info.executor_id.value)
     };
     let usage = usage_by_session();
-    Ok(running(view)
-        .filter(|(fid, executor)| wanted(fid, executor))
-        .map(|(fid, executor)| {
-            let mut out = common(fid, executor, &usage);
-            out.insert("container_id".into(), executor.container_id.as_str().into());
-            let mut status = json!({ "container_id": { "value": executor.container_id.as_str() } });
-            if let Some(pid) = executor.pid {
-                status["executor_pid"] = pid.into();
-            }
-            out.insert("status".into(), status);
-            Value::from(out)
-        })
-        .collect())
+    let chosen = running(view).filter(|(fid, executor)| wanted(fid, executor));
+    let shown = chosen.map(|(fid, executor)| {
+        let mut out = common(fid, executor, &usage);
+        out.insert("container_id".into(), executor.container_id.as_str().into());
+        out.insert("status".into(), to_json_value(&status(executor)));
+        Value::from(out)
+    });
+    Ok(shown.collect())
+}
+
+/// GET_CONTAINERS.
+pub(super) fn messages(view: &View) -> Vec<Container> {
+    let usage = usage_by_session();
+    let container = |(framework, executor): (&str, &ExecutorView)| Container {
+        framework_id: Some(v1::FrameworkId { value: framework.to_owned() }),
+        executor_id: Some(executor.info.executor_id.clone()),
+        executor_name: Some(executor.info.name.clone().unwrap_or_default()),
+        container_id: container_id(executor),
+        container_status: Some(status(executor)),
+        resource_statistics: Some(resource_statistics(executor, &usage)),
+    };
+    running(view).map(container).collect()
+}
+
+fn container_id(executor: &ExecutorView) -> v1::ContainerId {
+    v1::ContainerId { value: executor.container_id.as_str().to_owned(), ..v1::ContainerId::default() }
+}
+
+fn status(executor: &ExecutorView) -> v1::ContainerStatus {
+    v1::ContainerStatus {
+        container_id: Some(container_id(executor)),
+        executor_pid: executor.pid.and_then(|pid| u32::try_from(pid).ok()),
+        ..v1::ContainerStatus::default()
+    }
 }
 
 /// `/monitor/statistics`
@@ -63,28 +88,32 @@ fn running(view: &View) -> impl Iterator<Item = (&str, &ExecutorView)> {
 
 #[allow(deprecated)] // `source` is shown
 fn common(framework: &str, executor: &ExecutorView, usage: &HashMap<i32, Usage>) -> Map<String, Value> {
-    let used = executor.pid.and_then(|pid| usage.get(&pid)).copied().unwrap_or_default();
-    let held = allocated_to(executor);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let limit = (held.mem().as_f64() * MEGABYTE).max(0.0) as u64;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     let value = json!({
         "executor_id": executor.info.executor_id.value,
         "executor_name": executor.info.name.as_deref().unwrap_or_default(),
         "framework_id": framework,
         "source": executor.info.source.as_deref().unwrap_or_default(),
-        "statistics": {
-            "cpus_soft_limit": held.cpus().as_f64(),
-            "cpus_system_time_secs": used.system_secs,
-            "cpus_user_time_secs": used.user_secs,
-            "mem_limit_bytes": limit,
-            "mem_rss_bytes": used.rss_bytes,
-            "mem_soft_limit_bytes": limit,
-            "timestamp": now,
-        },
+        "statistics": to_json_value(&resource_statistics(executor, usage)),
     });
     match value {
         Value::Object(members) => members,
         _ => Map::new(),
+    }
+}
+
+fn resource_statistics(executor: &ExecutorView, usage: &HashMap<i32, Usage>) -> v1::ResourceStatistics {
+    let used = executor.pid.and_then(|pid| usage.get(&pid)).copied().unwrap_or_default();
+    let held = allocated_to(executor);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let limit = (held.mem().as_f64() * MEGABYTE).max(0.0) as u64;
+    v1::ResourceStatistics {
+        timestamp: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+        cpus_user_time_secs: Some(used.user_secs),
+        cpus_system_time_secs: Some(used.system_secs),
+        cpus_soft_limit: Some(held.cpus().as_f64()),
+        mem_limit_bytes: Some(limit),
+        mem_soft_limit_bytes: Some(limit),
+        mem_rss_bytes: Some(used.rss_bytes),
+        ..v1::ResourceStatistics::default()
     }
 }

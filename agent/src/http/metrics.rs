@@ -16,8 +16,13 @@ use serde_json::{Value, json};
 
 use super::{Door, state::allocated_to};
 
-/// All metrics that have a value.
+/// `/metrics/snapshot`
 pub(super) fn snapshot(door: &Door, view: &View) -> Value {
+    json!(collect(door, view))
+}
+
+/// All metrics that have a value.
+pub(super) fn collect(door: &Door, view: &View) -> BTreeMap<String, f64> {
     let mut out: BTreeMap<String, f64> = BTreeMap::new();
     let mut put = |name: &str, value: f64| {
         out.insert(name.to_owned(), value);
@@ -26,6 +31,8 @@ pub(super) fn snapshot(door: &Door, view: &View) -> Value {
     put("slave/uptime_secs", now - door.start_time);
     put("slave/registered", f64::from(u8::from(view.registered)));
     put("slave/recovery_errors", 0.0);
+    put("mezzo/agent/draining", f64::from(u8::from(view.draining)));
+    put("mezzo/agent/disk_full", f64::from(u8::from(view.disk_full)));
     put("slave/recovery_time_secs", door.recovery_time_secs);
     put("slave/frameworks_active", float(view.frameworks.len() as u64));
     counters(view, &mut put);
@@ -48,7 +55,7 @@ pub(super) fn snapshot(door: &Door, view: &View) -> Value {
     for (name, value) in Machine::read().metrics() {
         put(name, value);
     }
-    json!(out)
+    out
 }
 
 fn counters(view: &View, put: &mut impl FnMut(&str, f64)) {

@@ -3,29 +3,27 @@
 mod containers;
 mod executor;
 mod metrics;
+mod operator;
 mod proc;
 mod route;
 mod state;
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header::CONTENT_ENCODING, header::CONTENT_LENGTH};
-use http_body::Body as _;
-use http_body_util::BodyExt;
+use http::{HeaderName, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use mezzo_agent_core::view::View;
 use mezzo_server::http::{
-    answer::{self, MIN_GZIP_BYTES, text},
+    answer::{self, text},
     endpoints, machine,
-    negotiate::accepts_gzip,
     query::Query,
 };
 use serde_json::json;
-use tower::ServiceExt;
 
 use route::Route;
 
 use crate::{
+    files::{self, Files},
     flags::Flags,
     gc,
     link::{Session, control},
@@ -37,8 +35,6 @@ pub(crate) type Body = axum::body::Body;
 
 /// The agent's id in the answer of `/health`.
 const ID_HEADER: HeaderName = HeaderName::from_static("mezzo-agent-id");
-/// Longer bodies are streamed, and not packed.
-const MAX_GZIP_BYTES: u64 = 1 << 20;
 
 /// What the doors know besides the core's view.
 pub(crate) struct Door {
@@ -52,6 +48,8 @@ pub(crate) struct Door {
     pub(crate) start_time: f64,
     pub(crate) recovery_time_secs: f64,
     pub(crate) garbage: Arc<gc::Figures>,
+    /// What `/files/…` shows.
+    pub(crate) attached: Files,
     /// `/files/…`
     pub(crate) files: axum::Router,
 }
@@ -68,11 +66,8 @@ impl Door {
             (Route::Control, Some(session)) => control(request, session),
             (Route::Control, None) | (Route::NotFound, _) => answer::bare(StatusCode::NOT_FOUND),
             (Route::Executor, _) => executor::call(self, request).await,
-            (Route::Files(operation), _) => self.files(request, operation).await,
-            (Route::Operator, _) if request.method() != http::Method::POST => {
-                answer::method_not_allowed("POST", request.method())
-            }
-            (Route::Operator, _) => answer::bare(StatusCode::NOT_IMPLEMENTED),
+            (Route::Files(operation), _) => files::serve(&self.files, request, operation).await,
+            (Route::Operator, _) => operator::serve(self, request).await,
             (Route::Health, _) => self.health().await,
             (route, _) => self.read(&route, &request).await,
         }
@@ -123,22 +118,6 @@ impl Door {
             _ => Err(Box::new(answer::bare(StatusCode::NOT_FOUND))),
         }
     }
-
-    /// The router of files knows the plain paths only.
-    async fn files(&self, request: Request<Incoming>, operation: &str) -> Response<Body> {
-        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-        let (mut parts, _) = request.into_parts();
-        let Ok(uri) = format!("/files/{operation}{query}").parse() else {
-            return answer::bare(StatusCode::BAD_REQUEST);
-        };
-        parts.uri = uri;
-        let headers = parts.headers.clone();
-        let request = Request::from_parts(parts, axum::body::Body::empty());
-        match self.files.clone().oneshot(request).await {
-            Ok(response) => packed_if_whole(&headers, response).await,
-            Err(never) => match never {},
-        }
-    }
 }
 
 /// `/help`
@@ -147,40 +126,4 @@ fn help() -> Response<Body> {
         > /api/v1/executor\n> /containers\n> /files/browse\n> /files/debug\n> /files/download\n> /files/read\n> /flags\n\
         > /health\n> /metrics/snapshot\n> /monitor/statistics\n> /state\n> /system/stats.json\n> /version\n";
     answer::help(HELP)
-}
-
-/// Packs what the router of files answers, if it is a whole body of moderate length.
-async fn packed_if_whole(headers: &HeaderMap, response: Response<Body>) -> Response<Body> {
-    let length = response.body().size_hint().exact();
-    let fits = length.is_some_and(|length| (MIN_GZIP_BYTES as u64..=MAX_GZIP_BYTES).contains(&length));
-    let plain = response.status() == StatusCode::OK && !response.headers().contains_key(CONTENT_ENCODING);
-    if !fits || !plain || !accepts_gzip(headers) {
-        return response;
-    }
-    let (mut parts, body) = response.into_parts();
-    let Ok(body) = body.collect().await else { return answer::empty(StatusCode::INTERNAL_SERVER_ERROR) };
-    parts.headers.remove(CONTENT_LENGTH);
-    answer::packed(headers, Response::from_parts(parts, body.to_bytes())).await
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use http::{HeaderValue, header::ACCEPT_ENCODING};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn what_the_router_of_files_answers_is_packed_if_it_is_whole() {
-        let takes = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
-        let long = || Bytes::from(vec![b' '; MIN_GZIP_BYTES]);
-        let mut whole: Response<Body> = answer::of_type(StatusCode::OK, HeaderValue::from_static("text/x"), long());
-        whole.headers_mut().insert(CONTENT_LENGTH, long().len().into());
-        let packed = packed_if_whole(&takes, whole).await;
-        assert_eq!(packed.headers()[CONTENT_ENCODING], "gzip");
-        assert!(!packed.headers().contains_key(CONTENT_LENGTH));
-        let pieces = futures_util::stream::iter([Ok::<_, std::io::Error>(long())]);
-        let streamed = packed_if_whole(&takes, Response::new(Body::from_stream(pieces))).await;
-        assert!(!streamed.headers().contains_key(CONTENT_ENCODING));
-    }
 }

@@ -26,6 +26,8 @@ const LAST_BACKOFF_FACTORS: u32 = 10;
 const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// The master opens the control stream within this time, or the agent dials again.
 const CONTROL_WITHIN: Duration = Duration::from_secs(15);
+/// A link that is to end may send what waits for so long.
+const LAST_FRAMES: Duration = Duration::from_millis(200);
 
 /// Asks for bulk connections.
 #[derive(Clone, Debug)]
@@ -117,6 +119,7 @@ async fn serve(connection: dial::Connection, door: Arc<Door>, handle: Handle) ->
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(connection.stream), service);
+    let mut connection = std::pin::pin!(connection);
     let idle = async {
         tokio::time::sleep(CONTROL_WITHIN).await;
         if session.is_open() {
@@ -124,10 +127,14 @@ async fn serve(connection: dial::Connection, door: Arc<Door>, handle: Handle) ->
         }
     };
     tokio::select! {
-        result = connection => if let Err(error) = result {
+        result = connection.as_mut() => if let Err(error) = result {
             tracing::warn!("the link broke: {error}");
         },
-        () = token.cancelled() => {}
+        () = token.cancelled() => {
+            // What was said last, a goodbye for one, is still on its way.
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(LAST_FRAMES, connection).await;
+        }
         () = idle => tracing::warn!("the master did not open the control stream"),
     }
     session.was_open()

@@ -2,7 +2,7 @@
 
 mod explain;
 mod outcome;
-mod output;
+pub(crate) mod output;
 mod session;
 mod task;
 

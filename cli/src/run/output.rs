@@ -36,7 +36,7 @@ struct Source {
 }
 
 /// Why output cannot be passed on: the reader of ours is gone.
-pub(super) type Broken = io::Error;
+pub(crate) type Broken = io::Error;
 
 enum Read {
     Data(Vec<u8>),
@@ -154,7 +154,7 @@ fn agent_address(offer: &v1::Offer) -> Option<(Address, String)> {
 
 /// The bytes of `data` in `{"data":"…","offset":N}`. Output is bytes, not text: what is no UTF-8 stands raw in Mesos'
 /// JSON, which a JSON reader would refuse.
-fn data(body: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn data(body: &[u8]) -> Option<Vec<u8>> {
     const KEY: &[u8] = b"\"data\":\"";
     let start = body.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
     let mut out = Vec::with_capacity(body.len());

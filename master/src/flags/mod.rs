@@ -161,11 +161,20 @@ pub struct Flags {
     /// Unreachable tasks that are remembered of each framework
     #[arg(long, help_heading = "History", default_value_t = 1000, value_name = "N")]
     pub max_unreachable_tasks_per_framework: usize,
+    /// Operators' event streams at the same time; one more ends the oldest
+    #[arg(long, help_heading = "Network", default_value_t = 1000, value_name = "N")]
+    pub max_operator_event_stream_subscribers: usize,
 
     /// What is logged: DEBUG, INFO, WARNING or ERROR
     #[arg(long, help_heading = "Logs", default_value = "INFO", value_name = "LEVEL")]
     pub logging_level: LoggingLevel,
-    /// Log nothing
+    /// Directory of a log file, mezzo-master.INFO, beside what goes to stderr; '/files' shows it as /master/log
+    #[arg(long, help_heading = "Logs", value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+    /// A log file that something else writes: shown as /master/log in its place
+    #[arg(long, help_heading = "Logs", value_name = "FILE")]
+    pub external_log_file: Option<PathBuf>,
+    /// Log nothing to stderr
     #[arg(long, help_heading = "Logs", default_value = "false", value_parser = boolean, num_args = 0..=1,
           require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub quiet: bool,

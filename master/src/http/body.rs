@@ -14,6 +14,7 @@ use mezzo_api::{
 };
 use mezzo_master_core::input::StreamId;
 
+use super::events::OperatorEvents;
 use crate::{
     outbox,
     server::{CoreHandle, Input},
@@ -29,6 +30,10 @@ pub(crate) enum Body {
     Full(Bytes),
     /// A framework's event stream.
     Events(Box<Events>),
+    /// An operator's event stream.
+    OperatorEvents(Box<OperatorEvents>),
+    /// A file, or what there is of them.
+    File(axum::body::Body),
     /// What an agent answers.
     Relayed(Incoming),
 }
@@ -50,6 +55,10 @@ impl http_body::Body for Body {
             Self::Events(events) => {
                 events.poll_record(context).map(|record| record.map(|bytes| Ok(Frame::data(bytes))))
             }
+            Self::OperatorEvents(events) => {
+                events.poll_record(context).map(|record| record.map(|bytes| Ok(Frame::data(bytes))))
+            }
+            Self::File(file) => Pin::new(file).poll_frame(context).map_err(Into::into),
             Self::Relayed(incoming) => Pin::new(incoming).poll_frame(context).map_err(Into::into),
         }
     }
@@ -57,7 +66,8 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Events(_) => false,
+            Self::Events(_) | Self::OperatorEvents(_) => false,
+            Self::File(file) => file.is_end_stream(),
             Self::Relayed(incoming) => incoming.is_end_stream(),
         }
     }
@@ -65,7 +75,8 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(_) | Self::OperatorEvents(_) => SizeHint::default(),
+            Self::File(file) => file.size_hint(),
             Self::Relayed(incoming) => incoming.size_hint(),
         }
     }

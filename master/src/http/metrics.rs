@@ -38,6 +38,8 @@ pub(super) async fn collect(app: &App) -> Result<Metrics, Stopped> {
     metrics.extend(Machine::read().metrics().map(|(name, value)| (name.to_owned(), value)));
     constants(&mut metrics);
     picture(&mut metrics, &app.published.snapshot());
+    #[allow(clippy::cast_precision_loss)] // a count
+    metrics.insert("master/operator_event_stream_subscribers".into(), app.published.subscribers() as f64);
     metrics.insert("master/uptime_secs".into(), seconds_since_epoch() - app.identity.start_time);
     metrics.extend(app.core.ask(Input::Metrics).await?);
     Ok(metrics)
@@ -55,7 +57,6 @@ fn constants(metrics: &mut Metrics) {
         "master/event_queue_http_requests",
         "master/event_queue_messages",
         "master/http_cache_hits",
-        "master/operator_event_stream_subscribers",
         "registrar/queued_operations",
     ] {
         metrics.insert(name.into(), 0.0);

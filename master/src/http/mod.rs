@@ -1,6 +1,7 @@
 //! The doors that speak HTTP.
 
 mod body;
+mod events;
 mod explain;
 mod forward;
 mod metrics;
@@ -20,7 +21,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use mezzo_server::http::answer;
+use mezzo_server::{files::Files, http::answer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -50,6 +51,10 @@ pub(crate) struct App {
     pub(crate) identity: Identity,
     /// What we were told.
     pub(crate) flags: Flags,
+    /// What `/files/…` shows.
+    pub(crate) files: Files,
+    /// `/files/…`
+    pub(crate) file_router: axum::Router,
     /// What readers were given of the latest version.
     pub(crate) rendered: reads::Rendered,
 }
@@ -129,7 +134,7 @@ async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<
     }
     match route::find(request.uri().path()) {
         Route::Scheduler => scheduler::serve(app, cut, request).await,
-        Route::Operator => operator::serve(app, request).await,
+        Route::Operator => operator::serve(app, cut, request).await,
         Route::Link => link::accept(app, peer, request),
         Route::Agent { id, path } => {
             let (id, path) = (id.to_owned(), path.to_owned());
@@ -139,6 +144,10 @@ async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<
         Route::Asset(file) => webui::asset(file, request.headers()).await,
         Route::Explain => explain::serve(app, &request).await,
         Route::Teardown => operator::teardown(app, request).await,
+        Route::Files(operation) => {
+            let operation = operation.to_owned();
+            mezzo_server::files::serve(&app.file_router, request, &operation).await.map(Body::File)
+        }
         Route::Health => answer::empty(StatusCode::OK),
         Route::Redirect => answer::redirect(&format!("//{}", app.identity.authority())),
         Route::Unsupported => {

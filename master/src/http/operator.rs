@@ -7,31 +7,33 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use mezzo_api::{
-    MESOS_VERSION,
     codec::{Encoding, decode, encode, to_json_value},
     v1::{
         self,
         master::{
             Call, Response as Answer, call,
-            response::{self, GetFlags, GetHealth, GetLoggingLevel, GetMaster, GetMetrics, GetState, GetVersion},
+            response::{
+                self, GetFlags, GetHealth, GetLoggingLevel, GetMaster, GetMetrics, GetVersion, ListFiles, ReadFile,
+            },
         },
     },
 };
 use mezzo_master_core::input::OperatorCall;
 use mezzo_server::{
-    build,
+    files::Refusal,
     http::{answer, negotiate, query::Query, request},
+    level,
+    operator::{self, Arrays},
 };
-use serde_json::{Map, Value};
 
-use super::{App, body::Body, explain, metrics};
+use super::{App, body::Body, events, explain, metrics};
 use crate::{
-    server::Input,
-    view::{View, get_agents, get_executors, get_frameworks, get_roles, get_tasks},
+    server::{Cut, Input},
+    view::{View, get_agents, get_executors, get_frameworks, get_roles, get_state, get_tasks},
 };
 
 /// `/api/v1`
-pub(super) async fn serve(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn serve(app: &Arc<App>, connection: &Cut, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = match request::read(request, app.flags.max_request_bytes.0).await {
         Ok(read) => read,
         Err(error) => return answer::unread(&error),
@@ -40,6 +42,9 @@ pub(super) async fn serve(app: &Arc<App>, request: Request<Incoming>) -> Respons
         return answer;
     }
     match checked(&parts.method, &parts.headers, &body) {
+        Ok((call, encoding)) if call.r#type() == call::Type::Subscribe => {
+            events::subscribe(app, connection, encoding).await
+        }
         Ok((call, encoding)) => carry_out(app, call, encoding, &parts.headers).await,
         Err(refusal) => *refusal,
     }
@@ -141,16 +146,23 @@ fn missing(call: &Call) -> Option<&'static str> {
 
 async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, headers: &HeaderMap) -> Response<Body> {
     let kind = call.r#type();
-    if let Some(teardown) = call.teardown.filter(|_| kind == call::Type::Teardown) {
+    if let Some(teardown) = call.teardown.clone().filter(|_| kind == call::Type::Teardown) {
         return ask(app, OperatorCall::Teardown { framework_id: teardown.framework_id }).await;
     }
-    if let Some(gone) = call.mark_agent_gone.filter(|_| kind == call::Type::MarkAgentGone) {
+    if let Some(gone) = call.mark_agent_gone.clone().filter(|_| kind == call::Type::MarkAgentGone) {
         return ask(app, OperatorCall::MarkAgentGone { agent_id: gone.agent_id }).await;
     }
     let message = match kind {
         call::Type::Unknown => return answer::bare(StatusCode::NOT_IMPLEMENTED),
-        // The master has no files to show.
-        call::Type::ListFiles | call::Type::ReadFile => return answer::bare(StatusCode::NOT_FOUND),
+        call::Type::SetLoggingLevel => {
+            let set = call.set_logging_level.unwrap_or_default();
+            level::raise(set.level, operator::duration(&set.duration));
+            return answer::empty(StatusCode::OK);
+        }
+        call::Type::ListFiles | call::Type::ReadFile => match of_files(app, call).await {
+            Ok(message) => message,
+            Err(Refusal { status, text }) => return answer::text(status, text),
+        },
         call::Type::GetMetrics => match metrics::collect(app).await {
             Ok(metrics) => of_metrics(metrics),
             Err(stopped) => return answer::text(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()),
@@ -171,9 +183,19 @@ async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, headers: &Hea
     answer::packed(headers, answer::of_type(StatusCode::OK, content_type, body)).await
 }
 
+async fn of_files(app: &App, call: Call) -> Result<Answer, Refusal> {
+    let of = |kind: response::Type| Answer { r#type: Some(kind as i32), ..Answer::default() };
+    if let Some(call::ReadFile { path, offset, length }) = call.read_file {
+        let (size, data) = app.files.read(path, offset, length).await?;
+        let read_file = ReadFile { size, data: data.into() };
+        return Ok(Answer { read_file: Some(read_file), ..of(response::Type::ReadFile) });
+    }
+    let file_infos = app.files.list(call.list_files.unwrap_or_default().path).await?;
+    Ok(Answer { list_files: Some(ListFiles { file_infos }), ..of(response::Type::ListFiles) })
+}
+
 fn of_metrics(metrics: metrics::Metrics) -> Answer {
-    let metrics = metrics.into_iter().map(|(name, value)| v1::Metric { name, value: Some(value) }).collect();
-    let get_metrics = Some(GetMetrics { metrics });
+    let get_metrics = Some(GetMetrics { metrics: operator::metrics(metrics) });
     Answer { r#type: Some(response::Type::GetMetrics as i32), get_metrics, ..Answer::default() }
 }
 
@@ -184,23 +206,17 @@ fn of_master(app: &App, kind: call::Type) -> Option<Answer> {
             Answer { get_health: Some(GetHealth { healthy: true }), ..of(response::Type::GetHealth) }
         }
         call::Type::GetFlags => {
-            let flag = |(name, value): (&String, &String)| v1::Flag { name: name.clone(), value: Some(value.clone()) };
-            let flags = app.flags.listed.iter().map(flag).collect();
+            let flags = operator::flags(&app.flags.listed);
             Answer { get_flags: Some(GetFlags { flags }), ..of(response::Type::GetFlags) }
         }
         call::Type::GetVersion => {
-            let version_info = v1::VersionInfo {
-                version: MESOS_VERSION.to_owned(),
-                build_date: Some(build::DATE.clone()),
-                build_time: Some(*build::TIME),
-                build_user: Some(build::USER.to_owned()),
-                ..v1::VersionInfo::default()
-            };
+            let version_info = operator::version_info();
             Answer { get_version: Some(GetVersion { version_info }), ..of(response::Type::GetVersion) }
         }
-        call::Type::GetLoggingLevel => {
-            Answer { get_logging_level: Some(GetLoggingLevel { level: 0 }), ..of(response::Type::GetLoggingLevel) }
-        }
+        call::Type::GetLoggingLevel => Answer {
+            get_logging_level: Some(GetLoggingLevel { level: level::verbosity() }),
+            ..of(response::Type::GetLoggingLevel)
+        },
         call::Type::GetMaster => {
             let get_master = GetMaster {
                 master_info: Some(app.identity.info.clone()),
@@ -225,15 +241,7 @@ fn of_picture(view: &View, kind: call::Type) -> Option<Answer> {
         }
         call::Type::GetTasks => Answer { get_tasks: Some(get_tasks(view)), ..of(response::Type::GetTasks) },
         call::Type::GetRoles => Answer { get_roles: Some(get_roles(view)), ..of(response::Type::GetRoles) },
-        call::Type::GetState => {
-            let get_state = GetState {
-                get_tasks: Some(get_tasks(view)),
-                get_executors: Some(get_executors(view)),
-                get_frameworks: Some(get_frameworks(view)),
-                get_agents: Some(get_agents(view)),
-            };
-            Answer { get_state: Some(get_state), ..of(response::Type::GetState) }
-        }
+        call::Type::GetState => Answer { get_state: Some(get_state(view)), ..of(response::Type::GetState) },
         // Nothing of the kind can be set or started yet, so that what Mesos says at its start is always true.
         call::Type::GetOperations => {
             Answer { get_operations: Some(response::GetOperations::default()), ..of(response::Type::GetOperations) }
@@ -255,7 +263,7 @@ fn of_picture(view: &View, kind: call::Type) -> Option<Answer> {
 }
 
 /// Arrays that Mesos writes even if they are empty, because it writes these answers by hand.
-const ALWAYS: [(&str, &[&str]); 4] = [
+pub(super) const ARRAYS: [Arrays; 4] = [
     ("get_agents", &["agents", "recovered_agents"]),
     ("get_frameworks", &["frameworks", "completed_frameworks"]),
     ("get_executors", &["executors"]),
@@ -263,37 +271,22 @@ const ALWAYS: [(&str, &[&str]); 4] = [
 ];
 
 fn json(message: &Answer) -> Bytes {
-    let needs_arrays = ALWAYS.iter().any(|(member, _)| match *member {
-        "get_agents" => message.get_agents.is_some(),
-        "get_frameworks" => message.get_frameworks.is_some(),
-        "get_executors" => message.get_executors.is_some(),
-        _ => message.get_tasks.is_some(),
-    });
-    if !needs_arrays && message.get_state.is_none() {
+    let has_arrays = message.get_agents.is_some()
+        || message.get_frameworks.is_some()
+        || message.get_executors.is_some()
+        || message.get_tasks.is_some()
+        || message.get_state.is_some();
+    if !has_arrays {
         return encode(Encoding::Json, message);
     }
     let mut value = to_json_value(message);
-    if let Some(members) = value.as_object_mut() {
-        fill_in(members);
-        if let Some(state) = members.get_mut("get_state").and_then(Value::as_object_mut) {
-            fill_in(state);
-        }
-    }
+    operator::fill_in(&mut value, &ARRAYS);
     value.to_string().into()
-}
-
-fn fill_in(members: &mut Map<String, Value>) {
-    for (name, arrays) in ALWAYS {
-        let Some(part) = members.get_mut(name).and_then(Value::as_object_mut) else { continue };
-        for array in arrays {
-            part.entry(*array).or_insert_with(|| Value::Array(Vec::new()));
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -1,17 +1,9 @@
 //! Small endpoints that always say the same.
 
-use http::{Response, StatusCode};
-use mezzo_server::http::{answer, query::Query};
+use http::Response;
+use mezzo_server::http::answer;
 
 use super::body::Body;
-
-/// `/files/…`: the master has no files to show.
-pub(super) fn files(query: &Query) -> Response<Body> {
-    match query.get("path") {
-        None => answer::text(StatusCode::BAD_REQUEST, "Expecting 'path=value' in query.\n"),
-        Some(_) => answer::bare(StatusCode::NOT_FOUND),
-    }
-}
 
 /// `/help`
 pub(super) fn help() -> Response<Body> {

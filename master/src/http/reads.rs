@@ -68,7 +68,6 @@ async fn plain(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap, query: &Q
             Err(response) => return *response,
         },
         Route::LoggingToggle => return endpoints::logging_toggle(query),
-        Route::Files => return plain::files(query),
         Route::Help => return plain::help(),
         Route::Constant(constant) => (*constant).to_owned(),
         _ => return answer::bare(StatusCode::NOT_FOUND),

@@ -47,8 +47,8 @@ pub(crate) enum Route<'a> {
     SystemStats,
     /// `/logging/toggle`
     LoggingToggle,
-    /// `/files/browse`, `/files/read`, `/files/download`: the master has no files to show.
-    Files,
+    /// `/files/<operation>`
+    Files(&'a str),
     /// `/help`
     Help,
     /// Where agents open their links.
@@ -79,8 +79,7 @@ pub(crate) fn find(path: &str) -> Route<'_> {
         ["metrics", "snapshot", ..] => Route::Metrics,
         ["system", "stats.json", ..] => Route::SystemStats,
         ["logging", "toggle", ..] => Route::LoggingToggle,
-        ["files", "browse" | "read" | "download", ..] => Route::Files,
-        ["files", "debug", ..] => Route::Constant("{}"),
+        ["files", operation @ ("browse" | "read" | "download" | "debug"), ..] => Route::Files(operation),
         ["__processes__", ..] => Route::Constant("[]"),
         ["help", ..] => Route::Help,
         ["files" | "metrics" | "system" | "logging", ..] => Route::NotFound,
@@ -159,7 +158,7 @@ mod tests {
             ("/system/stats.json", Route::SystemStats),
             ("/tasks/", Route::Tasks),
             ("/tasks.json", Route::NotFound),
-            ("/files/read", Route::Files),
+            ("/files/read", Route::Files("read")),
             ("/files/nosuch", Route::NotFound),
             ("/slave(1)/state", Route::NotFound),
             ("/index.html", Route::NotFound),

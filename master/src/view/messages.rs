@@ -7,7 +7,8 @@ use mezzo_api::{
     v1::{
         self,
         master::response::{
-            GetAgents, GetExecutors, GetFrameworks, GetRoles, GetTasks, get_agents, get_executors, get_frameworks,
+            GetAgents, GetExecutors, GetFrameworks, GetRoles, GetState, GetTasks, get_agents, get_executors,
+            get_frameworks,
         },
     },
 };
@@ -61,6 +62,16 @@ pub(crate) fn get_tasks(view: &View) -> GetTasks {
     all
 }
 
+/// GET_STATE.
+pub(crate) fn get_state(view: &View) -> GetState {
+    GetState {
+        get_tasks: Some(get_tasks(view)),
+        get_executors: Some(get_executors(view)),
+        get_frameworks: Some(get_frameworks(view)),
+        get_agents: Some(get_agents(view)),
+    }
+}
+
 /// GET_ROLES.
 pub(crate) fn get_roles(view: &View) -> GetRoles {
     let roles = uses(view).into_iter().map(|(name, used)| v1::Role {
@@ -75,7 +86,8 @@ pub(crate) fn get_roles(view: &View) -> GetRoles {
     GetRoles { roles: roles.collect() }
 }
 
-fn agent(agent: &Agent) -> get_agents::Agent {
+/// One agent.
+pub(super) fn agent(agent: &Agent) -> get_agents::Agent {
     let capability =
         |kind: &v1::agent_info::capability::Type| v1::agent_info::Capability { r#type: Some(*kind as i32) };
     get_agents::Agent {
@@ -110,6 +122,22 @@ fn framework(view: &View, framework: &Arc<Framework>) -> get_frameworks::Framewo
         allocated_resources: framework.used.to_endpoint_protos(),
         offered_resources: framework.offered.to_endpoint_protos(),
         offer_constraints: Some(framework.offer_constraints.as_deref().cloned().unwrap_or_default()),
+        ..get_frameworks::Framework::default()
+    }
+}
+
+/// A framework as events tell of it: without what it holds, with all of its times (src/common/protobuf_utils.cpp,
+/// createFrameworkAdded).
+pub(super) fn announced_framework(framework: &Framework) -> get_frameworks::Framework {
+    let active = framework.state == FrameworkState::Active;
+    get_frameworks::Framework {
+        framework_info: (*framework.info).clone(),
+        active,
+        connected: active,
+        recovered: framework.state == FrameworkState::Recovered,
+        registered_time: Some(time(framework.registered_time)),
+        reregistered_time: Some(time(framework.reregistered_time)),
+        unregistered_time: Some(time(framework.unregistered_time)),
         ..get_frameworks::Framework::default()
     }
 }

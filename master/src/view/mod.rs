@@ -5,7 +5,9 @@
 //! batch changes them in place unless a reader still holds the nodes in question.
 
 mod agents;
+mod changes;
 pub(crate) mod document;
+mod feed;
 mod frameworks;
 mod messages;
 mod roles;
@@ -13,7 +15,7 @@ mod state;
 mod summary;
 mod tasks;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use imbl::{HashMap, OrdMap, OrdSet};
 use mezzo_api::{
@@ -26,9 +28,14 @@ use mezzo_master_core::{
     registry::Recovered,
 };
 
+use crate::{outbox, server::Cut};
+use changes::Draft;
+use feed::Feed;
+
 pub(crate) use agents::agents;
+pub(crate) use feed::Batch;
 pub(crate) use frameworks::frameworks;
-pub(crate) use messages::{get_agents, get_executors, get_frameworks, get_roles, get_tasks};
+pub(crate) use messages::{get_agents, get_executors, get_frameworks, get_roles, get_state, get_tasks};
 pub(crate) use roles::roles;
 pub(crate) use state::{Master, state};
 pub(crate) use summary::summary;
@@ -52,37 +59,73 @@ pub(crate) struct View {
 
 /// Where the latest version is found.
 #[derive(Debug)]
-pub(crate) struct Published(Mutex<View>);
+pub(crate) struct Published(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    view: View,
+    feed: Feed,
+}
 
 impl Published {
     /// The picture of a leader that starts.
     pub(crate) fn new(recovered: &Recovered) -> Self {
         let agents =
             recovered.agents.iter().filter_map(|info| Some((AgentId::from(info.id.as_ref()?), Arc::new(info.clone()))));
-        Self(Mutex::new(View {
+        let view = View {
             recovered: agents.collect(),
             unreachable: recovered.unreachable.iter().map(|(id, _)| id.clone()).collect(),
             ..View::default()
-        }))
+        };
+        Self(Mutex::new(Inner { view, feed: Feed::default() }))
     }
 
     /// The latest version.
     pub(crate) fn snapshot(&self) -> View {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().view.clone()
     }
 
     /// The number of the latest version.
     pub(crate) fn version(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).version
+        self.lock().view.version
     }
 
-    /// Makes the next version.
+    /// Makes the next version, and tells of what changed.
     pub(crate) fn apply(&self, changes: Vec<Change>) {
-        let mut view = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
+        let Inner { view, feed } = &mut *inner;
         view.version += 1;
+        let heard = feed.is_heard();
+        let mut drafts = Vec::new();
         for change in changes {
+            if heard {
+                drafts.extend(Draft::of(view, &change));
+            }
             view.apply(change);
         }
+        feed.tell(changes::ordered(drafts));
+    }
+
+    /// The latest version, and every change of it from then on: nothing is lost or told twice. `connection` is cut when
+    /// its reader is too slow, or the oldest of more than `limit`.
+    pub(crate) fn subscribe(&self, limit: usize, connection: Cut) -> (View, u64, outbox::Receiver<Batch>) {
+        let mut inner = self.lock();
+        let (number, queue) = inner.feed.join(limit, connection);
+        (inner.view.clone(), number, queue)
+    }
+
+    /// The subscriber of this number is gone.
+    pub(crate) fn unsubscribe(&self, number: u64) {
+        self.lock().feed.leave(number);
+    }
+
+    /// How many subscribe.
+    pub(crate) fn subscribers(&self) -> usize {
+        self.lock().feed.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -23,11 +23,14 @@ pub fn content_type(headers: &HeaderMap) -> Result<Encoding, ContentTypeError> {
 
 /// The encoding of the response; JSON if the client does not care.
 pub fn accepted(headers: &HeaderMap) -> Option<Encoding> {
-    [Encoding::Json, Encoding::Protobuf].into_iter().find(|encoding| accepts(headers, encoding.media_type()))
+    [Encoding::Json, Encoding::Protobuf]
+        .into_iter()
+        .find(|encoding| accepts(headers.get_all(ACCEPT).iter(), encoding.media_type()))
 }
 
-fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
-    let mut given = headers.get_all(ACCEPT).iter().peekable();
+/// Whether the values of `Accept`, or of a header like it, allow a media type; without any, everything is allowed.
+pub fn accepts<'a>(values: impl Iterator<Item = &'a HeaderValue>, media_type: &str) -> bool {
+    let mut given = values.peekable();
     if given.peek().is_none() {
         return true;
     }

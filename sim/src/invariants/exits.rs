@@ -17,7 +17,7 @@ pub(super) struct Exits {
     /// Framework and executor of each container that was launched.
     containers: BTreeMap<ContainerId, (String, String)>,
     launched: BTreeMap<(String, String), ContainerId>,
-    /// The last wait status of a command task.
+    /// The last wait status of a command task, or a task of a pod.
     ended: BTreeMap<(String, String), i32>,
 }
 
@@ -34,7 +34,8 @@ impl Invariant for Exits {
                     let place = parts.iter().position(|part| *part == name);
                     place.and_then(|place| parts.get(place + 1)).map_or(String::new(), |part| (*part).to_owned())
                 };
-                let key = (after("frameworks"), after("executors"));
+                let task = launch.nested.as_ref().map_or_else(|| after("executors"), |nested| nested.task.clone());
+                let key = (after("frameworks"), task);
                 // Tasks of careful frameworks have ids that are never used twice (scheduler/keeper.rs).
                 let careful = key.1.starts_with('f');
                 if let Some(before) = self.launched.insert(key.clone(), launch.container_id.clone()).filter(|_| careful)
@@ -52,9 +53,10 @@ impl Invariant for Exits {
             Fact::Recorded(_, record, _) => {
                 let Some(update) = records::read(record).update else { return Ok(()) };
                 let task = update.status.task_id.value.clone();
-                let of_command = update.status.source() == Source::Executor
-                    && update.status.executor_id.as_ref().is_some_and(|id| id.value == task);
-                if !of_command {
+                let of_command = update.status.executor_id.as_ref().is_some_and(|id| id.value == task);
+                let container = update.status.container_status.as_ref().and_then(|status| status.container_id.as_ref());
+                let of_pod = container.is_some_and(|id| id.parent.is_some());
+                if update.status.source() != Source::Executor || !(of_command || of_pod) {
                     return Ok(());
                 }
                 let ended = self.ended.get(&(update.framework_id.value, task.clone())).copied();

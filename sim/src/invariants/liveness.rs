@@ -134,7 +134,7 @@ fn nothing_else_runs(world: &World) -> Result<(), String> {
             .frameworks
             .iter()
             .flat_map(|framework| &framework.executors)
-            .map(|executor| executor.container_id.clone())
+            .flat_map(|executor| executor.nested.iter().chain([&executor.container_id]).cloned().collect::<Vec<_>>())
             .collect();
         if let Some((id, _)) = machine.containers.iter().find(|(id, _)| !known.contains(*id)) {
             return Err(format!("container {id} of agent{} belongs to nobody", machine.number));

@@ -6,6 +6,7 @@ mod answers;
 mod books;
 mod exits;
 mod failover;
+mod groups;
 mod launches;
 mod lifecycle;
 mod liveness;
@@ -56,6 +57,7 @@ impl Watchers {
             Box::new(answers::Answers),
             Box::new(exits::Exits::default()),
             Box::new(failover::Failover),
+            Box::new(groups::Groups::default()),
             Box::new(launches::Launches::default()),
             Box::new(lifecycle::Lifecycle::default()),
             Box::new(pace::Pace::new(plan)),

@@ -163,7 +163,8 @@ impl Keeper {
     /// Tasks of a custom executor go as a group now and then.
     fn operation(&mut self, tasks: Vec<v1::TaskInfo>) -> v1::offer::Operation {
         let executor = tasks.first().and_then(|task| task.executor.clone());
-        let Some(executor) = executor.filter(|_| self.random.chance(400)) else { return calls::launch(tasks) };
+        let pod = executor.as_ref().is_some_and(is_pod);
+        let Some(executor) = executor.filter(|_| pod || self.random.chance(400)) else { return calls::launch(tasks) };
         let tasks = tasks.into_iter().map(|task| v1::TaskInfo { executor: None, ..task }).collect();
         let group = v1::offer::operation::LaunchGroup { executor, task_group: v1::TaskGroupInfo { tasks } };
         v1::offer::Operation {
@@ -191,13 +192,14 @@ impl Keeper {
         let mut tasks = Vec::new();
         let mut executor = None;
         if self.style.executors && self.random.chance(500) {
-            let id = format!("e{}", self.random.within(0..=2));
+            let pod = self.random.chance(500);
+            let id = format!("{}{}", if pod { "p" } else { "e" }, self.random.within(0..=2));
             let known = offer.executor_ids.iter().any(|known| known.value == id);
             let (need_cpus, need_mem) = if known { (0.0, 0.0) } else { (0.1, 32.0) };
             if cpus >= need_cpus && mem >= need_mem {
                 cpus -= need_cpus;
                 mem -= need_mem;
-                executor = Some(self.executor(offer, id));
+                executor = Some(self.executor(offer, id, pod));
             }
         }
         while tasks.len() < most && cpus >= 0.1 && mem >= 32.0 {
@@ -209,13 +211,15 @@ impl Keeper {
         tasks
     }
 
-    fn executor(&self, offer: &v1::Offer, id: String) -> v1::ExecutorInfo {
+    fn executor(&self, offer: &v1::Offer, id: String, pod: bool) -> v1::ExecutorInfo {
+        let kind = if pod { v1::executor_info::Type::Default } else { v1::executor_info::Type::Custom };
+        let disk = pod.then(|| scalar(offer, "disk", 1.0));
         v1::ExecutorInfo {
             executor_id: v1::ExecutorId { value: id },
             framework_id: self.framework_id.clone().map(|value| v1::FrameworkId { value }),
-            r#type: Some(v1::executor_info::Type::Custom as i32),
-            command: Some(command(Program::Executor)),
-            resources: vec![scalar(offer, "cpus", 0.1), scalar(offer, "mem", 32.0)],
+            r#type: Some(kind as i32),
+            command: (!pod).then(|| command(Program::Executor)),
+            resources: [scalar(offer, "cpus", 0.1), scalar(offer, "mem", 32.0)].into_iter().chain(disk).collect(),
             ..Default::default()
         }
     }
@@ -232,13 +236,16 @@ impl Keeper {
         let program = Program::Run { for_ms, code, stubborn: self.random.chance(100) };
         let value = format!("{}-{}", self.prefix, self.next);
         self.next += 1;
-        let command_task = executor.is_none();
+        let command_task = executor.as_ref().is_none_or(is_pod);
+        let checked = command_task && !settled && self.random.chance(200);
         v1::TaskInfo {
             name: "sim".to_owned(),
             task_id: v1::TaskId { value },
             agent_id: offer.agent_id.clone(),
             resources: vec![scalar(offer, "cpus", 0.1), scalar(offer, "mem", 32.0)],
             command: command_task.then(|| command(program)),
+            health_check: checked.then(health_check),
+            check: checked.then(check),
             data: (!command_task).then(|| program.text().into()),
             executor,
             ..Default::default()
@@ -299,6 +306,32 @@ impl Keeper {
         }
         known.killing = true;
         Some(calls::kill(v1::TaskId { value: id.clone() }, known.agent.clone(), policy))
+    }
+}
+
+/// Of the kind that the agent plays itself.
+fn is_pod(executor: &v1::ExecutorInfo) -> bool {
+    executor.r#type() == v1::executor_info::Type::Default
+}
+
+fn health_check() -> v1::HealthCheck {
+    v1::HealthCheck {
+        r#type: Some(v1::health_check::Type::Tcp as i32),
+        tcp: Some(v1::health_check::TcpCheckInfo { port: 80, protocol: None }),
+        delay_seconds: Some(1.0),
+        interval_seconds: Some(2.0),
+        timeout_seconds: Some(5.0),
+        ..Default::default()
+    }
+}
+
+fn check() -> v1::CheckInfo {
+    v1::CheckInfo {
+        r#type: Some(v1::check_info::Type::Tcp as i32),
+        tcp: Some(v1::check_info::Tcp { port: 80 }),
+        delay_seconds: Some(0.5),
+        interval_seconds: Some(3.0),
+        ..Default::default()
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
 
 use mezzo_agent_core::{
     Core,
-    config::Config,
-    container::{ContainerEvent, Stop},
+    config::{Config, Reconfiguration, Recover},
+    container::{ContainerEvent, Outcome, Stop},
     effect::{Effect, Effects, LinkId, RequestId, StreamId},
     validate,
 };
@@ -130,6 +130,9 @@ impl AgentMachine {
             executor_reregistration_timeout: Duration::from_secs(2),
             executor_shutdown_grace_period: Duration::from_secs(5),
             recovery_timeout: Duration::from_secs(900),
+            recover: Recover::Reconnect,
+            strict: true,
+            reconfiguration: Reconfiguration::Equal,
             max_completed_executors_per_framework: 150,
             max_completed_frameworks: 50,
         }
@@ -402,6 +405,12 @@ impl World {
                     self.queue.push(at, Event::Container(number, container));
                 }
             }
+            Effect::Probe { id, .. } => {
+                let delay = self.random.spread(Duration::from_millis(1), Duration::from_secs(8));
+                self.queue.push(now + delay, Event::Probed(agent.process, id));
+            }
+            // Its answer is one that nobody waits for.
+            Effect::EndProbe(_) => {}
             Effect::Forget(container) => self.agents[usize::from(number)].containers.forget(&container),
             Effect::Exit(reason) => return Some(reason),
         }
@@ -574,6 +583,17 @@ impl World {
             Phase::Running => self.container_runs(number, id),
             Phase::Ended(status) => self.container_ended(number, id, status),
         }
+    }
+
+    /// What a look at a task shows: it is well, mostly.
+    pub(super) fn agent_probed(&mut self, process: ProcessId, probe: &ContainerId) {
+        let Some(Owner::Agent(number)) = self.owners.get(&process).copied() else { return };
+        let outcome = match self.random.within(0..=9) {
+            0 => Outcome::Error("no answer".to_owned()),
+            1 | 2 => Outcome::Tcp(false),
+            _ => Outcome::Tcp(true),
+        };
+        self.agent_step(number, |core, now, out| core.probed(now, probe, &outcome, out));
     }
 
     fn container_runs(&mut self, number: u16, id: &ContainerId) {

@@ -54,6 +54,8 @@ pub enum Event {
     Container(u16, ContainerId),
     /// The agent's containerizer says how it found a container.
     Found(ProcessId, ContainerId),
+    /// A look at a task is over.
+    Probed(ProcessId, ContainerId),
     /// A task of a custom executor is over.
     TaskOver(ProcessId, String, bool),
     /// A custom executor that has nothing to do ends.
@@ -237,6 +239,7 @@ impl World {
             Event::Dial(process) => self.agent_dials(process),
             Event::Container(agent, container) => self.container_advances(agent, &container),
             Event::Found(process, container) => self.agent_finds(process, &container),
+            Event::Probed(process, probe) => self.agent_probed(process, &probe),
             Event::TaskOver(process, task, killed) => self.executor_task_over(process, &task, killed),
             Event::Idle(process) => self.executor_idle(process),
             Event::Look(process) => self.scheduler_looks(process),
@@ -266,6 +269,7 @@ impl World {
             | Event::Committed(process)
             | Event::Dial(process)
             | Event::Found(process, _)
+            | Event::Probed(process, _)
             | Event::TaskOver(process, ..)
             | Event::Idle(process)
             | Event::Look(process)

@@ -3,6 +3,7 @@
 mod endpoints;
 mod errors;
 mod executor;
+mod operator;
 mod replay;
 mod stream;
 mod subscription;

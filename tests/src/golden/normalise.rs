@@ -77,12 +77,15 @@ impl Normaliser {
     fn fields(&mut self, fields: &Map<String, Value>) -> Map<String, Value> {
         let of_address = fields.contains_key("ip") || fields.contains_key("hostname");
         let of_moment = |name: &str| matches!(name, "unreachable_time" | "unavailability");
+        // What a real agent fills in of the container of a task of a pod depends on whether that is there already, or still.
+        let of_pod = fields.get("container_id").is_some_and(|id| id.get("parent").is_some());
+        let told = |name: &str| !(of_pod && matches!(name, "network_infos" | "executor_pid"));
         let field = |(name, value): (&String, &Value)| {
             let momentary = MOMENTARY.contains(&name.as_str()) || of_address && name == "port" || of_moment(name);
             let value = if momentary { kind_of(value) } else { self.value(value) };
             (name.clone(), value)
         };
-        fields.iter().map(field).collect()
+        fields.iter().filter(|(name, _)| told(name)).map(field).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use mezzo_agent_core::{
     Core,
-    config::Config,
+    config::{Config, Reconfiguration, Recover},
     container::{ContainerEvent, Launch, Stop},
     effect::{Answer, Effect, LinkId, RequestId, StreamId},
 };
@@ -48,6 +48,9 @@ pub fn config() -> Config {
         executor_reregistration_timeout: Duration::from_secs(2),
         executor_shutdown_grace_period: Duration::from_secs(5),
         recovery_timeout: Duration::from_secs(900),
+        recover: Recover::Reconnect,
+        strict: true,
+        reconfiguration: Reconfiguration::Equal,
         max_completed_executors_per_framework: 150,
         max_completed_frameworks: 50,
     }
@@ -271,6 +274,21 @@ impl Agent {
         launches[0].clone()
     }
 
+    pub fn take_launches(&mut self) -> Vec<Launch> {
+        self.take(|effect| match effect {
+            Effect::Launch(launch) => Some((**launch).clone()),
+            _ => None,
+        })
+    }
+
+    /// The stops with their containers.
+    pub fn take_ends(&mut self) -> Vec<(ContainerId, Stop)> {
+        self.take(|effect| match effect {
+            Effect::Stop(id, how) => Some((id.clone(), *how)),
+            _ => None,
+        })
+    }
+
     pub fn take_stops(&mut self) -> Vec<Stop> {
         self.take(|effect| match effect {
             Effect::Stop(_, how) => Some(*how),
@@ -385,6 +403,61 @@ pub fn executor_task(id: &str, executor_id: &str) -> v1::TaskInfo {
 
 pub fn run_task(framework: &v1::FrameworkInfo, task: &v1::TaskInfo, launch_executor: bool) -> to_agent::Message {
     to_agent::Message::RunTask(link::RunTask { framework: framework.clone(), task: task.clone(), launch_executor })
+}
+
+/// The default executor.
+pub fn pod(id: &str) -> v1::ExecutorInfo {
+    v1::ExecutorInfo {
+        r#type: Some(v1::executor_info::Type::Default as i32),
+        command: None,
+        resources: resources("cpus:0.1;mem:32;disk:1"),
+        ..executor(id)
+    }
+}
+
+pub fn run_group(
+    framework: &v1::FrameworkInfo,
+    executor: &v1::ExecutorInfo,
+    tasks: &[v1::TaskInfo],
+    launch_executor: bool,
+) -> to_agent::Message {
+    to_agent::Message::RunTaskGroup(link::RunTaskGroup {
+        framework: framework.clone(),
+        executor: executor.clone(),
+        task_group: v1::TaskGroupInfo { tasks: tasks.to_vec() },
+        launch_executor,
+    })
+}
+
+/// A task with a health check by command and a check by TCP, each second.
+pub fn checked(task: v1::TaskInfo) -> v1::TaskInfo {
+    v1::TaskInfo {
+        health_check: Some(v1::HealthCheck {
+            r#type: Some(v1::health_check::Type::Command as i32),
+            command: Some(v1::CommandInfo { value: Some("true".into()), ..Default::default() }),
+            delay_seconds: Some(1.0),
+            interval_seconds: Some(1.0),
+            timeout_seconds: Some(5.0),
+            grace_period_seconds: Some(0.0),
+            consecutive_failures: Some(2),
+            ..Default::default()
+        }),
+        check: Some(v1::CheckInfo {
+            r#type: Some(v1::check_info::Type::Tcp as i32),
+            tcp: Some(v1::check_info::Tcp { port: 80 }),
+            delay_seconds: Some(1.0),
+            interval_seconds: Some(1.0),
+            timeout_seconds: Some(5.0),
+            ..Default::default()
+        }),
+        ..task
+    }
+}
+
+pub fn drain(grace: Option<Duration>, mark_gone: bool) -> to_agent::Message {
+    to_agent::Message::DrainAgent(link::DrainAgent {
+        config: v1::DrainConfig { max_grace_period: grace.map(duration), mark_gone: Some(mark_gone) },
+    })
 }
 
 pub fn kill(task: &str, grace: Option<Duration>) -> to_agent::Message {

@@ -3,7 +3,7 @@
 use mezzo_api::{
     link,
     time::Now,
-    v1::{TaskGroupInfo, executor_info, task_status::Reason},
+    v1::{TaskGroupInfo, task_status::Reason},
 };
 
 use super::Ground;
@@ -25,13 +25,7 @@ impl Core {
             return;
         };
         let site = Site { framework, key: ground.framework, agent };
-        let valid = group::validate(&group, &site, &ground.remaining).and_then(|valid| {
-            if group.executor.r#type() == executor_info::Type::Default {
-                return Err(Invalid::new("Executors of type DEFAULT are not supported yet"));
-            }
-            Ok(valid)
-        });
-        let (consumed, launch_executor) = match valid {
+        let (consumed, launch_executor) = match group::validate(&group, &site, &ground.remaining) {
             Ok(valid) => valid,
             Err(Invalid(message)) => {
                 tracing::info!(framework = %framework.id, message, "refused a task group");

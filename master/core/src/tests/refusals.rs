@@ -421,13 +421,11 @@ fn task_groups() {
     let no_disk = v1::ExecutorInfo { resources: resources("cpus:0.5;mem:64"), ..base.clone() };
     let no_type = v1::ExecutorInfo { r#type: None, ..base.clone() };
     let little = v1::ExecutorInfo { resources: resources("cpus:0.5;mem:1;disk:1"), ..base.clone() };
-    let default = v1::ExecutorInfo { r#type: Some(v1::executor_info::Type::Default.into()), command: None, ..base };
     let cases = [
         (no_framework, "'ExecutorInfo.framework_id' must be set"),
         (no_disk, "Executor 'de' uses no disk"),
         (no_type, "'ExecutorInfo.type' must be set"),
         (little, "Executor 'de' uses less memory (1MB) than the minimum required (32MB)"),
-        (default, "Executors of type DEFAULT are not supported yet"),
     ];
     let bare_task = |index: usize| TaskInfo { command: None, ..task(&format!("g{index}"), &offer) };
     let groups = cases.iter().enumerate();

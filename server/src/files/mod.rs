@@ -4,6 +4,8 @@
 //! goes through. In a directory of runs (`…/runs/<run>/…`, Mesos' layout of sandboxes) each run is such a boundary of its
 //! own: a task's link to another task's sandbox leads nowhere.
 
+mod call;
+mod door;
 mod listing;
 mod media_types;
 mod place;
@@ -28,15 +30,16 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use mezzo_server::http::{
-    answer::{bare, json as answer_json, text},
-    query::Query,
-};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
 
 use self::place::Place;
+pub use self::{call::Refusal, door::serve};
+use crate::http::{
+    answer::{bare, json as answer_json, text},
+    query::Query,
+};
 
 /// The most that one read returns: 16 pages.
 const MAX_READ_BYTES: usize = 64 * 1024;
@@ -106,8 +109,8 @@ pub fn router(files: Files) -> Router {
 
 async fn browse(State(files): State<Files>, request: Request) -> Response {
     with_path(request, async move |query, path| {
-        let entries = blocking(move || listing::list(&files.resolve(&path)?, &path)).await?;
-        Ok((query, entries.to_string().into()))
+        let entries = blocking(move || Ok(listing::list(&files.resolve(&path)?, &path))).await?;
+        Ok((query, listing::to_json(&entries).to_string().into()))
     })
     .await
 }

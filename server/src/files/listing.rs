@@ -4,36 +4,53 @@ use std::{
     collections::{BTreeMap, HashMap},
     ffi::OsString,
     fs::{self, Metadata},
-    os::unix::fs::{FileTypeExt, MetadataExt},
+    os::unix::fs::MetadataExt,
     path::Path,
 };
 
+use mezzo_api::v1;
 use nix::unistd::{Gid, Group, Uid, User};
+use rustix::fs::FileType;
 use serde_json::{Value, json};
 
-use super::{FilesError, place::Place};
+use super::place::Place;
+
+const NANOSECONDS: i64 = 1_000_000_000;
 
 /// The entries, sorted; their paths begin with `asked`, as it was asked for. What is no directory has none.
-pub(super) fn list(place: &Place, asked: &str) -> Result<Value, FilesError> {
+pub(super) fn list(place: &Place, asked: &str) -> Vec<v1::FileInfo> {
     let asked = asked.trim_end_matches('/');
     let path = place.path();
     let found = fs::read_dir(&path).into_iter().flatten().flatten();
     let entries: BTreeMap<OsString, Metadata> =
         found.filter_map(|entry| Some((entry.file_name(), shown(place.boundary(), &entry.path())?))).collect();
     let mut names = Names::default();
-    let listing = entries.into_iter().map(|(name, metadata)| {
-        // In alphabetical order, as Mesos writes all objects.
-        json!({
-            "gid": names.group(metadata.gid()),
-            "mode": mode(&metadata),
-            "mtime": seconds(metadata.mtime()),
-            "nlink": metadata.nlink(),
-            "path": format!("{asked}/{}", name.to_string_lossy()),
-            "size": metadata.len(),
-            "uid": names.user(metadata.uid()),
-        })
+    let infos = entries.into_iter().map(|(name, metadata)| v1::FileInfo {
+        path: format!("{asked}/{}", name.to_string_lossy()),
+        nlink: i32::try_from(metadata.nlink()).ok(),
+        size: Some(metadata.len()),
+        mtime: Some(v1::TimeInfo { nanoseconds: metadata.mtime().saturating_mul(NANOSECONDS) }),
+        mode: Some(metadata.mode()),
+        uid: Some(names.user(metadata.uid()).to_owned()),
+        gid: Some(names.group(metadata.gid()).to_owned()),
     });
-    Ok(Value::Array(listing.collect()))
+    infos.collect()
+}
+
+/// As `/files/browse` tells them: in alphabetical order, as Mesos writes all objects.
+pub(super) fn to_json(entries: &[v1::FileInfo]) -> Value {
+    let entry = |info: &v1::FileInfo| {
+        json!({
+            "gid": info.gid(),
+            "mode": mode(info.mode()),
+            "mtime": seconds(info.mtime.as_ref().map_or(0, |time| time.nanoseconds / NANOSECONDS)),
+            "nlink": info.nlink(),
+            "path": info.path,
+            "size": info.size(),
+            "uid": info.uid(),
+        })
+    };
+    entries.iter().map(entry).collect()
 }
 
 /// A link is shown as what it leads to, unless that is out of bounds: then as itself. One that leads nowhere is not shown.
@@ -51,19 +68,18 @@ fn seconds(time: i64) -> f64 {
     time as f64
 }
 
-fn mode(metadata: &Metadata) -> String {
-    let kind = metadata.file_type();
-    let letter = match () {
-        () if kind.is_dir() => 'd',
-        () if kind.is_symlink() => 'l',
-        () if kind.is_char_device() => 'c',
-        () if kind.is_block_device() => 'b',
-        () if kind.is_fifo() => 'p',
-        () if kind.is_socket() => 's',
-        () => '-',
+fn mode(bits: u32) -> String {
+    let letter = match FileType::from_raw_mode(bits) {
+        FileType::Directory => 'd',
+        FileType::Symlink => 'l',
+        FileType::CharacterDevice => 'c',
+        FileType::BlockDevice => 'b',
+        FileType::Fifo => 'p',
+        FileType::Socket => 's',
+        _ => '-',
     };
-    let bits = (0..9).map(|bit| if metadata.mode() & (0o400 >> bit) == 0 { '-' } else { ['r', 'w', 'x'][bit % 3] });
-    std::iter::once(letter).chain(bits).collect()
+    let rights = (0..9).map(|bit| if bits & (0o400 >> bit) == 0 { '-' } else { ['r', 'w', 'x'][bit % 3] });
+    std::iter::once(letter).chain(rights).collect()
 }
 
 /// Names of users and groups, each looked up once.
