@@ -1,12 +1,12 @@
 //! One agent's resources are freed among fifty thousand: how much work until they are handed out again, with nothing else
 //! to do and while a full cycle is under way.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mezzo_master_core::{harness::Made, input::Sorter};
 
 use super::{
-    Cluster, Work, milliseconds,
+    Cluster, milliseconds,
     table::{Row, Table},
 };
 use crate::figure::percentile;
@@ -44,7 +44,7 @@ fn sample(cluster: &mut Cluster, one: &Made, cycling: bool) -> f64 {
     if cycling {
         cluster.harness.begin_cycle();
     }
-    let begin = Work::begin();
+    let begin = Instant::now();
     cluster.harness.give_back(cluster.now, one, None);
     // What is freed is gathered for some milliseconds; meanwhile the master does other things.
     cluster.now += Duration::from_millis(5);
