@@ -1,12 +1,12 @@
 //! Refusals: DeclineOffers, and what all filters of a large cluster take.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mezzo_api::resources::Resources;
 use mezzo_master_core::input::Sorter;
 
 use super::{
-    Cluster, milliseconds, resident_bytes,
+    Cluster, Work, milliseconds, resident_bytes,
     table::{Row, Table},
 };
 
@@ -41,7 +41,7 @@ pub(super) fn declines(table: &mut Table, quick: bool) {
         for _ in 0..rounds {
             let (made, took) = cluster.cycle();
             allocating += took;
-            let begin = Instant::now();
+            let begin = Work::begin();
             cluster.give_all_back(&made, Some(ENDLESS));
             declining += begin.elapsed();
         }
@@ -64,7 +64,7 @@ pub(super) fn filter_memory(table: &mut Table, quick: bool) -> Vec<Cluster> {
     for (case, ends) in [("filters", 1_u64), ("filters, ten ends", 10)] {
         let mut cluster = cluster(agents, frameworks);
         let before = resident_bytes();
-        let begin = Instant::now();
+        let begin = Work::begin();
         for agent in 0..agents {
             for framework in 0..frameworks {
                 let refused = ENDLESS / 2 + Duration::from_secs(agent as u64 % ends);

@@ -1,11 +1,11 @@
 //! Agents by frameworks: full cycles, suppressed frameworks, backlogs, gauges, memory.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mezzo_master_core::input::Sorter;
 
 use super::{
-    Cluster, milliseconds, resident_bytes,
+    Cluster, Work, milliseconds, resident_bytes,
     table::{Row, Table},
 };
 
@@ -45,7 +45,7 @@ pub(super) fn cycles(table: &mut Table, quick: bool) {
             continue;
         }
         let mut cluster = Cluster::new(Sorter::Drf);
-        let begin = Instant::now();
+        let begin = Work::begin();
         cluster.agents(agents, AGENT);
         let adding = begin.elapsed();
         cluster.cycle(); // nobody is there yet
@@ -120,7 +120,7 @@ pub(super) fn backlog(table: &mut Table, quick: bool) {
     cluster.frameworks(1_000, "*");
     let (made, _) = cluster.cycle();
     cluster.give_all_back(&made, None);
-    let begin = Instant::now();
+    let begin = Work::begin();
     for framework in 0..1_000 {
         cluster.harness.suppress(cluster.now, framework, false);
     }
@@ -140,7 +140,7 @@ pub(super) fn metrics(table: &mut Table, quick: bool) {
         cluster.harness.add_framework(cluster.now, &format!("role{number}"), false);
     }
     cluster.cycle();
-    let begin = Instant::now();
+    let begin = Work::begin();
     let gauges = cluster.harness.metrics(cluster.now);
     let value = milliseconds(begin.elapsed());
     let parameters = [("frameworks", count(frameworks)), ("roles", count(frameworks)), ("gauges", count(gauges))];

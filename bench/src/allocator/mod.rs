@@ -1,6 +1,7 @@
 //! The allocator by itself: the workloads of Mesos' own benchmarks (src/tests/hierarchical_allocator_tests.cpp and
 //! hierarchical_allocator_benchmarks.cpp) with the same parameters, beside the figures that Mesos published, where it did.
 
+mod clock;
 mod declines;
 mod grid;
 mod latency;
@@ -8,7 +9,7 @@ mod operations;
 mod quota;
 mod table;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mezzo_api::resources::Resources;
 use mezzo_master_core::{
@@ -16,6 +17,7 @@ use mezzo_master_core::{
     input::{AllocatorConfig, Sorter},
 };
 
+use clock::Work;
 use table::Table;
 
 /// Prints every case.
@@ -65,11 +67,11 @@ impl Cluster {
         }
     }
 
-    /// Slices until nothing is left to do; the answer is what was made, and how long it took.
+    /// Slices until nothing is left to do; the answer is what was made, and how much work it was.
     fn cycle(&mut self) -> (Vec<Made>, Duration) {
         self.now += Duration::from_millis(10);
         let mut made = Vec::new();
-        let begin = Instant::now();
+        let begin = Work::begin();
         while self.harness.due().is_some_and(|due| due <= self.now) {
             made.extend(self.harness.run(self.now));
         }

@@ -1,7 +1,7 @@
 //! Reservations, volumes, labels, and Mesos' mixes of frameworks: PersistentVolumes, ResourceLabels, UpdateAllocation and
 //! MultiFrameworkAllocations.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mezzo_api::{
     codec::{Encoding, decode},
@@ -11,7 +11,7 @@ use mezzo_api::{
 use mezzo_master_core::{harness::Made, input::Sorter};
 
 use super::{
-    Cluster, milliseconds,
+    Cluster, Work, milliseconds,
     table::{Row, Table},
 };
 
@@ -79,7 +79,7 @@ pub(super) fn labels(table: &mut Table) {
     cluster.cycle();
     cluster.frameworks(FRAMEWORKS, "a");
     let (made, took) = cluster.cycle();
-    let begin = Instant::now();
+    let begin = Work::begin();
     cluster.give_all_back(&made, Some(Duration::from_secs(3600)));
     let declining = milliseconds(begin.elapsed());
     let parameters = [("agents", AGENTS as f64), ("frameworks", FRAMEWORKS as f64), ("declining_ms", declining)];
@@ -95,7 +95,7 @@ pub(super) fn conversions(table: &mut Table) {
         cluster.frameworks(1, "a");
         let (mut made, _) = cluster.cycle();
         let Some(one) = made.first_mut() else { return };
-        let mut reserve = |cluster: &mut Cluster, one: &mut Made, number: usize| {
+        let reserve = |cluster: &mut Cluster, one: &mut Made, number: usize| {
             let consumed = Resources::parse("cpus:0.1;mem:1", "*").unwrap_or_default();
             let reservation = v1::resource::ReservationInfo {
                 r#type: Some(v1::resource::reservation_info::Type::Dynamic as i32),
@@ -108,7 +108,7 @@ pub(super) fn conversions(table: &mut Table) {
         for number in 0..reserved / 2 {
             reserve(&mut cluster, one, number);
         }
-        let begin = Instant::now();
+        let begin = Work::begin();
         for number in 0..20 {
             reserve(&mut cluster, one, reserved + number);
         }

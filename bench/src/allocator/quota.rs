@@ -1,11 +1,11 @@
 //! Guarantees: LargeAndSmallQuota and NonQuotaVsQuota.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mezzo_master_core::input::Sorter;
 
 use super::{
-    Cluster, milliseconds,
+    Cluster, Work, milliseconds,
     table::{Row, Table},
 };
 
@@ -58,7 +58,7 @@ pub(super) fn with_and_without(table: &mut Table) {
                 cluster.frameworks(2, &role);
             }
             cluster.harness.begin_cycle();
-            let begin = Instant::now();
+            let begin = Work::begin();
             let (made, _) = cluster.cycle();
             let took: Duration = begin.elapsed();
             let case = if quota { "roles, each with a quota" } else { "roles without quota" };

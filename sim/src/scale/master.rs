@@ -63,7 +63,7 @@ impl Driver {
     /// Some inputs, then the end of the batch; the core's share is timed.
     pub(super) fn batch(&mut self, inputs: impl FnOnce(&mut Core, Now, &mut Effects)) {
         let now = at(self.now);
-        let begin = Instant::now();
+        let mut begin = Instant::now();
         inputs(&mut self.core, now, &mut self.effects);
         loop {
             if self.core.deadline().is_some_and(|deadline| deadline <= now.mono) {
@@ -77,7 +77,7 @@ impl Driver {
                 .collect();
             self.took += begin.elapsed();
             self.drain();
-            let begin = Instant::now();
+            begin = Instant::now();
             for ticket in &tickets {
                 self.core.registry(now, *ticket, Ok(()), &mut self.effects);
             }
@@ -87,6 +87,7 @@ impl Driver {
                 return;
             }
             self.took += begin.elapsed();
+            begin = Instant::now();
         }
     }
 
