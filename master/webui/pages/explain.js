@@ -1,6 +1,6 @@
 // Why is a framework waiting? The master says, agent by agent, in groups.
 import { html, useEffect, useState } from '../vendor/preact-htm.js';
-import { AMOUNTS, agentPath, duration, frameworkPath, number, percent, shortId } from '../format.js';
+import { AMOUNTS, agentPath, counted, duration, frameworkPath, number, percent, shortId } from '../format.js';
 import { read, useRead } from '../live.js';
 import { Answer, Empty, Facts, Panel, Trouble, Waiting } from '../parts.js';
 import { setQuery } from '../router.js';
@@ -38,13 +38,12 @@ const Examples = ({ ids }) => html`<ul class="inline">${(ids ?? []).slice(0, 6).
 
 function Explanation({ data, framework }) {
   const free = data.free_agents?.agents ?? 0;
-  const kept = data.reasons.reduce((sum, one) => sum + one.agents, 0);
   return html`
     ${data.obstacles.length > 0 && html`<p class="notice bad"><b>Nothing is offered:</b> ${data.obstacles.join('; ')}.</p>`}
     <div class="columns"><${Panel} title="In short"><${Facts} of=${[['Framework', html`<a href=${frameworkPath(data.framework_id)}>${framework.name || shortId(data.framework_id)}</a>`], ['Role', data.role], ['Wants', data.resources || 'anything'],
       ['Offers it holds', number(data.outstanding_offers)], ['Agents', number(data.agents)], ['Could be offered now', html`<b>${number(free)}</b>${free > 0 && html` <span class="soft">${data.free_agents.text}</span>`}`], ['Free in all', listed(data.headroom?.free)], ['Kept for guarantees', listed(data.headroom?.kept_for_guarantees)]]} />${free > 0 && html`<${Examples} ids=${data.free_agents.examples} />`}<//>
       <${Panel} title="Its turn"><p class="soft">Who has the smallest share for its weight comes first.</p><ol class="order">${data.order.roles.map((step) => html`<li key=${step.role}><b>${step.role}</b> is <b class="num">${number(step.place)}</b> of ${number(step.of)} <span class="soft">share ${percent(step.share, 1)}${step.dominant_resource && ` of ${step.dominant_resource}`}, weight ${number(step.weight)}</span></li>`)}
         <li>within the role the framework is <b class="num">${number(data.order.framework.place)}</b> of ${number(data.order.framework.of)} <span class="soft">share ${percent(data.order.framework.share, 1)}</span></li></ol><//></div>
-    <${Panel} title="What keeps agents from it" note=${`${number(kept)} of ${number(data.agents)}`} flush>${data.reasons.length ? html`<ul class="reasons">${data.reasons.map((one, index) => html`<li key=${`${one.reason} ${index}`}><b class="num">${number(one.agents)}</b><div><p>${one.text}${one.first_ends_in_secs !== undefined && html`; the first ends in ${duration(one.first_ends_in_secs)}`}${one.least_lacking && html`; the nearest lacks ${listed(one.least_lacking)}`}${one.framework_id && html`, <a href=${frameworkPath(one.framework_id)}>this one</a>`}</p><${Examples} ids=${one.examples} /></div></li>`)}</ul>` : html`<${Empty}>Nothing does.<//>`}<//>
+    <${Panel} title="What keeps agents from it" note=${`of ${counted(data.agents, 'agent')}; one may have several reasons`} flush>${data.reasons.length ? html`<ul class="reasons">${data.reasons.map((one, index) => html`<li key=${`${one.reason} ${index}`}><b class="num">${number(one.agents)}</b><div><p>${one.text}${one.first_ends_in_secs !== undefined && html`; the first ends in ${duration(one.first_ends_in_secs)}`}${one.least_lacking && html`; the nearest lacks ${listed(one.least_lacking)}`}${one.framework_id && html`, <a href=${frameworkPath(one.framework_id)}>this one</a>`}</p><${Examples} ids=${one.examples} /></div></li>`)}</ul>` : html`<${Empty}>Nothing does.<//>`}<//>
     ${data.nearest && html`<${Panel} title="The nearest miss"><p><a href=${agentPath(data.nearest.agent_id)}>${data.nearest.hostname}</a> lacks ${listed(data.nearest.lacks) || 'nothing'}: ${data.nearest.reasons.map((one) => one.text).join('; ')}.</p><//>`}`;
 }

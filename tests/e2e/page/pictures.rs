@@ -50,7 +50,11 @@ const TALK: &str = "n=0; while true; do n=$((n+1)); echo \"$(date +%T.%3N) INFO 
 #[test]
 fn every_page_has_its_picture() {
     let Some(place) = std::env::var_os("MEZZO_PICTURES").map(PathBuf::from) else { return };
-    let builder = Cluster::builder().agents(0).master_flag("--cluster=harbour");
+    let builder = Cluster::builder()
+        .agents(0)
+        .master_flag("--cluster=harbour")
+        .master_flag("--region=eu-central")
+        .master_flag("--zone=fra-a");
     let Some((mut cluster, mut browser)) = looked_at(builder) else {
         panic!("pictures need a browser");
     };
