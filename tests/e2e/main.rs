@@ -1,6 +1,7 @@
 //! End-to-end tests: real binaries, real clients, the answers of a real Mesos.
 
 mod agent;
+mod allocator;
 mod bad_input;
 mod clients;
 mod clouds;

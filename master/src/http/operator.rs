@@ -149,7 +149,7 @@ async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, headers: &Hea
     if let Some(teardown) = call.teardown.clone().filter(|_| kind == call::Type::Teardown) {
         return ask(app, OperatorCall::Teardown { framework_id: teardown.framework_id }).await;
     }
-    if let Some(gone) = call.mark_agent_gone.filter(|_| kind == call::Type::MarkAgentGone) {
+    if let Some(gone) = call.mark_agent_gone.clone().filter(|_| kind == call::Type::MarkAgentGone) {
         return ask(app, OperatorCall::MarkAgentGone { agent_id: gone.agent_id }).await;
     }
     let message = match kind {

@@ -36,7 +36,7 @@ pub(crate) use agents::agents;
 pub(crate) use feed::Batch;
 pub(crate) use frameworks::frameworks;
 pub(crate) use messages::{get_agents, get_executors, get_frameworks, get_roles, get_state, get_tasks};
-pub(crate) use roles::{role_metrics, roles};
+pub(crate) use roles::roles;
 pub(crate) use state::{Master, state};
 pub(crate) use summary::summary;
 pub(crate) use tasks::{TaskQuery, tasks};
