@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use mezzo_agent_core::config::{Reconfiguration, Recover};
-use mezzo_api::v1;
 use mezzo_server::flags::duration;
 
 /// `--master`: where the leading master is found.

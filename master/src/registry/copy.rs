@@ -119,8 +119,9 @@ fn nothing(url: &ZkUrl) -> CopyError {
 }
 
 fn must_be_empty(place: &str, content: &Recovered) -> Result<(), CopyError> {
-    let Recovered { agents, unreachable, gone, completed_frameworks } = content;
-    let entries = agents.len() + unreachable.len() + gone.len() + completed_frameworks.len();
+    let Recovered { agents, unreachable, gone, completed_frameworks, quotas, weights, machines } = content;
+    let of_agents = agents.len() + unreachable.len() + gone.len();
+    let entries = of_agents + completed_frameworks.len() + quotas.len() + weights.len() + machines.len();
     if entries == 0 { Ok(()) } else { Err(CopyError::NotEmpty { place: place.to_owned(), entries }) }
 }
 

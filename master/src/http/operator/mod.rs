@@ -11,13 +11,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use mezzo_api::{
     codec::{Encoding, decode, encode, to_json_value},
-    v1::{
-        self,
-        master::{
-            Call, Response as Answer, call,
-            response::{
-                self, GetFlags, GetHealth, GetLoggingLevel, GetMaster, GetMetrics, GetVersion, ListFiles, ReadFile,
-            },
+    v1::master::{
+        Call, Response as Answer, call,
+        response::{
+            self, GetFlags, GetHealth, GetLoggingLevel, GetMaster, GetMetrics, GetVersion, ListFiles, ReadFile,
         },
     },
 };
@@ -131,10 +128,11 @@ fn missing(call: &Call) -> Option<&'static str> {
 }
 
 async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, headers: &HeaderMap) -> Response<Body> {
-    let kind = match changes::change(call) {
+    let call = match changes::change(call) {
         Ok(asked) => return ask(app, asked).await,
-        Err(call) => call.r#type(),
+        Err(call) => *call,
     };
+    let kind = call.r#type();
     let message = match kind {
         call::Type::Unknown => return answer::bare(StatusCode::NOT_IMPLEMENTED),
         call::Type::SetLoggingLevel => {
