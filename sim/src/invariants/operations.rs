@@ -109,7 +109,7 @@ impl Operations {
             .iter()
             .map(|volume| {
                 let role = volume.reservation_role().unwrap_or_default().replace('/', " ");
-                format!("/work/volumes/roles/{role}/{}", volume.persistence_id().unwrap_or_default())
+                format!("/{}/volumes/roles/{role}/{}", "work", volume.persistence_id().unwrap_or_default())
             })
             .collect();
         let found: BTreeSet<String> = machine.volumes.iter().map(|path| path.to_string_lossy().into_owned()).collect();

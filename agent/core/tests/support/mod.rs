@@ -428,6 +428,7 @@ pub fn run_group(
     launch_executor: bool,
 ) -> to_agent::Message {
     to_agent::Message::RunTaskGroup(link::RunTaskGroup {
+        resource_version: Default::default(),
         framework: framework.clone(),
         executor: executor.clone(),
         task_group: v1::TaskGroupInfo { tasks: tasks.to_vec() },
