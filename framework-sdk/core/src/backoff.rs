@@ -27,15 +27,21 @@ impl Backoff {
 
     /// The next wait: between half of the ceiling and the ceiling.
     pub(crate) fn next(&mut self, rng: &mut SmallRng) -> Duration {
-        let factor = 1u32.checked_shl(self.failures).unwrap_or(u32::MAX);
-        self.failures = self.failures.saturating_add(1).min(30);
-        let ceiling = self.policy.base.saturating_mul(factor).min(self.policy.max);
-        ceiling.mul_f64(rng.random_range(0.5..=1.0))
+        let wait = after(self.policy, self.failures, rng);
+        self.failures = self.failures.saturating_add(1);
+        wait
     }
 
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
+}
+
+/// The wait after so many failures before the last one: between half of the ceiling and the ceiling.
+pub(crate) fn after(policy: BackoffPolicy, failures: u32, rng: &mut SmallRng) -> Duration {
+    let factor = 1u32.checked_shl(failures.min(30)).unwrap_or(u32::MAX);
+    let ceiling = policy.base.saturating_mul(factor).min(policy.max);
+    ceiling.mul_f64(rng.random_range(0.5..=1.0))
 }
 
 #[cfg(test)]

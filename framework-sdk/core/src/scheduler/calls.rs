@@ -23,6 +23,57 @@ pub fn launch(tasks: Vec<v1::TaskInfo>) -> v1::offer::Operation {
     }
 }
 
+/// An operation that launches these tasks as one pod: all or none, in one container of this executor.
+pub fn launch_group(executor: v1::ExecutorInfo, tasks: Vec<v1::TaskInfo>) -> v1::offer::Operation {
+    let launch_group = v1::offer::operation::LaunchGroup { executor, task_group: v1::TaskGroupInfo { tasks } };
+    v1::offer::Operation {
+        r#type: Some(v1::offer::operation::Type::LaunchGroup as i32),
+        launch_group: Some(launch_group),
+        ..Default::default()
+    }
+}
+
+/// An operation that reserves resources: as they were offered, with a reservation pushed on each.
+pub fn reserve(resources: Vec<v1::Resource>) -> v1::offer::Operation {
+    v1::offer::Operation {
+        r#type: Some(v1::offer::operation::Type::Reserve as i32),
+        reserve: Some(v1::offer::operation::Reserve { resources, ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// An operation that gives reserved resources free.
+pub fn unreserve(resources: Vec<v1::Resource>) -> v1::offer::Operation {
+    v1::offer::Operation {
+        r#type: Some(v1::offer::operation::Type::Unreserve as i32),
+        unreserve: Some(v1::offer::operation::Unreserve { resources }),
+        ..Default::default()
+    }
+}
+
+/// An operation that makes persistent volumes of reserved disk.
+pub fn create(volumes: Vec<v1::Resource>) -> v1::offer::Operation {
+    v1::offer::Operation {
+        r#type: Some(v1::offer::operation::Type::Create as i32),
+        create: Some(v1::offer::operation::Create { volumes }),
+        ..Default::default()
+    }
+}
+
+/// An operation that destroys persistent volumes, with what is on them.
+pub fn destroy(volumes: Vec<v1::Resource>) -> v1::offer::Operation {
+    v1::offer::Operation {
+        r#type: Some(v1::offer::operation::Type::Destroy as i32),
+        destroy: Some(v1::offer::operation::Destroy { volumes }),
+        ..Default::default()
+    }
+}
+
+/// The operation under an id: its outcome is then told. Agents must be able to (AGENT_OPERATION_FEEDBACK).
+pub fn with_feedback(operation: v1::offer::Operation, id: impl Into<String>) -> v1::offer::Operation {
+    v1::offer::Operation { id: Some(v1::OperationId { value: id.into() }), ..operation }
+}
+
 /// Gives offers back; the same resources are not offered again for `filters.refuse_seconds` (5 s when unset).
 pub fn decline(offers: Vec<v1::OfferId>, filters: Option<v1::Filters>) -> Call {
     Call { decline: Some(call::Decline { offer_ids: offers, filters }), ..typed(call::Type::Decline) }
@@ -183,8 +234,13 @@ pub(super) fn outlives_subscription(kind: call::Type) -> bool {
     }
 }
 
+/// The ids under which an ACCEPT asks for feedback.
+pub(super) fn operation_ids(call: &Call) -> impl Iterator<Item = &v1::OperationId> {
+    call.accept.iter().flat_map(|accept| &accept.operations).filter_map(|operation| operation.id.as_ref())
+}
+
 /// The tasks that an ACCEPT launches.
-pub(super) fn launched(call: &Call) -> impl Iterator<Item = &v1::TaskInfo> {
+pub(crate) fn launched(call: &Call) -> impl Iterator<Item = &v1::TaskInfo> {
     call.accept.iter().flat_map(|accept| &accept.operations).flat_map(|operation| {
         let single = operation.launch.iter().flat_map(|launch| &launch.task_infos);
         let group = operation.launch_group.iter().flat_map(|group| &group.task_group.tasks);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mezzo_api::v1;
+use mezzo_api::v1::{self, scheduler::call::reconcile};
 
 use crate::{address::Address, backoff::BackoffPolicy};
 
@@ -71,6 +71,8 @@ pub struct Config {
     pub when_removed: WhenRemoved,
     /// See [`ReconcilePolicy`].
     pub reconcile: ReconcilePolicy,
+    /// Tasks of an earlier run of the framework's program: asked about at the first subscription already.
+    pub known_tasks: Vec<reconcile::Task>,
 }
 
 impl Config {
@@ -86,6 +88,7 @@ impl Config {
             missed_heartbeats: 5,
             when_removed: WhenRemoved::End,
             reconcile: ReconcilePolicy::default(),
+            known_tasks: Vec::new(),
         }
     }
 }

@@ -32,11 +32,16 @@ impl Core {
                 }
             }
             event::Type::Heartbeat => {}
+            event::Type::UpdateOperationStatus => {
+                if let Some(update) = event.update_operation_status {
+                    self.operations.updated(&update.status);
+                    out.push(Effect::Deliver(Event::OperationUpdate(Box::new(update.status))));
+                }
+            }
             event::Type::Offers
             | event::Type::InverseOffers
             | event::Type::Rescind
             | event::Type::RescindInverseOffer
-            | event::Type::UpdateOperationStatus
             | event::Type::Message
             | event::Type::Failure => match plain(event) {
                 Some(event) => out.push(Effect::Deliver(event)),
@@ -69,7 +74,6 @@ fn plain(event: scheduler::Event) -> Option<Event> {
         event::Type::InverseOffers => Event::InverseOffers(event.inverse_offers?.inverse_offers),
         event::Type::Rescind => Event::Rescind(event.rescind?.offer_id),
         event::Type::RescindInverseOffer => Event::RescindInverseOffer(event.rescind_inverse_offer?.inverse_offer_id),
-        event::Type::UpdateOperationStatus => Event::OperationUpdate(Box::new(event.update_operation_status?.status)),
         event::Type::Message => {
             let message = event.message?;
             Event::Message { agent_id: message.agent_id, executor_id: message.executor_id, data: message.data }
@@ -80,6 +84,7 @@ fn plain(event: scheduler::Event) -> Option<Event> {
         }
         event::Type::Subscribed
         | event::Type::Update
+        | event::Type::UpdateOperationStatus
         | event::Type::Error
         | event::Type::Heartbeat
         | event::Type::Unknown => return None,

@@ -17,17 +17,20 @@ use std::{
 use mezzo_api::{time::Now, v1};
 use rand::{SeedableRng, rngs::SmallRng};
 
+pub mod author;
 pub mod calls;
 mod config;
 mod effect;
 mod incoming;
 mod masters;
+mod operations;
 mod outgoing;
 mod subscription;
 mod tasks;
 #[cfg(test)]
 mod tests;
 
+pub use author::{Act, Context, Scheduler};
 pub use config::{Config, Masters, ReconcilePolicy, WhenRemoved};
 pub use effect::{CallError, Effect, Effects, EndReason, Event, Outgoing, StreamId, Subscribed, Ticket};
 
@@ -46,6 +49,7 @@ pub struct Core {
     framework: v1::FrameworkInfo,
     suppressed: BTreeSet<String>,
     tasks: tasks::Tasks,
+    operations: operations::Operations,
     /// Calls for the next subscription, in order.
     held: VecDeque<Outgoing>,
     teardown: Teardown,
@@ -82,7 +86,8 @@ impl Core {
             last_stream: 0,
             framework: config.framework.clone(),
             suppressed: config.suppressed_roles.iter().cloned().collect(),
-            tasks: tasks::Tasks::new(config.reconcile.clone()),
+            tasks: tasks::Tasks::new(config.reconcile.clone(), &config.known_tasks),
+            operations: operations::Operations::new(config.reconcile.clone()),
             held: VecDeque::new(),
             teardown: Teardown::No,
             calls_lost_in_a_row: 0,
@@ -143,7 +148,7 @@ impl Core {
             State::Detecting | State::Ended => None,
             State::BackingOff { until } | State::Subscribing { until, .. } => Some(until),
             State::Subscribed { silent_at, .. } => {
-                Some(self.tasks.deadline().map_or(silent_at, |ask_at| ask_at.min(silent_at)))
+                self.tasks.deadline().into_iter().chain(self.operations.deadline()).chain([silent_at]).min()
             }
         }
     }
@@ -191,6 +196,7 @@ impl Core {
     #[cfg(test)]
     fn check(&self) {
         self.tasks.check();
+        self.operations.check();
         if self.subscribed().is_some() {
             assert!(self.framework.id.is_some());
             assert!(self.held.is_empty());

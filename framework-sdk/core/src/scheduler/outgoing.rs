@@ -16,6 +16,7 @@ use crate::answer::Answer;
 
 use super::{
     CallError, Core, Effect, Effects, EndReason, Event, MAX_HELD, Outgoing, State, StreamId, Teardown, Ticket, calls,
+    operations,
 };
 
 /// The connection of calls broke so often in a row without one answer: the master is not well.
@@ -43,6 +44,9 @@ impl Core {
             Some(stream) => {
                 for task in calls::launched(&outgoing.call) {
                     self.tasks.launched(TaskId::from(&task.task_id), AgentId::from(&task.agent_id));
+                }
+                for id in calls::operation_ids(&outgoing.call) {
+                    self.operations.asked(id);
                 }
                 self.send(stream, outgoing, out);
             }
@@ -98,6 +102,7 @@ impl Core {
             if !calls::may_repeat(sent.kind()) {
                 let ids: Vec<_> = calls::launched(&sent.call).map(|task| task.task_id.value.clone()).collect();
                 self.tasks.doubt(now.mono, ids.iter().map(String::as_str));
+                self.operations.doubt(now.mono, calls::operation_ids(&sent.call));
                 self.settle(sent, CallError::Unknown, out);
                 continue;
             }
@@ -122,6 +127,10 @@ impl Core {
         for tasks in self.tasks.due(now.mono) {
             debug!(tasks = tasks.len(), "asking what became of tasks");
             self.send_own(stream, calls::reconcile(tasks), out);
+        }
+        if let Some(operations) = self.operations.due(now.mono) {
+            debug!(operations = operations.len(), "asking what became of operations");
+            self.send_own(stream, calls::reconcile_operations(operations), out);
         }
         if self.tasks.completed() {
             out.push(Effect::Deliver(Event::Reconciled));
@@ -196,6 +205,11 @@ impl Core {
             self.tasks.forget(&task.task_id.value);
             let status = self.never_launched(now, task, &error);
             out.push(Effect::Deliver(Event::Update(Box::new(status))));
+        }
+        for id in calls::operation_ids(&outgoing.call) {
+            self.operations.forget(&id.value);
+            let status = operations::never_made(id, &error);
+            out.push(Effect::Deliver(Event::OperationUpdate(Box::new(status))));
         }
         let refused = matches!(error, CallError::Refused(_) | CallError::Reserved);
         match outgoing.ticket {

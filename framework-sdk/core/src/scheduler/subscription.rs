@@ -125,6 +125,7 @@ impl Core {
         }
         if again && self.teardown == Teardown::No {
             self.tasks.begin(now.mono);
+            self.operations.begin(now.mono);
             if self.config.reconcile.enabled {
                 self.send_own(stream, calls::reconcile(Vec::new()), out);
             }
@@ -151,6 +152,7 @@ impl Core {
                 let old = self.framework.id.take();
                 warn!(framework = old.as_ref().map(|id| id.value.as_str()), "removed by the master: starting anew");
                 self.tasks.forget_all();
+                self.operations.forget_all();
                 self.drop_held(out);
                 self.dial(now, out);
             }
@@ -178,6 +180,7 @@ impl Core {
     fn disconnected(&mut self, reason: String, out: &mut Effects) {
         warn!(%reason, "disconnected from the master");
         self.tasks.stop();
+        self.operations.stop();
         out.push(Effect::Deliver(Event::Disconnected { reason }));
     }
 
@@ -190,6 +193,7 @@ impl Core {
         self.state = State::Ended;
         self.drop_held(out);
         self.tasks.forget_all();
+        self.operations.forget_all();
         out.push(Effect::Deliver(Event::Ended(reason)));
     }
 }

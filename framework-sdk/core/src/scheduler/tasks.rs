@@ -46,9 +46,14 @@ pub(super) fn is_over(state: TaskState) -> bool {
 }
 
 impl Tasks {
-    pub(super) fn new(policy: ReconcilePolicy) -> Self {
+    /// With the tasks that an earlier run of the framework's program had launched.
+    pub(super) fn new(policy: ReconcilePolicy, known: &[reconcile::Task]) -> Self {
         let interval = policy.first;
-        Self { policy, known: IndexMap::new(), open: 0, round: false, ask_at: None, again_at: None, interval }
+        let known = known.iter().map(|task| {
+            let agent = task.agent_id.as_ref().map(AgentId::from);
+            (TaskId::from(&task.task_id), Known { agent, open: false })
+        });
+        Self { policy, known: known.collect(), open: 0, round: false, ask_at: None, again_at: None, interval }
     }
 
     pub(super) fn launched(&mut self, id: TaskId, agent: AgentId) {
