@@ -1,3 +1,4 @@
 //! The authors of frameworks: what they want, and how they go about it.
 
+pub mod guest;
 pub mod keeper;

@@ -14,7 +14,11 @@ use crate::{
 
 impl World {
     pub(super) fn fault(&mut self, number: usize) {
-        let fault = self.plan.faults[number].fault.clone();
+        self.inject(self.plan.faults[number].fault.clone());
+    }
+
+    /// This goes wrong now.
+    pub fn inject(&mut self, fault: Fault) {
         self.note(Fact::Fault(fault.to_string()));
         let now = self.now;
         match fault {
