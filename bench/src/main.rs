@@ -13,6 +13,7 @@ mod memory;
 mod process;
 mod registry;
 mod run;
+mod sdk;
 mod throughput;
 
 use anyhow::Result;
@@ -34,6 +35,8 @@ enum Bench {
     Run,
     /// The allocator alone: Mesos' own workloads (no cluster is started).
     Allocator,
+    /// The SDK's driver alone: statuses per second, and memory of the smallest framework.
+    Sdk,
 }
 
 /// Measures a fresh local cluster of real processes.
@@ -53,6 +56,9 @@ struct Arguments {
     /// Small allocator cases only.
     #[arg(long)]
     quick: bool,
+    /// Statuses for sdk.
+    #[arg(long, default_value_t = 400_000)]
+    updates: usize,
     /// Tasks that run while memory is measured.
     #[arg(long, default_value_t = 500)]
     running: usize,
@@ -88,6 +94,8 @@ async fn main() -> Result<()> {
     }
     if chosen(Bench::Allocator) {
         allocator::measure(arguments.json, arguments.quick);
+    if chosen(Bench::Sdk) {
+        sdk::measure(arguments.updates, arguments.json)?;
     }
     if chosen(Bench::Run) {
         run::measure(arguments.samples.min(50), arguments.json)?;

@@ -12,4 +12,5 @@ mod lifecycle;
 mod local;
 mod operator;
 mod page;
+mod service;
 mod smoke;

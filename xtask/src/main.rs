@@ -3,6 +3,7 @@
 
 mod bench;
 mod dependencies;
+mod examples;
 mod fuzz;
 mod local;
 mod process;
@@ -39,6 +40,8 @@ enum Verb {
     Soak(soak::Arguments),
     /// Simulate whole clusters from seeds: the real cores, virtual time, faults.
     Sim(sim::Arguments),
+    /// Run each example against a fresh local cluster and check what came of it.
+    Examples(examples::Arguments),
     /// Build, then start a cluster on this machine.
     Local(local::Arguments),
 }
@@ -62,6 +65,7 @@ fn carry_out(verb: Verb) -> anyhow::Result<()> {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Sim(arguments) => sim::run(&arguments),
+        Verb::Examples(arguments) => examples::run(&arguments),
         Verb::Local(arguments) => local::run(&arguments),
     }
 }

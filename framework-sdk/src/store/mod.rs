@@ -57,6 +57,16 @@ pub trait Store: Send {
     fn apply(&mut self, changes: Vec<Change>) -> StoreFuture<'_, ()>;
 }
 
+impl Store for Box<dyn Store> {
+    fn load(&mut self) -> StoreFuture<'_, BTreeMap<String, Bytes>> {
+        (**self).load()
+    }
+
+    fn apply(&mut self, changes: Vec<Change>) -> StoreFuture<'_, ()> {
+        (**self).apply(changes)
+    }
+}
+
 /// Whether every store can take the key.
 ///
 /// # Errors

@@ -54,3 +54,12 @@ pub fn framework(name: &str) -> v1::FrameworkInfo {
         ..Default::default()
     }
 }
+
+/// The guide and the tutorial, whose snippets are tests.
+#[cfg(doctest)]
+mod docs {
+    #[doc = include_str!("../../../docs/frameworks.md")]
+    struct Guide;
+    #[doc = include_str!("../../../docs/tutorial.md")]
+    struct Tutorial;
+}

@@ -122,7 +122,7 @@ impl Supervisor {
             if !allowed {
                 continue;
             }
-            let Some(carved) = carve(&mut batch.left, &needs, ports) else { continue };
+            let Some(carved) = carve(&mut batch.left, &needs, ports, self.rng.random()) else { continue };
             let id = format!("{}.{}.{:08x}", waiting.group, waiting.slot, self.rng.random::<u32>());
             let task = Task {
                 id: id.clone(),
