@@ -2,6 +2,8 @@
 
 mod file;
 mod memory;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 use std::{collections::BTreeMap, future::Future, path::PathBuf, pin::Pin};
 
@@ -9,6 +11,8 @@ use bytes::Bytes;
 
 pub use file::FileStore;
 pub use memory::MemoryStore;
+#[cfg(feature = "zookeeper")]
+pub use zookeeper::ZooKeeperStore;
 
 /// One change of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]

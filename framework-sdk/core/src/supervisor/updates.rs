@@ -64,6 +64,9 @@ impl Supervisor {
     fn leaves(&mut self, context: &mut Context<'_>, status: &v1::TaskStatus) {
         let id = status.task_id.value.as_str();
         let Some(leaving) = self.leaving.get_mut(id) else { return };
+        if leaving.why == Why::Unreachable && mezzo_api::mutant!("returned-task-kept") {
+            return;
+        }
         if status.state() == TaskState::TaskUnreachable {
             leaving.kill_at = None;
             return;
@@ -88,7 +91,6 @@ impl Supervisor {
         status: &v1::TaskStatus,
     ) {
         let id = task.id.clone();
-        let kept = mezzo_api::mutant!("returned-task-kept");
         if let Some(slot) = self.slot(group, number)
             && slot.current.is_none()
             && slot.done.is_none()
@@ -100,7 +102,7 @@ impl Supervisor {
             info!(group, slot = number, task = id, "came back before another was started: it stays");
             self.store_slot(context, group, number);
             self.lives(context, group, number, status);
-        } else if !kept {
+        } else {
             info!(group, slot = number, task = id, "came back, but another has its place: killing");
             self.kill(context, &id);
         }
