@@ -96,7 +96,7 @@ impl Scene {
 
     /// What the service believes in, if it has what it wants.
     fn believed(&self) -> Option<BTreeSet<String>> {
-        let shown = self.shown().filter(|it| it["running"] == REPLICAS && it["leaving"] == 0)?;
+        let shown = self.shown().filter(|it| it["ready"] == REPLICAS && it["leaving"] == 0)?;
         let replicas = shown["replicas"].as_array()?;
         let answers = |replica: &&Value| {
             let port = replica["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or_default();

@@ -26,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 type Check = fn(&Cluster) -> Result<()>;
 
-const EXAMPLES: [(&str, Check); 4] = [("hello", hello), ("batch", batch), ("executor", executor), ("service", service)];
+const EXAMPLES: [(&str, Check); 5] =
+    [("hello", hello), ("batch", batch), ("executor", executor), ("pod", pod), ("service", service)];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let chosen: Vec<_> =
@@ -34,7 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if chosen.is_empty() {
         bail!("there is no such example; there are: {}", EXAMPLES.map(|(name, _)| name).join(", "));
     }
-    let packages = ["mezzo-cli", "hello", "example-batch", "example-executor", "example-service"];
+    let packages = ["mezzo-cli", "hello", "example-batch", "example-executor", "example-pod", "example-service"];
     let mut build = cargo();
     build.args(["build", "--profile", PROFILE, "--bins"]);
     run_command(build.args(packages.iter().flat_map(|name| ["--package", name])))?;
@@ -77,6 +78,14 @@ fn executor(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// The sidecar sees what its neighbour wrote: its exit code says so.
+fn pod(cluster: &Cluster) -> Result<()> {
+    let output = cluster.output("example-pod", &[&format!("--master={}", cluster.master)])?;
+    let finished = text(&output.stdout).matches("TASK_FINISHED").count();
+    ensure!(finished == 2, "{finished} tasks of the pod finished:\n{}", text(&output.stdout));
+    Ok(())
+}
+
 /// Up to three, each answers; down to one; killed and started again, it goes on; then it ends.
 fn service(cluster: &Cluster) -> Result<()> {
     let port = free_port()?;
@@ -90,7 +99,7 @@ fn service(cluster: &Cluster) -> Result<()> {
     };
     let shown = || http("GET", &listen, "/").ok().and_then(|body| serde_json::from_str::<Value>(&body).ok());
     let replicas = |count: u64| {
-        let shown = shown().filter(|it| it["running"] == count && it["leaving"] == 0)?;
+        let shown = shown().filter(|it| it["ready"] == count && it["leaving"] == 0)?;
         shown["replicas"].as_array().cloned().filter(|list| list.len() as u64 == count)
     };
     let first = start()?;

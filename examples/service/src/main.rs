@@ -20,8 +20,9 @@ use clap::{Parser, Subcommand};
 use mezzo_sdk::{
     SchedulerDriver,
     scheduler::{EndReason, Ended},
-    store::FileStore,
+    store::{FileStore, Store, ZooKeeperStore},
     supervisor::{self, Config, Constraint, Field, Group, Supervisor},
+    tls::Tls,
     v1::{HealthCheck, health_check},
 };
 
@@ -45,9 +46,12 @@ struct Arguments {
     /// At most so many replicas on a host.
     #[arg(long)]
     per_host: Option<u32>,
-    /// Where what must outlive this program is kept.
+    /// Masters are https://, with a certificate of one of the authorities in this PEM file.
+    #[arg(long)]
+    authorities: Option<std::path::PathBuf>,
+    /// Where what must outlive this program is kept: a file, or zk://[user:password@]host:port[,host:port]/path.
     #[arg(long, default_value = "service.state")]
-    state: std::path::PathBuf,
+    state: String,
     /// Where to be scaled, changed and asked.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: String,
@@ -70,10 +74,15 @@ async fn main() -> Result<()> {
     }
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
 
-    let supervisor = Supervisor::new(Config::default(), supervisor::seed());
-    let run = SchedulerDriver::builder(supervisor::framework_info("service"))
-        .master(&arguments.master)
-        .scheduler(supervisor, FileStore::open(&arguments.state)?);
+    let store: Box<dyn Store> = match arguments.state.starts_with("zk://") {
+        true => Box::new(ZooKeeperStore::open(&arguments.state).await?),
+        false => Box::new(FileStore::open(&arguments.state)?),
+    };
+    let mut builder = SchedulerDriver::builder(supervisor::framework_info("service")).master(&arguments.master);
+    if let Some(authorities) = &arguments.authorities {
+        builder = builder.tls(Tls::authorities(authorities)?);
+    }
+    let run = builder.scheduler(Supervisor::new(Config::default(), supervisor::seed()), store);
     let control = run.control();
     let group = group(&arguments)?;
     let listener = tokio::net::TcpListener::bind(&arguments.listen).await?;

@@ -2,6 +2,7 @@
 //! streams cut anywhere, redirects, refusals, connections that break.
 
 mod author;
+mod calls;
 mod executor;
 mod scheduler;
 mod server;

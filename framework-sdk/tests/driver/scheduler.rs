@@ -65,7 +65,7 @@ pub(super) fn update(task: &str, uuid: u8) -> MasterEvent {
     }
 }
 
-async fn subscribe(master: &mut Server, builder: Builder) -> (Handle, Events, Subscription) {
+pub(super) async fn subscribe(master: &mut Server, builder: Builder) -> (Handle, Events, Subscription) {
     let (scheduler, mut events) = builder.build().unwrap();
     let subscription = master.subscription().await;
     subscription.accept("stream-1");
