@@ -16,7 +16,6 @@ use mezzo_tests::{
     http::{self, Request},
     leftovers,
     part::Part,
-    wait,
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;

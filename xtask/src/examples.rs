@@ -30,15 +30,17 @@ const EXAMPLES: [(&str, Check); 5] =
     [("hello", hello), ("batch", batch), ("executor", executor), ("pod", pod), ("service", service)];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    run_command(cargo().args(["build", "--profile", PROFILE, "--workspace", "--bins"]))?;
+    check(arguments)
+}
+
+/// With what is built already.
+pub(crate) fn check(arguments: &Arguments) -> Result<()> {
     let chosen: Vec<_> =
         EXAMPLES.iter().filter(|(name, _)| arguments.name.as_ref().is_none_or(|wanted| wanted == name)).collect();
     if chosen.is_empty() {
         bail!("there is no such example; there are: {}", EXAMPLES.map(|(name, _)| name).join(", "));
     }
-    let packages = ["mezzo-cli", "hello", "example-batch", "example-executor", "example-pod", "example-service"];
-    let mut build = cargo();
-    build.args(["build", "--profile", PROFILE, "--bins"]);
-    run_command(build.args(packages.iter().flat_map(|name| ["--package", name])))?;
     for (name, check) in chosen {
         step(&format!("example {name}"), || check(&Cluster::start()?))?;
     }

@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ("unit tests", &unit_tests),
         ("simulation", &sim::budget),
         ("end-to-end tests", &end_to_end_tests),
-        ("examples", &|| examples::run(&examples::Arguments::default())),
+        ("examples", &|| examples::check(&examples::Arguments::default())),
         ("fuzz", &|| fuzz::run(&fuzz::Arguments { seconds: arguments.fuzz_seconds, target: None })),
     ];
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|part| name.contains(part.as_str()));

@@ -135,7 +135,7 @@ impl Supervisor {
         if task.healthy != was_healthy {
             match task.healthy {
                 Some(true) => info!(group, slot = number, task = id, "healthy"),
-                _ => warn!(group, slot = number, task = id, message = status.message(), "not healthy"),
+                _ => warn!(group, slot = number, task = id, reason = status.message(), "not healthy"),
             }
         }
     }
@@ -181,7 +181,7 @@ impl Supervisor {
             task = id,
             host = task.place.hostname,
             state = status.state().as_str_name(),
-            message = status.message(),
+            reason = status.message(),
             ?wait,
             "ended: starting it again"
         );
