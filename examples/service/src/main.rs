@@ -15,13 +15,15 @@
 mod door;
 mod replica;
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use mezzo_sdk::{
     SchedulerDriver,
     scheduler::{EndReason, Ended},
     store::{FileStore, Store, ZooKeeperStore},
-    supervisor::{self, Config, Constraint, Field, Group, Supervisor},
+    supervisor::{self, Config, Constraint, Field, Group, Retry, Supervisor},
     tls::Tls,
     v1::{HealthCheck, health_check},
 };

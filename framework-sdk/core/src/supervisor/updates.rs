@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mezzo_api::v1::{self, TaskState};
+use rand::rngs::SmallRng;
 use tracing::{info, warn};
 
 use super::{
@@ -166,13 +167,7 @@ impl Supervisor {
                 return self.store_slot(context, group, number);
             }
         }
-        let proven = task.running_since.is_some_and(|since| now.saturating_sub(since) >= retry.stable_after);
-        slot.setbacks = if proven { 1 } else { slot.setbacks.saturating_add(1) };
-        let wait = match end {
-            End::Lost if slot.setbacks <= 1 => Duration::ZERO,
-            End::Invalid => retry.max,
-            _ => wait(&retry, slot.setbacks, &mut self.rng),
-        };
+        let wait = wait(&retry, slot, &task, end, now, &mut self.rng);
         slot.launch_at = now + wait;
         slot.avoid = (end != End::Finished).then(|| (task.place.agent_id.clone(), now + wait + self.config.avoid));
         warn!(
@@ -209,8 +204,26 @@ impl Supervisor {
     }
 }
 
-fn wait(retry: &Retry, setbacks: u32, rng: &mut rand::rngs::SmallRng) -> Duration {
-    backoff::after(retry.policy(), setbacks.saturating_sub(1), rng)
+/// No longer a wait for what was lost before it ran: that is nobody's fault, but may go in circles.
+const LOST_MAX: Duration = Duration::from_secs(10);
+
+/// How long to wait until another is started; counts the setback.
+fn wait(retry: &Retry, slot: &mut Slot, task: &Task, end: End, now: Duration, rng: &mut SmallRng) -> Duration {
+    let ran = task.running_since.map(|since| now.saturating_sub(since));
+    if ran.is_some_and(|time| time >= retry.stable_after) {
+        slot.setbacks = 0; // it had proved itself
+    }
+    if end == End::Lost && ran.is_some() {
+        return Duration::ZERO;
+    }
+    slot.setbacks = slot.setbacks.saturating_add(1);
+    let growing = backoff::after(retry.policy(), slot.setbacks - 1, rng);
+    match end {
+        End::Lost if slot.setbacks == 1 => Duration::ZERO,
+        End::Lost => growing.min(LOST_MAX),
+        End::Invalid => retry.max,
+        End::Finished | End::Failed => growing,
+    }
 }
 
 fn outcome(group: &str, number: u32, slot: &Slot, task: &Task, status: &v1::TaskStatus, end: End) -> Outcome {
