@@ -94,6 +94,7 @@ async fn main() -> Result<()> {
     }
     if chosen(Bench::Allocator) {
         allocator::measure(arguments.json, arguments.quick);
+    }
     if chosen(Bench::Sdk) {
         sdk::measure(arguments.updates, arguments.json)?;
     }

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use mezzo_election::{Acl, ConnectError, ZkUrl, connect};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{info, warn};
 use zookeeper_client::{CheckWriteError, Client, CreateMode, Error};
 
@@ -22,6 +22,7 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 const OWNED_AT_MOST: Duration = Duration::from_secs(30);
 /// A change that ZooKeeper does not take within this fails; so long it may be without a quorum.
 const PATIENCE: Duration = Duration::from_secs(60);
+const SILENT: &str = "no answer in time";
 const RETRY: Duration = Duration::from_millis(500);
 /// Changes of one transaction: below ZooKeeper's limit of 1 MB for a request.
 const MAX_TRANSACTION_BYTES: usize = 512 * 1024;
@@ -52,8 +53,8 @@ impl ZooKeeperStore {
         let url: ZkUrl = url.parse().map_err(failed)?;
         let client = connect(&url, SESSION_TIMEOUT).await.map_err(|error: ConnectError| failed(error))?;
         let store = Self { url, client, present: BTreeSet::new(), doubtful: true };
-        store.prepare().await?;
-        store.own().await?;
+        timeout(PATIENCE, store.prepare()).await.map_err(|_| failed(SILENT))??;
+        timeout(PATIENCE, store.own()).await.map_err(|_| failed(SILENT))??;
         Ok(store)
     }
 
@@ -149,7 +150,7 @@ impl ZooKeeperStore {
         loop {
             let result = match timeout_at(until, self.write(changes)).await {
                 Ok(result) => result,
-                Err(_) => return Err(failed("no answer in time")),
+                Err(_) => return Err(failed(SILENT)),
             };
             match result {
                 Ok(()) => return Ok(()),
@@ -171,7 +172,7 @@ impl ZooKeeperStore {
 
 impl Store for ZooKeeperStore {
     fn load(&mut self) -> StoreFuture<'_, BTreeMap<String, Bytes>> {
-        Box::pin(async { self.read_all().await.map_err(failed) })
+        Box::pin(async { timeout(PATIENCE, self.read_all()).await.map_err(|_| failed(SILENT))?.map_err(failed) })
     }
 
     fn apply(&mut self, changes: Vec<Change>) -> StoreFuture<'_, ()> {
