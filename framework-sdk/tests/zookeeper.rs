@@ -30,7 +30,7 @@ impl ZooKeeper {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let child = Self::spawn(&dir, address);
         Some(Self { child, address, dir })
     }
@@ -81,10 +81,18 @@ impl Drop for ZooKeeper {
     }
 }
 
+/// Below the range of outgoing connections: one to a port of that range, where nobody listens, may meet itself.
+fn free_address() -> SocketAddr {
+    let first = 10_000 + u16::try_from(std::process::id() % 8_000).unwrap_or_default();
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    SocketAddr::from(([127, 0, 0, 1], (first..20_000).find(free).expect("a free port")))
+}
+
 /// `srvr` tells its mode once it serves.
 fn serves(address: SocketAddr) -> bool {
     let ask = || {
         let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         stream.write_all(b"srvr")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;

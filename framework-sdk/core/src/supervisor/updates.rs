@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mezzo_api::v1::{self, TaskState};
+use mezzo_api::v1::{self, TaskState, task_status::Reason};
 use rand::rngs::SmallRng;
 use tracing::{info, warn};
 
@@ -27,9 +27,10 @@ enum End {
     Lost,
 }
 
-fn end(state: TaskState) -> Option<End> {
+fn end(status: &v1::TaskStatus) -> Option<End> {
     use TaskState::*;
-    Some(match state {
+    Some(match status.state() {
+        TaskFailed if by_the_cluster(status.reason()) => End::Lost,
         TaskFinished => End::Finished,
         TaskFailed => End::Failed,
         TaskError => End::Invalid,
@@ -38,11 +39,23 @@ fn end(state: TaskState) -> Option<End> {
     })
 }
 
+/// Whether a failure for this reason says nothing of the task itself.
+fn by_the_cluster(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::AgentRestarted
+            | Reason::AgentRemoved
+            | Reason::AgentDraining
+            | Reason::ContainerPreempted
+            | Reason::ExecutorReregistrationTimeout
+    )
+}
+
 impl Supervisor {
     pub(super) fn update(&mut self, context: &mut Context<'_>, status: &v1::TaskStatus) {
         let id = status.task_id.value.as_str();
         if let Some((group, number)) = self.index.get(id).cloned() {
-            return match end(status.state()) {
+            return match end(status) {
                 Some(end) => self.ended(context, &group, number, status, end),
                 None => self.lives(context, &group, number, status),
             };
