@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use mezzo_sdk::{
     Encoding, Event, SchedulerDriver,
     resources::Resources,
-    scheduler::{Events, Scheduler},
+    scheduler::{Events, Handle},
     v1,
 };
 use tokio::time::timeout;
@@ -24,7 +24,7 @@ pub(crate) struct Wanted {
 
 /// A subscribed framework.
 pub(crate) struct Framework {
-    pub(crate) scheduler: Scheduler,
+    pub(crate) scheduler: Handle,
     events: Events,
     wanted: Wanted,
     launched: usize,

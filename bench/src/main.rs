@@ -15,6 +15,7 @@ mod page;
 mod process;
 mod registry;
 mod run;
+mod sdk;
 mod throughput;
 
 use std::time::Duration;
@@ -43,6 +44,8 @@ enum Bench {
     Page,
     /// The allocator alone: Mesos' own workloads (no cluster is started).
     Allocator,
+    /// The SDK's driver alone: statuses per second, and memory of the smallest framework.
+    Sdk,
 }
 
 /// Measures a fresh local cluster of real processes.
@@ -62,6 +65,9 @@ struct Arguments {
     /// Small allocator cases only.
     #[arg(long)]
     quick: bool,
+    /// Statuses for sdk.
+    #[arg(long, default_value_t = 400_000)]
+    updates: usize,
     /// Tasks that run while memory is measured; 1000 for agent.
     #[arg(long)]
     running: Option<usize>,
@@ -118,6 +124,9 @@ async fn measure() -> Result<()> {
     }
     if chosen(Bench::Allocator) {
         allocator::measure(arguments.json, arguments.quick);
+    }
+    if chosen(Bench::Sdk) {
+        sdk::measure(arguments.updates, arguments.json)?;
     }
     if chosen(Bench::Run) {
         run::measure(arguments.samples.min(50), arguments.json)?;

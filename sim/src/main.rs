@@ -163,9 +163,10 @@ fn reproduce(arguments: &Arguments, seed: u64, wishes: Wishes) -> anyhow::Result
         plan = shrink::only(&plan, &places.collect::<Result<Vec<usize>, _>>()?);
     }
     println!(
-        "seed {seed}: {} agents, {} keepers of {} tasks, {} hostile, {} faults in {:?}",
+        "seed {seed}: {} agents, {} keepers and {} supervised of {} tasks, {} hostile, {} faults in {:?}",
         plan.agents,
         plan.keepers,
+        plan.supervised,
         plan.tasks,
         plan.hostile,
         plan.faults.len(),

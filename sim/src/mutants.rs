@@ -59,6 +59,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("drained-with-tasks", "a master takes an agent for drained that has tasks"),
     mutant("silence-unnoticed", "a scheduler's driver does not notice that its stream is dead"),
     mutant("never-reconciled", "a scheduler's driver never asks what became of its tasks"),
+    mutant("returned-task-kept", "a supervisor keeps a task that came back beside the one that took its place"),
     mutant("executor-forgets-updates", "an executor's driver does not repeat updates after its agent's restart"),
 ];
 

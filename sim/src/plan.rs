@@ -11,6 +11,10 @@ use crate::fault::{self, Mix, Planned};
 pub enum Character {
     /// Keeps a number of tasks running, by the SDK's driver.
     Keeper,
+    /// Keeps a number of tasks running, by the SDK's supervisor.
+    Supervised,
+    /// Somebody else's program: see [`World::add_guest`](crate::world::World::add_guest).
+    Guest,
     /// Does what a broken or evil client might do.
     Hostile,
 }
@@ -24,6 +28,8 @@ pub struct Plan {
     pub agents: u16,
     /// Frameworks that keep tasks running.
     pub keepers: u16,
+    /// Frameworks that keep tasks running by the SDK's supervisor.
+    pub supervised: u16,
     /// Hostile ones.
     pub hostile: u16,
     /// Tasks that each keeper wants running.
@@ -63,6 +69,9 @@ impl Default for Wishes {
 /// without anybody knowing, and update retries that had backed off; with a margin.
 const SETTLING: Duration = Duration::from_secs(40 * 60);
 
+/// Longer than anybody looks on.
+const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 impl Plan {
     /// The run of this seed.
     pub fn new(seed: u64, wishes: Wishes) -> Self {
@@ -73,11 +82,14 @@ impl Plan {
         let hostile = if wishes.frameworks.is_some() { 0 } else { u16::from(random.chance(400)) };
         let tasks = usize::try_from(random.within(1..=8)).unwrap_or(1);
         let troubled = random.duration(Duration::from_secs(60), Duration::from_secs(900));
-        let faults = fault::schedule(seed, wishes.mix, agents, keepers + hostile, Duration::from_secs(5), troubled);
+        let supervised = if wishes.frameworks.is_some() { 0 } else { u16::from(random.chance(300)) };
+        let frameworks = keepers + supervised + hostile;
+        let faults = fault::schedule(seed, wishes.mix, agents, frameworks, Duration::from_secs(5), troubled);
         Self {
             seed,
             agents,
             keepers,
+            supervised,
             hostile,
             tasks,
             troubled,
@@ -91,12 +103,29 @@ impl Plan {
 
     /// All frameworks.
     pub fn frameworks(&self) -> u16 {
-        self.keepers + self.hostile
+        self.keepers + self.supervised + self.hostile
     }
 
-    /// A framework's character: keepers come first.
+    /// A framework's character: keepers come first, guests last.
     pub fn character(&self, framework: u16) -> Character {
-        if framework < self.keepers { Character::Keeper } else { Character::Hostile }
+        if framework < self.keepers {
+            Character::Keeper
+        } else if framework < self.keepers + self.supervised {
+            Character::Supervised
+        } else if framework < self.frameworks() {
+            Character::Hostile
+        } else {
+            Character::Guest
+        }
+    }
+
+    /// A quiet cluster of this size for guests, without an end of its own.
+    pub fn quiet(seed: u64, agents: u16) -> Self {
+        let mut plan = Self::new(seed, Wishes { agents: Some(agents), frameworks: Some(1), mix: Mix::NONE });
+        plan.keepers = 0;
+        plan.troubled = YEARS;
+        plan.settling = Duration::ZERO;
+        plan
     }
 }
 

@@ -24,19 +24,21 @@ pub const EXECUTOR: &str = "sim-executor";
 impl Program {
     /// The program that this command stands for; an unknown one ends at once with 127, as a shell does.
     pub fn read(text: &str) -> Self {
+        Self::parse(text).unwrap_or(Self::Run { for_ms: 1, code: 127, stubborn: false })
+    }
+
+    /// The program that this command stands for, if it is one of the simulator's.
+    pub fn parse(text: &str) -> Option<Self> {
         if text == EXECUTOR {
-            return Self::Executor;
+            return Some(Self::Executor);
         }
         let mut words = text.split(' ');
-        let parsed = (|| {
-            if words.next()? != "run" {
-                return None;
-            }
-            let for_ms = words.next()?.parse().ok()?;
-            let code = words.next()?.parse().ok()?;
-            Some(Self::Run { for_ms, code, stubborn: words.next() == Some("stubborn") })
-        })();
-        parsed.unwrap_or(Self::Run { for_ms: 1, code: 127, stubborn: false })
+        if words.next()? != "run" {
+            return None;
+        }
+        let for_ms = words.next()?.parse().ok()?;
+        let code = words.next()?.parse().ok()?;
+        Some(Self::Run { for_ms, code, stubborn: words.next() == Some("stubborn") })
     }
 
     /// The command's text.

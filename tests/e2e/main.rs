@@ -17,5 +17,6 @@ mod metrics;
 mod operate;
 mod operator;
 mod page;
+mod service;
 mod smoke;
 mod storage;

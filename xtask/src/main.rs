@@ -4,6 +4,7 @@
 mod axe;
 mod bench;
 mod dependencies;
+mod examples;
 mod fuzz;
 mod local;
 mod process;
@@ -43,6 +44,8 @@ enum Verb {
     Sim(sim::Arguments),
     /// Take the pictures of the web page in docs/images anew.
     Screenshots,
+    /// Run each example against a fresh local cluster and check what came of it.
+    Examples(examples::Arguments),
     /// Build, then start a cluster on this machine.
     Local(local::Arguments),
 }
@@ -67,6 +70,7 @@ fn carry_out(verb: Verb) -> anyhow::Result<()> {
         Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Sim(arguments) => sim::run(&arguments),
         Verb::Screenshots => screenshots::run(),
+        Verb::Examples(arguments) => examples::run(&arguments),
         Verb::Local(arguments) => local::run(&arguments),
     }
 }

@@ -11,6 +11,9 @@ pub(crate) struct Arguments {
     /// How many times each of the scenarios is run.
     #[arg(long, default_value_t = 100)]
     runs: u32,
+    /// So many minutes of chaos for the example `service`.
+    #[arg(long, default_value_t = 10)]
+    service_minutes: u32,
     /// The seed of the first run; run n has seed + n. A failing run prints its own.
     #[arg(long)]
     seed: Option<u64>,
@@ -44,12 +47,13 @@ fn kill(arguments: &Arguments) -> Result<()> {
         "--test",
         "e2e",
         "--",
-        "faults::soak",
+        "soak_",
         "--nocapture",
         "--test-threads=1",
     ]);
     test.env("MEZZO_SOAK_RUNS", arguments.runs.to_string());
     test.env("MEZZO_ROLLING_RESTARTS", (2 * arguments.runs).to_string());
+    test.env("MEZZO_SOAK_MINUTES", arguments.service_minutes.to_string());
     if let Some(seed) = arguments.seed {
         test.env("MEZZO_SOAK_SEED", seed.to_string());
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::process::{PROFILE, cargo, run as run_command, step, succeeds};
-use crate::{dependencies, fuzz, setup, sim, tidy};
+use crate::{dependencies, examples, fuzz, setup, sim, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
-    let steps: [(&str, &dyn Fn() -> Result<()>); 10] = [
+    let steps: [(&str, &dyn Fn() -> Result<()>); 11] = [
         ("setup", &|| setup::run(&setup::Arguments::default())),
         ("format", &|| run_command(cargo().args(["fmt", "--all", "--check"]))),
         ("tidy", &tidy::run),
@@ -29,6 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ("unit tests", &unit_tests),
         ("simulation", &sim::budget),
         ("end-to-end tests", &end_to_end_tests),
+        ("examples", &|| examples::check(&examples::Arguments::default())),
         ("fuzz", &|| fuzz::run(&fuzz::Arguments { seconds: arguments.fuzz_seconds, target: None })),
     ];
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|part| name.contains(part.as_str()));

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use anyhow::{Context, bail};
 use mezzo_sdk::{
     Address, Event,
-    scheduler::{EndReason, Events, Scheduler},
+    scheduler::{EndReason, Events, Handle},
     v1::{self, TaskState, TaskStatus},
 };
 use tokio::{
@@ -35,7 +35,7 @@ enum Woken {
 pub(super) struct Session<'a> {
     options: &'a Run,
     task: Task,
-    scheduler: Scheduler,
+    scheduler: Handle,
     events: Events,
     started: Instant,
     subscribed: Option<(v1::FrameworkId, Address)>,
@@ -59,7 +59,7 @@ struct Placed {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(options: &'a Run, task: Task, scheduler: Scheduler, events: Events) -> Self {
+    pub(super) fn new(options: &'a Run, task: Task, scheduler: Handle, events: Events) -> Self {
         Self {
             options,
             task,

@@ -16,6 +16,7 @@ pub struct Address {
 
 /// Why a text is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AddressError {
     /// Nothing was given.
     #[error("no address given: expected host:port")]

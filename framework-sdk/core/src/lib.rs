@@ -7,6 +7,7 @@
 //! A shell (crate `mezzo-sdk`, or a simulator) calls a core with the moment and an input; the core appends effects,
 //! which the shell carries out in order.
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
 #![warn(clippy::iter_over_hash_type)]
 
 pub mod address;

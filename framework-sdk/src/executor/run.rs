@@ -77,7 +77,7 @@ impl Driver {
 
     pub(super) async fn run(mut self) {
         let (mut items, mut done) = (Vec::new(), Vec::new());
-        self.core.start(&mut self.effects);
+        self.core.start(self.clock.now(), &mut self.effects);
         loop {
             self.carry_out();
             self.unacknowledged.send_if_modified(|count| {

@@ -9,7 +9,7 @@ use mezzo_sdk_core::{
 };
 use tokio::sync::mpsc;
 
-use super::{Events, Scheduler, run};
+use super::{Events, Handle, run};
 
 /// Makes schedulers' drivers.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ impl SchedulerDriver {
             encoding: Encoding::Protobuf,
             acknowledge: true,
             authorization: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             pipelining: DEFAULT_PIPELINING,
             max_event_bytes: DEFAULT_MAX_EVENT_BYTES,
         }
@@ -43,6 +45,8 @@ pub struct Builder {
     encoding: Encoding,
     acknowledge: bool,
     authorization: Option<String>,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::Tls>,
     pipelining: usize,
     max_event_bytes: usize,
 }
@@ -54,6 +58,9 @@ pub enum BuildError {
     /// The masters cannot be read.
     #[error("master: {0}")]
     Master(#[from] AddressError),
+    /// `https://`, but nobody has said whom to trust.
+    #[error("master: '{0}' asks for TLS: build the SDK with its feature `tls` and call `tls` on the builder")]
+    Tls(String),
 }
 
 /// The driver's own settings, beside those of its core.
@@ -61,6 +68,8 @@ pub enum BuildError {
 pub(super) struct Settings {
     pub(super) encoding: Encoding,
     pub(super) authorization: Option<String>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<crate::tls::Tls>,
     pub(super) pipelining: usize,
     pub(super) max_event_bytes: usize,
 }
@@ -92,6 +101,13 @@ impl Builder {
         self
     }
 
+    /// Masters are spoken to over TLS: those that a redirect or a detector names, too.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: crate::tls::Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// No offers for these roles until they are revived.
     pub fn suppressed_roles(mut self, roles: Vec<String>) -> Self {
         self.config.suppressed_roles = roles;
@@ -104,9 +120,21 @@ impl Builder {
         self
     }
 
-    /// Statuses are acknowledged by [`Scheduler::acknowledge`] only: for frameworks that store them first.
+    /// Statuses are acknowledged by [`Handle::acknowledge`] only: for frameworks that store them first.
     pub fn acknowledge_by_hand(mut self) -> Self {
         self.acknowledge = false;
+        self
+    }
+
+    /// Whether statuses are acknowledged by themselves.
+    pub(super) fn acknowledges(&self) -> bool {
+        self.acknowledge
+    }
+
+    /// Tasks of an earlier run of this program: the driver asks what became of them. Running a
+    /// [`Scheduler`](super::Scheduler) does that by itself.
+    pub fn known_tasks(mut self, tasks: Vec<v1::scheduler::call::reconcile::Task>) -> Self {
+        self.config.known_tasks = tasks;
         self
     }
 
@@ -149,18 +177,35 @@ impl Builder {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn build(mut self) -> Result<(Scheduler, Events), BuildError> {
-        self.config.masters = Masters::Listed(Address::parse_list(&self.master)?);
+    pub fn build(mut self) -> Result<(Handle, Events), BuildError> {
+        self.config.masters = Masters::Listed(self.masters()?);
         let settings = Settings {
             encoding: self.encoding,
             authorization: self.authorization,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
             pipelining: self.pipelining,
             max_event_bytes: self.max_event_bytes,
         };
         let (commands, from_framework) = mpsc::unbounded_channel();
         let (to_framework, events) = mpsc::channel(1);
         tokio::spawn(run::Driver::new(self.config, settings, from_framework, to_framework).run());
-        let scheduler = Scheduler::new(commands.clone());
+        let scheduler = Handle::new(commands.clone());
         Ok((scheduler, Events::new(events, commands, self.acknowledge)))
+    }
+
+    /// The list, without `https://`, which is only good with TLS.
+    fn masters(&self) -> Result<Vec<Address>, BuildError> {
+        #[cfg(feature = "tls")]
+        let secure = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let secure = false;
+        let plain = self.master.split(',').map(|one| match one.trim().strip_prefix("https://") {
+            Some(_) if !secure => Err(BuildError::Tls(one.trim().to_owned())),
+            Some(rest) => Ok(rest.to_owned()),
+            None => Ok(one.to_owned()),
+        });
+        let plain = plain.collect::<Result<Vec<_>, _>>()?.join(",");
+        Ok(Address::parse_list(&plain)?)
     }
 }

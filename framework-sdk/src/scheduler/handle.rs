@@ -15,11 +15,11 @@ use super::Command;
 /// Those that return nothing are sent without waiting; should the master refuse one, an
 /// [`Event::Rejected`](super::Event::Rejected) says so. After the driver's end they do nothing.
 #[derive(Clone, Debug)]
-pub struct Scheduler {
+pub struct Handle {
     commands: mpsc::UnboundedSender<Command>,
 }
 
-impl Scheduler {
+impl Handle {
     pub(super) fn new(commands: mpsc::UnboundedSender<Command>) -> Self {
         Self { commands }
     }
@@ -142,7 +142,18 @@ impl Scheduler {
     }
 
     fn send(&self, call: Call) {
+        self.send_boxed(Box::new(call));
+    }
+
+    pub(super) fn send_boxed(&self, call: Box<Call>) {
         // when the driver has ended, its last event has told
-        let _ = self.commands.send(Command::Call(Box::new(call), None));
+        let _ = self.commands.send(Command::Call(call, None));
+    }
+
+    /// Sends acknowledgements, and leaves none behind.
+    pub(super) fn acknowledge_all(&self, calls: &mut Vec<Call>) {
+        if !calls.is_empty() {
+            let _ = self.commands.send(Command::Handled(std::mem::take(calls)));
+        }
     }
 }

@@ -231,10 +231,18 @@ impl Driver {
     }
 
     fn open(&mut self, id: StreamId, master: Address, subscribe: &Call) {
-        let peer = Peer::Tcp(master);
+        let peer = self.peer(master);
         let requests = self.requests(&peer);
         let stream = EventStream::open(peer.clone(), &requests, subscribe, self.settings.max_event_bytes);
         self.stream = Some((id, peer, stream));
+    }
+
+    fn peer(&self, master: Address) -> Peer {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.settings.tls {
+            return Peer::Tls(master, tls.clone());
+        }
+        Peer::Tcp(master)
     }
 
     /// Calls carry the id of the subscription that they belong to.

@@ -20,26 +20,34 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 #[derive(Clone, Debug)]
 pub(crate) enum Peer {
     Tcp(Address),
+    #[cfg(feature = "tls")]
+    Tls(Address, crate::tls::Tls),
     Unix(PathBuf),
 }
 
 impl Peer {
     pub(crate) async fn connect(self) -> io::Result<Box<dyn Io>> {
         match self {
-            Peer::Tcp(address) => {
-                let socket = TcpStream::connect((address.host.as_str(), address.port)).await?;
-                socket.set_nodelay(true)?;
-                Ok(Box::new(socket))
-            }
+            Peer::Tcp(address) => Ok(Box::new(tcp(&address).await?)),
+            #[cfg(feature = "tls")]
+            Peer::Tls(address, tls) => Ok(Box::new(tls.connect(&address.host, tcp(&address).await?).await?)),
             Peer::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
         }
     }
+}
+
+async fn tcp(address: &Address) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect((address.host.as_str(), address.port)).await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Peer::Tcp(address) => address.fmt(f),
+            #[cfg(feature = "tls")]
+            Peer::Tls(address, _) => address.fmt(f),
             Peer::Unix(path) => path.display().fmt(f),
         }
     }
@@ -57,6 +65,8 @@ impl Requests {
     pub(crate) fn new(peer: &Peer, path: &str, encoding: Encoding, authorization: Option<&str>) -> Self {
         let host = match peer {
             Peer::Tcp(address) => address.to_string(),
+            #[cfg(feature = "tls")]
+            Peer::Tls(address, _) => address.to_string(),
             Peer::Unix(_) => "localhost".to_owned(),
         };
         let mut head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {}\r\n", encoding.media_type());

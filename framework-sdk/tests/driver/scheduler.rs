@@ -13,7 +13,7 @@ use mezzo_api::{
 };
 use mezzo_sdk::{
     BackoffPolicy, Event, SchedulerDriver,
-    scheduler::{Builder, CallError, EndReason, Events, Scheduler, WhenRemoved},
+    scheduler::{Builder, CallError, EndReason, Events, Handle, WhenRemoved},
 };
 
 use super::server::{Received, Reply, Server, Subscription, record, soon};
@@ -24,17 +24,17 @@ fn is_subscribe(request: &Received) -> bool {
     request.read::<Call>().r#type() == call::Type::Subscribe
 }
 
-async fn master() -> Server {
+pub(super) async fn master() -> Server {
     Server::start(is_subscribe).await
 }
 
-fn builder(masters: impl Into<String>) -> Builder {
+pub(super) fn builder(masters: impl Into<String>) -> Builder {
     let info = v1::FrameworkInfo { user: "u".into(), name: "f".into(), ..Default::default() };
     let quick = BackoffPolicy { base: Duration::from_millis(5), max: Duration::from_millis(50) };
     SchedulerDriver::builder(info).master(masters).backoff(quick)
 }
 
-fn subscribed() -> MasterEvent {
+pub(super) fn subscribed() -> MasterEvent {
     MasterEvent {
         r#type: Some(event::Type::Subscribed as i32),
         subscribed: Some(event::Subscribed {
@@ -50,7 +50,7 @@ fn heartbeat() -> MasterEvent {
     MasterEvent { r#type: Some(event::Type::Heartbeat as i32), ..Default::default() }
 }
 
-fn update(task: &str, uuid: u8) -> MasterEvent {
+pub(super) fn update(task: &str, uuid: u8) -> MasterEvent {
     let status = v1::TaskStatus {
         task_id: v1::TaskId { value: task.into() },
         state: TaskState::TaskRunning as i32,
@@ -65,7 +65,7 @@ fn update(task: &str, uuid: u8) -> MasterEvent {
     }
 }
 
-async fn subscribe(master: &mut Server, builder: Builder) -> (Scheduler, Events, Subscription) {
+pub(super) async fn subscribe(master: &mut Server, builder: Builder) -> (Handle, Events, Subscription) {
     let (scheduler, mut events) = builder.build().unwrap();
     let subscription = master.subscription().await;
     subscription.accept("stream-1");
@@ -79,7 +79,7 @@ async fn next(events: &mut Events) -> Event {
 }
 
 /// Events that come, without those about attempts.
-async fn next_but_retries(events: &mut Events) -> Event {
+pub(super) async fn next_but_retries(events: &mut Events) -> Event {
     loop {
         match next(events).await {
             Event::Retrying { .. } => {}
@@ -408,7 +408,7 @@ async fn a_framework_that_reads_slowly_loses_nothing() {
 #[tokio::test]
 async fn masters_that_cannot_be_read_are_an_error_at_once() {
     for (master, text) in
-        [("", "host:port"), ("zk://a:2181/mesos", "ZooKeeper"), ("https://m:1", "http://"), ("m:x", "port")]
+        [("", "host:port"), ("zk://a:2181/mesos", "ZooKeeper"), ("https://m:1", "TLS"), ("m:x", "port")]
     {
         let error = builder(master).build().unwrap_err().to_string();
         assert!(error.contains(text), "{master}: {error}");

@@ -12,6 +12,8 @@ pub const KILLED: i32 = 9;
 /// … by SIGTERM.
 pub const TERMINATED: i32 = 15;
 
+const FOR_GOOD_MS: u64 = 1_000_000_000_000;
+
 /// How far a container is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -52,12 +54,24 @@ pub struct Containers {
     random: Random,
     list: BTreeMap<ContainerId, Container>,
     next_pid: i32,
+    /// What stands for a command that is none of the simulator's.
+    unknown: Option<Program>,
 }
 
 impl Containers {
     /// None.
     pub fn new(seed: u64, machine: u16) -> Self {
-        Self { random: Random::new(seed, &format!("containers {machine}")), list: BTreeMap::new(), next_pid: 1000 }
+        Self {
+            random: Random::new(seed, &format!("containers {machine}")),
+            list: BTreeMap::new(),
+            next_pid: 1000,
+            unknown: None,
+        }
+    }
+
+    /// Commands that are none of the simulator's run until they are killed, from now on.
+    pub fn run_unknown_commands(&mut self) {
+        self.unknown = Some(Program::Run { for_ms: FOR_GOOD_MS, code: 0, stubborn: false });
     }
 
     /// The container.
@@ -86,7 +100,7 @@ impl Containers {
             Command::Shell(text) => text.as_str(),
             Command::Exec { file, .. } => file.as_str(),
         };
-        let program = Program::read(text);
+        let program = Program::parse(text).or(self.unknown).unwrap_or_else(|| Program::read(text));
         let next = now + self.random.spread(Duration::from_millis(1), Duration::from_secs(5));
         self.next_pid += 1;
         let container = Container {

@@ -6,12 +6,14 @@ use std::collections::BTreeSet;
 
 use mezzo_agent_core::view::ExecutorState;
 use mezzo_api::v1::TaskState;
+use mezzo_sdk_core::supervisor::Supervisor;
 
 use super::{Books, Invariant};
 use crate::{
     fact::Fact,
     plan::Character,
-    world::{AgentMachine, FrameworkMachine, World},
+    scheduler::guest,
+    world::{AgentMachine, Author, FrameworkMachine, World},
 };
 
 /// See the module.
@@ -34,8 +36,11 @@ impl Invariant for Liveness {
         for machine in &world.agents {
             agent_is_at_rest(machine)?;
         }
-        for machine in world.frameworks.iter().filter(|machine| machine.character == Character::Keeper) {
-            framework_is_at_rest(machine, world)?;
+        for machine in &world.frameworks {
+            match machine.character {
+                Character::Keeper | Character::Supervised => framework_is_at_rest(machine, world)?,
+                Character::Guest | Character::Hostile => {}
+            }
         }
         nothing_else_runs(world)
     }
@@ -66,24 +71,39 @@ fn framework_is_at_rest(machine: &FrameworkMachine, world: &World) -> Result<(),
     let number = machine.number;
     let scheduler = machine.scheduler.as_ref().ok_or(format!("framework{number} does not run"))?;
     let id = scheduler.core.framework_id().map(|id| id.value.clone()).unwrap_or_default();
-    let believed: BTreeSet<String> = scheduler
-        .keeper
-        .tasks
-        .iter()
-        .filter(|(_, known)| known.state == TaskState::TaskRunning)
-        .map(|(id, _)| id.clone())
-        .collect();
-    if believed.len() != scheduler.keeper.tasks.len() || believed.len() != scheduler.keeper.wanted {
-        return Err(format!(
-            "framework{number} wants {} tasks and knows of {:?}",
-            scheduler.keeper.wanted, scheduler.keeper.tasks
-        ));
-    }
+    let believed = match &scheduler.author {
+        Author::Keeper(keeper) => {
+            let running = keeper.tasks.iter().filter(|(_, known)| known.state == TaskState::TaskRunning);
+            let believed: BTreeSet<String> = running.map(|(id, _)| id.clone()).collect();
+            if believed.len() != keeper.tasks.len() || believed.len() != keeper.wanted {
+                let (wanted, tasks) = (keeper.wanted, &keeper.tasks);
+                return Err(format!("framework{number} wants {wanted} tasks and knows of {tasks:?}"));
+            }
+            believed
+        }
+        Author::Guest(run) => supervised_tasks(machine, run)?,
+    };
     let actual = running(world, |framework| framework == id);
     if actual != believed {
         return Err(format!("framework{number} believes in {believed:?}, and {actual:?} run"));
     }
     Ok(())
+}
+
+/// The tasks of a supervisor that has what it wants.
+fn supervised_tasks(machine: &FrameworkMachine, run: &guest::Run) -> Result<BTreeSet<String>, String> {
+    let number = machine.number;
+    let supervisor = run.as_ref::<Supervisor>().ok_or(format!("framework{number} is no supervisor"))?;
+    let summary = supervisor.summary(guest::GROUP).unwrap_or_default();
+    if summary.ready != machine.wanted || summary.outdated > 0 || summary.waiting > 0 {
+        return Err(format!("framework{number} wants {} tasks and has {summary:?}", machine.wanted));
+    }
+    let tasks: BTreeSet<String> =
+        supervisor.instances(guest::GROUP).into_iter().map(|instance| instance.task_id).collect();
+    if tasks.len() != machine.wanted {
+        return Err(format!("framework{number} wants {} tasks and knows of {tasks:?}", machine.wanted));
+    }
+    Ok(tasks)
 }
 
 /// The tasks that run on some machine, of frameworks that are wanted. One that runs twice shows as one too many.

@@ -16,7 +16,7 @@ use crate::{
     fact::Fact,
     ids::ProcessId,
     plan::Character,
-    world::{AgentMachine, World},
+    world::{AgentMachine, Author, World},
 };
 
 /// See the module.
@@ -87,8 +87,10 @@ impl Invariant for Operations {
             self.agree(machine, world)?;
         }
         for machine in world.frameworks.iter().filter(|machine| machine.character == Character::Keeper) {
-            let Some(scheduler) = &machine.scheduler else { continue };
-            if let Some((id, _)) = scheduler.keeper.operations.first_key_value() {
+            let Some(Author::Keeper(keeper)) = machine.scheduler.as_ref().map(|scheduler| &scheduler.author) else {
+                continue;
+            };
+            if let Some((id, _)) = keeper.operations.first_key_value() {
                 return Err(format!("framework{} never hears what became of {id}", machine.number));
             }
         }

@@ -1,4 +1,5 @@
 //! The authors of frameworks: what they want, and how they go about it.
 
+pub mod guest;
 pub mod keeper;
 mod storage;

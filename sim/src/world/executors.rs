@@ -72,7 +72,7 @@ impl World {
             planned: None,
         };
         self.executors.insert(process, Box::new(executor));
-        self.executor_step(process, |core, _, out| core.start(out));
+        self.executor_step(process, |core, now, out| core.start(now, out));
     }
 
     /// The process is gone with its machine.

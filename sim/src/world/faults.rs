@@ -21,7 +21,11 @@ const TAKE_BACK_TIMES: u32 = 300;
 
 impl World {
     pub(super) fn fault(&mut self, number: usize) {
-        let fault = self.plan.faults[number].fault.clone();
+        self.inject(self.plan.faults[number].fault.clone());
+    }
+
+    /// This goes wrong now.
+    pub fn inject(&mut self, fault: Fault) {
         self.note(Fact::Fault(fault.to_string()));
         let now = self.now;
         match fault {

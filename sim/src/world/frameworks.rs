@@ -1,11 +1,17 @@
 //! Frameworks: the real driver core in a shell of the simulator's, with a scripted author; or a hostile client.
 
-use std::{collections::VecDeque, rc::Rc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+    time::Duration,
+};
 
-use mezzo_api::{time::Now, v1};
+use bytes::Bytes;
+use mezzo_api::{time::Now, v1, v1::scheduler::Call};
 use mezzo_sdk_core::{
     address::Address,
-    scheduler::{Config, Core, Effect, Effects, Event as Told, Masters, Outgoing, StreamId, WhenRemoved},
+    scheduler::{Config, Context, Core, Effect, Effects, Event as Told, Masters, Outgoing, StreamId, WhenRemoved},
+    supervisor::{Group, Supervisor},
 };
 
 use super::{Event, Hostile, Owner, World};
@@ -15,12 +21,14 @@ use crate::{
     network::{ConnId, Incoming, Opening, Packet, Side},
     plan::{Character, Plan},
     random::Random,
-    scheduler::keeper::{Keeper, Style},
+    scheduler::{
+        guest,
+        keeper::{Keeper, Style},
+    },
     time::{Clock, Moment},
 };
 
 /// A machine with a framework on it.
-#[derive(Debug)]
 pub struct FrameworkMachine {
     /// Its number.
     pub number: u16,
@@ -34,9 +42,23 @@ pub struct FrameworkMachine {
     pub scheduler: Option<Box<Scheduler>>,
     /// Its program, if it is a hostile one.
     pub hostile: Option<Hostile>,
+    /// What its program has stored.
+    pub store: BTreeMap<String, Bytes>,
+    /// Makes its program, if that is a scheduler of the SDK.
+    make: Option<guest::Make>,
     style: Style,
-    wanted: usize,
+    /// How many tasks it wants, if it keeps some.
+    pub wanted: usize,
     runs: u32,
+}
+
+/// Who decides what a framework does.
+#[derive(Debug)]
+pub enum Author {
+    /// The simulator's own.
+    Keeper(Box<Keeper>),
+    /// A scheduler of the SDK.
+    Guest(guest::Run),
 }
 
 /// One run of a framework's program.
@@ -47,7 +69,7 @@ pub struct Scheduler {
     /// The real thing.
     pub core: Core,
     /// Its author.
-    pub keeper: Keeper,
+    pub author: Author,
     clock: Clock,
     stream: Option<Stream>,
     planned: Option<Moment>,
@@ -85,10 +107,17 @@ impl FrameworkMachine {
             ids: Vec::new(),
             scheduler: None,
             hostile: None,
+            store: BTreeMap::new(),
+            make: (character == Character::Supervised).then(guest::supervisor),
             style,
             wanted: plan.tasks,
             runs: 0,
         }
+    }
+
+    /// A machine that is off, with a program of somebody else's.
+    pub fn of_guest(plan: &Plan, number: u16, info: v1::FrameworkInfo, make: guest::Make) -> Self {
+        Self { info, make: Some(make), character: Character::Guest, ..Self::new(plan, number) }
     }
 
     /// Its failover timeout.
@@ -97,11 +126,41 @@ impl FrameworkMachine {
     }
 }
 
+impl FrameworkMachine {
+    /// The next run's author, and what it asks for before anything else.
+    fn new_author(&mut self, seed: u64, now: Now) -> (Author, Vec<Call>) {
+        if let Some(make) = &self.make {
+            let (run, calls) = guest::Run::new(make, seed, now, &mut self.store);
+            return (Author::Guest(run), calls);
+        }
+        let prefix = format!("f{}r{}", self.number, self.runs);
+        let mut keeper = Keeper::new(self.wanted, prefix, self.style, Random::new(seed, "keeper"));
+        keeper.framework_id = self.ids.last().cloned();
+        (Author::Keeper(Box::new(keeper)), Vec::new())
+    }
+}
+
+impl std::fmt::Debug for FrameworkMachine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrameworkMachine").field("number", &self.number).field("ids", &self.ids).finish_non_exhaustive()
+    }
+}
+
+/// A supervised framework wants this, if it does not yet.
+fn set_wanted(scheduler: &mut dyn guest::Guest, context: &mut Context<'_>, wanted: Group) {
+    let Some(supervisor) = (scheduler as &mut dyn std::any::Any).downcast_mut::<Supervisor>() else { return };
+    if supervisor.group(guest::GROUP) != Some(&wanted)
+        && let Err(error) = supervisor.set(context, wanted)
+    {
+        panic!("the simulator's own group: {error}");
+    }
+}
+
 #[allow(deprecated)] // `role` is what frameworks without MULTI_ROLE have
 fn info(random: &mut Random, number: u16, character: Character) -> v1::FrameworkInfo {
     use v1::framework_info::capability::Type;
     let timeouts: &[f64] = match character {
-        Character::Keeper => &[0.0, 10.0, 60.0, 600.0, 604_800.0],
+        Character::Keeper | Character::Supervised | Character::Guest => &[0.0, 10.0, 60.0, 600.0, 604_800.0],
         Character::Hostile => &[0.0, 10.0, 60.0],
     };
     let timeout = timeouts[random.index(timeouts.len())];
@@ -149,6 +208,7 @@ impl World {
         let process = self.new_process(Owner::Framework(number));
         let clock = self.new_clock();
         let seed = self.random.seed();
+        let mut first = Vec::new();
         let machine = &mut self.frameworks[index];
         machine.runs += 1;
         if machine.character == Character::Hostile {
@@ -156,15 +216,18 @@ impl World {
         } else {
             let mut info = machine.info.clone();
             info.id = machine.ids.last().map(|id| v1::FrameworkId { value: id.clone() });
-            let config = Config { when_removed: WhenRemoved::StartAnew, ..Config::new(info, Masters::Detected) };
-            let prefix = format!("f{number}r{}", machine.runs);
-            let mut keeper = Keeper::new(machine.wanted, prefix, machine.style, Random::new(seed, "keeper"));
-            keeper.framework_id = machine.ids.last().cloned();
+            let (author, calls) = machine.new_author(seed, clock.read(self.now));
+            let mut config = Config { when_removed: WhenRemoved::StartAnew, ..Config::new(info, Masters::Detected) };
+            if let Author::Guest(run) = &author {
+                config.known_tasks = run.scheduler().known_tasks();
+            }
             let core = Core::new(config, seed);
-            machine.scheduler = Some(Box::new(Scheduler { process, core, keeper, clock, stream: None, planned: None }));
+            machine.scheduler = Some(Box::new(Scheduler { process, core, author, clock, stream: None, planned: None }));
+            first = calls;
         }
         self.note(Fact::SchedulerStarted(number, process));
         self.scheduler_step(number, |core, now, out| core.start(now, out));
+        self.scheduler_calls(number, first);
         let delay = self.random.duration(Duration::from_millis(1), Duration::from_secs(1));
         self.queue.push(self.now + delay, Event::Detect(process, None));
         self.queue.push(self.now + Duration::from_secs(5), Event::Look(process));
@@ -195,6 +258,32 @@ impl World {
         }
         scheduler.planned = None;
         self.scheduler_step(number, |core, now, out| core.tick(now, out));
+        self.with_guest(number, |now, run, store| {
+            let due = run.deadline().is_some_and(|at| at <= now.mono);
+            if due { run.step(now, store, |scheduler, context| scheduler.due(context)) } else { Vec::new() }
+        });
+    }
+
+    /// Does something with a guest, and makes the calls that follow.
+    pub(super) fn with_guest(
+        &mut self,
+        number: u16,
+        act: impl FnOnce(Now, &mut guest::Run, &mut BTreeMap<String, Bytes>) -> Vec<Call>,
+    ) {
+        let machine = &mut self.frameworks[usize::from(number)];
+        let Some(scheduler) = machine.scheduler.as_mut() else { return };
+        let now = scheduler.clock.read(self.now);
+        let Author::Guest(run) = &mut scheduler.author else { return };
+        let calls = act(now, run, &mut machine.store);
+        self.scheduler_calls(number, calls);
+    }
+
+    fn scheduler_calls(&mut self, number: u16, calls: Vec<Call>) {
+        self.scheduler_step(number, |core, now, out| {
+            for call in calls {
+                core.call(now, call, None, out);
+            }
+        });
     }
 
     pub(super) fn scheduler_looks(&mut self, process: ProcessId) {
@@ -204,13 +293,21 @@ impl World {
             return;
         }
         let (moment, settled) = (self.now, self.settled);
-        let Some(scheduler) = self.frameworks[usize::from(number)].scheduler.as_mut() else { return };
-        let calls = scheduler.keeper.look(moment, settled);
-        self.scheduler_step(number, |core, now, out| {
-            for call in calls {
-                core.call(now, call, None, out);
+        let machine = &mut self.frameworks[usize::from(number)];
+        let Some(scheduler) = machine.scheduler.as_mut() else { return };
+        match &mut scheduler.author {
+            Author::Keeper(keeper) => {
+                let calls = keeper.look(moment, settled);
+                self.scheduler_calls(number, calls);
             }
-        });
+            Author::Guest(_) if machine.character == Character::Supervised => {
+                let wanted = guest::wanted(machine.wanted, settled);
+                self.with_guest(number, |now, run, store| {
+                    run.step(now, store, |scheduler, context| set_wanted(scheduler, context, wanted))
+                });
+            }
+            Author::Guest(_) => return,
+        }
         let pause = self.random.duration(Duration::from_secs(4), Duration::from_secs(6));
         self.queue.push(self.now + pause, Event::Look(process));
     }
@@ -227,7 +324,12 @@ impl World {
             waiting.extend(more);
         }
         let (process, clock, mut planned) = (scheduler.process, scheduler.clock, scheduler.planned);
-        self.wake_at(process, &clock, scheduler.core.deadline(), &mut planned);
+        let guests = match &scheduler.author {
+            Author::Guest(run) => run.deadline(),
+            Author::Keeper(_) => None,
+        };
+        let deadline = scheduler.core.deadline().into_iter().chain(guests).min();
+        self.wake_at(process, &clock, deadline, &mut planned);
         scheduler.planned = planned;
         let ended = scheduler.core.ended();
         self.frameworks[usize::from(number)].scheduler = Some(scheduler);
@@ -335,7 +437,11 @@ impl World {
                 machine.ids.push(id.clone());
             }
         }
-        for call in scheduler.keeper.told(self.now, &event, self.settled) {
+        let calls = match &mut scheduler.author {
+            Author::Keeper(keeper) => keeper.told(self.now, &event, self.settled),
+            Author::Guest(run) => run.told(now, &mut self.frameworks[usize::from(number)].store, &event),
+        };
+        for call in calls {
             scheduler.core.call(now, call, None, more);
         }
     }

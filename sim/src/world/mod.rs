@@ -7,14 +7,18 @@ mod frameworks;
 mod hostile;
 mod masters;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{any::Any, collections::BTreeMap, time::Duration};
 
-use mezzo_api::ids::{AgentId, ContainerId};
+use mezzo_api::{
+    ids::{AgentId, ContainerId},
+    v1,
+};
 use mezzo_master_core::input::{LinkId, StreamId};
+use mezzo_sdk_core::scheduler::Context;
 
 pub use self::{
     agents::{Agent, AgentMachine},
-    frameworks::{FrameworkMachine, Scheduler},
+    frameworks::{Author, FrameworkMachine, Scheduler},
     hostile::Hostile,
     masters::{Master, master_config},
 };
@@ -26,6 +30,7 @@ use crate::{
     plan::Plan,
     queue::Queue,
     random::Random,
+    scheduler::guest,
     time::{Clock, Moment},
 };
 
@@ -171,6 +176,37 @@ impl World {
         };
         world.set_up();
         world
+    }
+
+    /// A framework with a program of somebody else's; gives its number. It starts at once.
+    pub fn add_guest(&mut self, info: v1::FrameworkInfo, make: guest::Make) -> u16 {
+        let number = u16::try_from(self.frameworks.len()).unwrap_or(u16::MAX);
+        self.frameworks.push(FrameworkMachine::of_guest(&self.plan, number, info, make));
+        self.queue.push(self.now, Event::StartScheduler(number));
+        number
+    }
+
+    /// Does something with a guest's program, if that runs as what it is taken for; the calls that follow are made.
+    pub fn visit<S: 'static>(&mut self, number: u16, act: impl FnOnce(&mut S, &mut Context<'_>)) {
+        self.with_guest(number, |now, run, store| {
+            run.step(now, store, |scheduler, context| {
+                if let Some(scheduler) = (scheduler as &mut dyn Any).downcast_mut() {
+                    act(scheduler, context);
+                }
+            })
+        });
+    }
+
+    /// Commands that the simulator does not know run until they are killed.
+    pub fn run_unknown_commands(&mut self) {
+        for machine in &mut self.agents {
+            machine.containers.run_unknown_commands();
+        }
+    }
+
+    /// When something happens next.
+    pub fn next_at(&self) -> Option<Moment> {
+        self.queue.next_at()
     }
 
     fn set_up(&mut self) {

@@ -433,7 +433,6 @@ pub fn run_group(
         executor: executor.clone(),
         task_group: v1::TaskGroupInfo { tasks: tasks.to_vec() },
         launch_executor,
-        resource_version: None,
     })
 }
 

@@ -45,6 +45,8 @@ pub struct Config {
 /// the connection (src/executor/executor.cpp).
 const HEARTBEAT: Duration = Duration::from_secs(30 * 60);
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
+/// An attempt that has not ended in SUBSCRIBED after this has failed: an agent that stands still takes connections, too.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The driver's decisions.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ pub struct Core {
 enum State {
     Idle,
     BackingOff { until: Duration },
-    Subscribing { stream: StreamId },
+    Subscribing { stream: StreamId, until: Duration },
     Subscribed { stream: StreamId },
     Ended,
 }
@@ -96,15 +98,15 @@ impl Core {
     }
 
     /// Begins: dials the agent at once.
-    pub fn start(&mut self, out: &mut Effects) {
+    pub fn start(&mut self, now: Now, out: &mut Effects) {
         if self.state == State::Idle {
-            self.dial(out);
+            self.dial(now, out);
         }
     }
 
     /// The agent answered a SUBSCRIBE: with a stream (status 200), or with why not.
     pub fn head(&mut self, now: Now, stream: StreamId, answer: &Answer, out: &mut Effects) {
-        if self.state != (State::Subscribing { stream }) || answer.status == 200 {
+        if !self.subscribing(stream) || answer.status == 200 {
             return;
         }
         match answer.status {
@@ -251,7 +253,11 @@ impl Core {
                     let reason = format!("no agent for {} s", self.config.recovery_timeout.as_secs());
                     return self.end(EndReason::Disconnected(reason), out);
                 }
-                self.dial(out);
+                self.dial(now, out);
+            }
+            State::Subscribing { stream, until } if until <= now.mono => {
+                out.push(Effect::Close(stream));
+                self.retry(now, format!("no subscription within {} s", SUBSCRIBE_TIMEOUT.as_secs()), out);
             }
             State::Subscribed { stream } if self.heartbeat_at <= now.mono => {
                 self.heartbeat_at = now.mono + HEARTBEAT;
@@ -264,9 +270,9 @@ impl Core {
     /// When to [`tick`](Self::tick) at the latest.
     pub fn deadline(&self) -> Option<Duration> {
         match self.state {
-            State::BackingOff { until } => Some(until),
+            State::BackingOff { until } | State::Subscribing { until, .. } => Some(until),
             State::Subscribed { .. } => Some(self.heartbeat_at),
-            State::Idle | State::Subscribing { .. } | State::Ended => None,
+            State::Idle | State::Ended => None,
         }
     }
 
@@ -281,7 +287,7 @@ impl Core {
     }
 
     fn subscribed(&mut self, now: Now, stream: StreamId, event: event::Subscribed, out: &mut Effects) {
-        if self.state != (State::Subscribing { stream }) {
+        if !self.subscribing(stream) {
             return;
         }
         info!(agent = event.agent_info.hostname, "subscribed with the agent");
@@ -303,10 +309,10 @@ impl Core {
         }
     }
 
-    fn dial(&mut self, out: &mut Effects) {
+    fn dial(&mut self, now: Now, out: &mut Effects) {
         self.last_stream += 1;
         let stream = StreamId(self.last_stream);
-        self.state = State::Subscribing { stream };
+        self.state = State::Subscribing { stream, until: now.mono + SUBSCRIBE_TIMEOUT };
         let forgets = mezzo_api::mutant!("executor-forgets-updates");
         let kept = self.updates.values().filter(|_| !forgets);
         let updates = kept.map(|status| call::Update { status: status.clone() }).collect();
@@ -349,9 +355,13 @@ impl Core {
         out.push(Effect::Deliver(Event::Shutdown(reason)));
     }
 
+    fn subscribing(&self, wanted: StreamId) -> bool {
+        matches!(self.state, State::Subscribing { stream, .. } if stream == wanted)
+    }
+
     fn stream(&self) -> Option<StreamId> {
         match self.state {
-            State::Subscribing { stream } | State::Subscribed { stream } => Some(stream),
+            State::Subscribing { stream, .. } | State::Subscribed { stream } => Some(stream),
             State::Idle | State::BackingOff { .. } | State::Ended => None,
         }
     }

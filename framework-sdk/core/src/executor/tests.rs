@@ -22,7 +22,8 @@ impl Bench {
             backoff_max: Duration::from_secs(2),
         };
         let mut bench = Self { core: Core::new(config, 3), mono: Duration::ZERO, out: Vec::new() };
-        bench.core.start(&mut bench.out);
+        let now = bench.now();
+        bench.core.start(now, &mut bench.out);
         let (stream, _) = bench.opened();
         bench.accept(stream);
         assert!(matches!(bench.take().as_slice(), [Effect::Deliver(Event::Subscribed(_))]));
@@ -235,4 +236,24 @@ fn says_that_it_is_there_each_half_hour() {
     bench.wait();
     assert_eq!(bench.mono, Duration::from_secs(1800));
     assert_eq!(bench.sent()[0].r#type(), call::Type::Heartbeat);
+}
+
+#[test]
+fn an_agent_that_takes_connections_and_says_nothing_is_tried_again() {
+    let (mut bench, stream) = Bench::subscribed(true);
+    let now = bench.now();
+    bench.core.closed(now, stream, "broken".into(), &mut bench.out);
+    bench.take();
+    bench.mono = bench.core.deadline().unwrap();
+    let now = bench.now();
+    bench.core.tick(now, &mut bench.out);
+    let (hangs, _) = bench.opened();
+    bench.mono = bench.core.deadline().unwrap();
+    let now = bench.now();
+    bench.core.tick(now, &mut bench.out);
+    assert_eq!(bench.take(), [Effect::Close(hangs)]);
+    bench.mono = bench.core.deadline().unwrap();
+    let now = bench.now();
+    bench.core.tick(now, &mut bench.out);
+    bench.opened();
 }

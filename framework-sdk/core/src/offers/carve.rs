@@ -16,9 +16,12 @@ pub struct Carved {
 
 /// Cuts `needs` and `ports` further ports out of `available`; `None`, and nothing is changed, if it does not suffice.
 ///
+/// Ports are chosen from some place on that `pick` decides, so that a port that was just given back is seldom given out
+/// again at once, and agents that share a machine seldom collide.
+///
 /// What is reserved is used before what is not, so that a reservation does not lie idle. Persistent volumes, other special
 /// disks and revocable resources are not touched: they are used on purpose or not at all.
-pub fn carve(available: &mut Resources, needs: &Resources, ports: usize) -> Option<Carved> {
+pub fn carve(available: &mut Resources, needs: &Resources, ports: usize, pick: u64) -> Option<Carved> {
     let mut left = available.clone();
     let mut carved = Carved::default();
     for need in needs.iter() {
@@ -28,15 +31,24 @@ pub fn carve(available: &mut Resources, needs: &Resources, ports: usize) -> Opti
             Value::Set(_) => whole(&mut left, need, &mut carved.resources)?,
         }
     }
-    let free: Vec<u64> =
-        plain(&left, "ports").iter().flat_map(ranges).flat_map(|range| range.begin..=range.end).take(ports).collect();
+    let free = if ports == 0 { Vec::new() } else { free_ports(&left, pick) };
     if free.len() < ports {
         return None;
     }
-    carved.ports = free.iter().filter_map(|port| u16::try_from(*port).ok()).collect();
-    numbers(&mut left, "ports", free.into_iter(), &mut carved.resources)?;
+    let chosen = &free[..ports];
+    carved.ports = chosen.iter().filter_map(|port| u16::try_from(*port).ok()).collect();
+    numbers(&mut left, "ports", chosen.iter().copied(), &mut carved.resources)?;
     *available = left;
     Some(carved)
+}
+
+/// Ports that may be used, from the picked place on and around.
+fn free_ports(left: &Resources, pick: u64) -> Vec<u64> {
+    let ports = plain(left, "ports");
+    let mut free: Vec<u64> = ports.iter().flat_map(ranges).flat_map(|range| range.begin..=range.end).collect();
+    let count = u64::try_from(free.len()).unwrap_or(u64::MAX).max(1);
+    free.rotate_left(usize::try_from(pick % count).unwrap_or_default());
+    free
 }
 
 /// Those of a name that may be used, the reserved ones first.
@@ -121,29 +133,37 @@ mod tests {
     #[test]
     fn cuts_amounts_and_ports() {
         let mut available = resources("cpus:2;mem:100;ports:[8000-8001,9000-9005]");
-        let carved = carve(&mut available, &resources("cpus:0.5;mem:60"), 3).unwrap();
+        let carved = carve(&mut available, &resources("cpus:0.5;mem:60"), 3, 0).unwrap();
         assert_eq!(carved.ports, [8000, 8001, 9000]);
         assert_eq!(available, resources("cpus:1.5;mem:40;ports:[9001-9005]"));
-        assert!(carve(&mut available, &resources("mem:41"), 0).is_none());
-        assert!(carve(&mut available, &resources("mem:40"), 6).is_none());
+        assert!(carve(&mut available, &resources("mem:41"), 0, 0).is_none());
+        assert!(carve(&mut available, &resources("mem:40"), 6, 0).is_none());
         assert_eq!(available, resources("cpus:1.5;mem:40;ports:[9001-9005]"), "a refusal takes nothing");
-        assert!(carve(&mut available, &resources("cpus:1.5;mem:40"), 5).is_some());
+        assert!(carve(&mut available, &resources("cpus:1.5;mem:40"), 5, 0).is_some());
         assert!(available.is_empty());
+    }
+
+    #[test]
+    fn the_pick_decides_where_ports_begin() {
+        let mut available = resources("cpus:1;ports:[10-14]");
+        let carved = carve(&mut available, &resources("cpus:1"), 3, 3 + 5).unwrap();
+        assert_eq!(carved.ports, [13, 14, 10]);
+        assert_eq!(available, resources("ports:[11-12]"));
     }
 
     #[test]
     fn cuts_the_ports_that_were_named() {
         let mut available = resources("ports:[80-80,8000-8010]");
-        let carved = carve(&mut available, &resources("ports:[80-80,8003-8004]"), 1).unwrap();
+        let carved = carve(&mut available, &resources("ports:[80-80,8003-8004]"), 1, 0).unwrap();
         assert_eq!(carved.ports, [8000]);
         assert_eq!(available, resources("ports:[8001-8002,8005-8010]"));
-        assert!(carve(&mut available, &resources("ports:[80-80]"), 0).is_none());
+        assert!(carve(&mut available, &resources("ports:[80-80]"), 0, 0).is_none());
     }
 
     #[test]
     fn uses_what_is_reserved_first() {
         let mut available = resources("cpus(web):1;cpus:4");
-        let carved = carve(&mut available, &resources("cpus:1.5"), 0).unwrap();
+        let carved = carve(&mut available, &resources("cpus:1.5"), 0, 0).unwrap();
         assert_eq!(carved.resources.len(), 2);
         assert_eq!(available, resources("cpus:3.5"));
         assert!(text(&carved).contains("web"), "{}", text(&carved));
@@ -165,15 +185,15 @@ mod tests {
         revocable[0].revocable = Some(v1::resource::RevocableInfo {});
         volume.append(&mut revocable);
         let mut available = Resources::from_protos(&volume).unwrap();
-        assert!(carve(&mut available, &resources("disk:10"), 0).is_none());
-        assert!(carve(&mut available, &resources("cpus:1"), 0).is_none());
+        assert!(carve(&mut available, &resources("disk:10"), 0, 0).is_none());
+        assert!(carve(&mut available, &resources("cpus:1"), 0, 0).is_none());
     }
 
     #[test]
     fn keeps_the_role_that_it_is_allocated_to() {
         let mut available = resources("cpus:4");
         available.allocate("web");
-        let carved = carve(&mut available, &resources("cpus:1"), 0).unwrap();
+        let carved = carve(&mut available, &resources("cpus:1"), 0, 0).unwrap();
         assert_eq!(carved.resources[0].allocation_info.as_ref().unwrap().role.as_deref(), Some("web"));
         assert_eq!(available.cpus(), Scalar::from_f64(3.0));
     }
@@ -181,8 +201,8 @@ mod tests {
     #[test]
     fn sets_are_taken_by_their_items() {
         let mut available = resources("disks:{a,b,c}");
-        assert!(carve(&mut available, &resources("disks:{a,d}"), 0).is_none());
-        assert!(carve(&mut available, &resources("disks:{a,c}"), 0).is_some());
+        assert!(carve(&mut available, &resources("disks:{a,d}"), 0, 0).is_none());
+        assert!(carve(&mut available, &resources("disks:{a,c}"), 0, 0).is_some());
         assert_eq!(available, resources("disks:{b}"));
     }
 }

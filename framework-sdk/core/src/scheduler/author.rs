@@ -178,6 +178,25 @@ impl<'a> Context<'a> {
         self.call(calls::suppress(Vec::new()));
     }
 
+    /// Acknowledges a status by hand; one that asks for no acknowledgement is passed over.
+    pub fn acknowledge(&mut self, status: &v1::TaskStatus) {
+        if let Some(call) = calls::acknowledge(status) {
+            self.call(call);
+        }
+    }
+
+    /// Acknowledges an operation's status by hand.
+    pub fn acknowledge_operation(&mut self, status: &v1::OperationStatus) {
+        if let Some(call) = calls::acknowledge_operation(status) {
+            self.call(call);
+        }
+    }
+
+    /// Sends data to an executor; best effort.
+    pub fn message(&mut self, agent: v1::AgentId, executor: v1::ExecutorId, data: impl Into<Bytes>) {
+        self.call(calls::message(agent, executor, data.into()));
+    }
+
     /// Stores a value under a key: durable before anything that is asked for after it happens.
     pub fn put(&mut self, key: impl Into<String>, value: impl Into<Bytes>) {
         self.acts.push(Act::Put { key: key.into(), value: value.into() });

@@ -18,6 +18,7 @@ pub enum Masters {
 /// What to do when the master says that it has removed the framework (torn down, or away for longer than its
 /// failover timeout).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WhenRemoved {
     /// The driver ends and says so.
     #[default]

@@ -139,6 +139,7 @@ pub struct Subscribed {
 
 /// Why a call had no effect, or none that is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CallError {
     /// There is no subscription under which it could be made. It was not sent.
     #[error("not subscribed with a master: the call was not sent")]

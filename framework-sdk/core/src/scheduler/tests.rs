@@ -611,3 +611,92 @@ fn subscribe_is_not_for_frameworks() {
     bench.call(call, Some(1));
     assert_eq!(bench.take(), [Effect::Settle(Ticket(1), Err(CallError::Reserved))]);
 }
+
+fn operation_update(id: &str, state: v1::OperationState) -> MasterEvent {
+    let status = v1::OperationStatus {
+        operation_id: Some(v1::OperationId { value: id.into() }),
+        state: state as i32,
+        ..Default::default()
+    };
+    MasterEvent {
+        r#type: Some(event::Type::UpdateOperationStatus as i32),
+        update_operation_status: Some(event::UpdateOperationStatus { status }),
+        ..Default::default()
+    }
+}
+
+fn reserve(ids: &[&str]) -> Call {
+    let operations = ids.iter().map(|id| calls::with_feedback(calls::reserve(Vec::new()), *id)).collect();
+    calls::accept(vec![v1::OfferId { value: "O1".into() }], operations, None)
+}
+
+fn asked_operations(sent: &[Outgoing]) -> Vec<String> {
+    let asks = sent.iter().filter_map(|call| call.call.reconcile_operations.as_ref());
+    asks.flat_map(|ask| &ask.operations).map(|operation| operation.operation_id.value.clone()).collect()
+}
+
+#[test]
+fn operations_are_asked_about_after_a_resubscription_until_they_are_answered() {
+    let (mut bench, stream) = Bench::subscribed(|_| {});
+    bench.call(reserve(&["a", "b", "c"]), None);
+    bench.take();
+    bench.event(stream, operation_update("a", v1::OperationState::OperationFinished));
+    assert!(matches!(bench.delivered().as_slice(), [Event::OperationUpdate(_)]));
+    let (stream, _) = bench.reconnect(stream);
+    bench.accept_subscription(stream);
+    let mut asked = Vec::new();
+    for effect in bench.take() {
+        if let Effect::Send(_, outgoing) = effect {
+            asked.extend(asked_operations(&[outgoing]));
+        }
+    }
+    assert_eq!(asked, ["b", "c"]);
+    bench.event(stream, operation_update("b", v1::OperationState::OperationUnknown));
+    bench.event(stream, operation_update("c", v1::OperationState::OperationRecovering));
+    bench.take();
+    bench.wait();
+    assert_eq!(asked_operations(&bench.sent()), ["c"], "the master could not say yet");
+    bench.event(stream, operation_update("c", v1::OperationState::OperationPending));
+    bench.take();
+    bench.mono += Duration::from_secs(60);
+    bench.step(|core, now, out| core.tick(now, out));
+    assert!(
+        bench
+            .take()
+            .iter()
+            .all(|effect| !matches!(effect, Effect::Send(_, call) if call.kind() == call::Type::ReconcileOperations))
+    );
+}
+
+#[test]
+fn an_operation_without_a_subscription_is_answered_by_a_status() {
+    let mut bench = Bench::new("m1:5050", |_| {});
+    bench.take();
+    bench.call(reserve(&["a"]), None);
+    match bench.delivered().as_slice() {
+        [Event::OperationUpdate(status)] => assert_eq!(status.state(), v1::OperationState::OperationDropped),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn tasks_of_an_earlier_run_are_asked_about_at_the_first_subscription() {
+    let known = call::reconcile::Task { task_id: v1::TaskId { value: "old".into() }, agent_id: None };
+    let mut bench = Bench::new("m1:5050", |config| {
+        config.framework.id = Some(v1::FrameworkId { value: "F".into() });
+        config.known_tasks = vec![known];
+    });
+    let stream = bench.opened("m1:5050").0;
+    bench.accept_subscription(stream);
+    let sent: Vec<Outgoing> = bench
+        .take()
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Send(_, outgoing) => Some(outgoing),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sent.iter().flat_map(asked).collect::<Vec<_>>(), ["old"]);
+    bench.event(stream, update("old", TaskState::TaskUnknown));
+    assert!(matches!(bench.delivered().as_slice(), [Event::Update(_), Event::Reconciled]));
+}

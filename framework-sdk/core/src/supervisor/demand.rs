@@ -48,7 +48,7 @@ impl Demand {
 
 impl Supervisor {
     /// Places for which a task is to be launched now.
-    fn waiting(&self, now: Duration) -> usize {
+    pub(super) fn waiting(&self, now: Duration) -> usize {
         let slots = self.groups.values().flat_map(|state| state.slots.values());
         slots.filter(|slot| slot.wants() && slot.launch_at <= now).count()
     }

@@ -109,6 +109,9 @@ impl Supervisor {
     fn place_one(&mut self, waiting: &Waiting, batches: &mut [Batch]) {
         let Some(state) = self.groups.get(&waiting.group) else { return };
         let Ok(needs) = state.group.needs() else { return };
+        let executor = state.group.task.executor.as_ref();
+        let executor =
+            executor.and_then(|executor| Resources::from_protos(&executor.resources).ok()).unwrap_or_default();
         let ports = usize::try_from(state.group.ports).unwrap_or(usize::MAX);
         let taken: Vec<&Place> = taken(state, waiting.slot).collect();
         let here = |place: &Place| taken.iter().filter(|other| other.agent_id == place.agent_id).count();
@@ -122,7 +125,12 @@ impl Supervisor {
             if !allowed {
                 continue;
             }
-            let Some(carved) = carve(&mut batch.left, &needs, ports) else { continue };
+            let mut left = batch.left.clone();
+            let Some(carved) = carve(&mut left, &needs, ports, self.rng.random()) else { continue };
+            if carve(&mut left.clone(), &executor, 0, 0).is_none() {
+                continue; // its executor may have to be started, too
+            }
+            batch.left = left;
             let id = format!("{}.{}.{:08x}", waiting.group, waiting.slot, self.rng.random::<u32>());
             let task = Task {
                 id: id.clone(),

@@ -260,6 +260,23 @@ fn what_fails_is_started_again_elsewhere_after_growing_waits() {
 }
 
 #[test]
+fn what_is_lost_again_and_again_is_not_made_to_wait() {
+    let mut bench = Bench::with(web(1));
+    for _ in 0..10 {
+        let task = bench.run_on(&["a", "b"]).remove(0);
+        bench.update(&task, TaskState::TaskLost);
+        assert_eq!(bench.supervisor.waiting(bench.mono), 1);
+    }
+    for _ in 0..10 {
+        bench.wait(second(11));
+        bench.offer(&["a", "b"]);
+        let task = bench.launched().remove(0); // dropped before it ran: that may go in circles
+        bench.update(&task, TaskState::TaskDropped);
+    }
+    assert_eq!(bench.supervisor.waiting(bench.mono), 0);
+}
+
+#[test]
 fn what_cannot_be_reached_is_started_elsewhere_and_killed_when_it_comes_back() {
     let mut bench = Bench::with(web(1));
     let old = bench.run_on(&["a"]).remove(0);

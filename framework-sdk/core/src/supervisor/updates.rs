@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mezzo_api::v1::{self, TaskState};
+use mezzo_api::v1::{self, TaskState, task_status::Reason};
+use rand::rngs::SmallRng;
 use tracing::{info, warn};
 
 use super::{
@@ -26,9 +27,10 @@ enum End {
     Lost,
 }
 
-fn end(state: TaskState) -> Option<End> {
+fn end(status: &v1::TaskStatus) -> Option<End> {
     use TaskState::*;
-    Some(match state {
+    Some(match status.state() {
+        TaskFailed if by_the_cluster(status.reason()) => End::Lost,
         TaskFinished => End::Finished,
         TaskFailed => End::Failed,
         TaskError => End::Invalid,
@@ -37,11 +39,23 @@ fn end(state: TaskState) -> Option<End> {
     })
 }
 
+/// Whether a failure for this reason says nothing of the task itself.
+fn by_the_cluster(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::AgentRestarted
+            | Reason::AgentRemoved
+            | Reason::AgentDraining
+            | Reason::ContainerPreempted
+            | Reason::ExecutorReregistrationTimeout
+    )
+}
+
 impl Supervisor {
     pub(super) fn update(&mut self, context: &mut Context<'_>, status: &v1::TaskStatus) {
         let id = status.task_id.value.as_str();
         if let Some((group, number)) = self.index.get(id).cloned() {
-            return match end(status.state()) {
+            return match end(status) {
                 Some(end) => self.ended(context, &group, number, status, end),
                 None => self.lives(context, &group, number, status),
             };
@@ -64,6 +78,9 @@ impl Supervisor {
     fn leaves(&mut self, context: &mut Context<'_>, status: &v1::TaskStatus) {
         let id = status.task_id.value.as_str();
         let Some(leaving) = self.leaving.get_mut(id) else { return };
+        if leaving.why == Why::Unreachable && mezzo_api::mutant!("returned-task-kept") {
+            return;
+        }
         if status.state() == TaskState::TaskUnreachable {
             leaving.kill_at = None;
             return;
@@ -88,7 +105,6 @@ impl Supervisor {
         status: &v1::TaskStatus,
     ) {
         let id = task.id.clone();
-        let kept = mezzo_api::mutant!("returned-task-kept");
         if let Some(slot) = self.slot(group, number)
             && slot.current.is_none()
             && slot.done.is_none()
@@ -100,7 +116,7 @@ impl Supervisor {
             info!(group, slot = number, task = id, "came back before another was started: it stays");
             self.store_slot(context, group, number);
             self.lives(context, group, number, status);
-        } else if !kept {
+        } else {
             info!(group, slot = number, task = id, "came back, but another has its place: killing");
             self.kill(context, &id);
         }
@@ -133,7 +149,7 @@ impl Supervisor {
         if task.healthy != was_healthy {
             match task.healthy {
                 Some(true) => info!(group, slot = number, task = id, "healthy"),
-                _ => warn!(group, slot = number, task = id, message = status.message(), "not healthy"),
+                _ => warn!(group, slot = number, task = id, reason = status.message(), "not healthy"),
             }
         }
     }
@@ -164,13 +180,7 @@ impl Supervisor {
                 return self.store_slot(context, group, number);
             }
         }
-        let proven = task.running_since.is_some_and(|since| now.saturating_sub(since) >= retry.stable_after);
-        slot.setbacks = if proven { 1 } else { slot.setbacks.saturating_add(1) };
-        let wait = match end {
-            End::Lost if slot.setbacks <= 1 => Duration::ZERO,
-            End::Invalid => retry.max,
-            _ => wait(&retry, slot.setbacks, &mut self.rng),
-        };
+        let wait = wait(&retry, slot, &task, end, now, &mut self.rng);
         slot.launch_at = now + wait;
         slot.avoid = (end != End::Finished).then(|| (task.place.agent_id.clone(), now + wait + self.config.avoid));
         warn!(
@@ -179,7 +189,7 @@ impl Supervisor {
             task = id,
             host = task.place.hostname,
             state = status.state().as_str_name(),
-            message = status.message(),
+            reason = status.message(),
             ?wait,
             "ended: starting it again"
         );
@@ -207,8 +217,26 @@ impl Supervisor {
     }
 }
 
-fn wait(retry: &Retry, setbacks: u32, rng: &mut rand::rngs::SmallRng) -> Duration {
-    backoff::after(retry.policy(), setbacks.saturating_sub(1), rng)
+/// No longer a wait for what was lost before it ran: that is nobody's fault, but may go in circles.
+const LOST_MAX: Duration = Duration::from_secs(10);
+
+/// How long to wait until another is started; counts the setback.
+fn wait(retry: &Retry, slot: &mut Slot, task: &Task, end: End, now: Duration, rng: &mut SmallRng) -> Duration {
+    let ran = task.running_since.map(|since| now.saturating_sub(since));
+    if ran.is_some_and(|time| time >= retry.stable_after) {
+        slot.setbacks = 0; // it had proved itself
+    }
+    if end == End::Lost && ran.is_some() {
+        return Duration::ZERO;
+    }
+    slot.setbacks = slot.setbacks.saturating_add(1);
+    let growing = backoff::after(retry.policy(), slot.setbacks - 1, rng);
+    match end {
+        End::Lost if slot.setbacks == 1 => Duration::ZERO,
+        End::Lost => growing.min(LOST_MAX),
+        End::Invalid => retry.max,
+        End::Finished | End::Failed => growing,
+    }
 }
 
 fn outcome(group: &str, number: u32, slot: &Slot, task: &Task, status: &v1::TaskStatus, end: End) -> Outcome {
