@@ -7,6 +7,7 @@
 pub mod flags;
 mod http;
 mod identity;
+mod life;
 mod link;
 mod outbox;
 mod prober;

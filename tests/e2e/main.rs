@@ -9,6 +9,7 @@ mod commands;
 mod faults;
 mod golden;
 mod gzip;
+mod ha;
 mod lifecycle;
 mod local;
 mod operator;

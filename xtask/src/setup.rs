@@ -40,10 +40,21 @@ struct Needed {
     present: fn() -> bool,
 }
 
-const NEEDED: [Needed; 2] = [
+const NEEDED: [Needed; 4] = [
     Needed { what: "Python with venv", package: "python3-venv", present: python_can_make_environments },
     Needed { what: "Chromium", package: "chromium", present: browser_is_there },
+    Needed { what: "Java", package: "default-jre-headless", present: java_is_there },
+    Needed { what: "ZooKeeper", package: "zookeeper", present: zookeeper_is_there },
 ];
+
+fn java_is_there() -> bool {
+    succeeds(command("/usr/bin/java").arg("-version"))
+}
+
+/// The tests run its classes as plain processes.
+fn zookeeper_is_there() -> bool {
+    Path::new("/usr/share/java/zookeeper.jar").exists()
+}
 
 fn python_can_make_environments() -> bool {
     succeeds(command("python3").args(["-c", "import venv, ensurepip"]))

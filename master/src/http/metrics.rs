@@ -7,7 +7,7 @@ use mezzo_api::{
     resources::{Resources, Scalar},
     time::parse_duration,
 };
-use mezzo_master_core::model::FrameworkState;
+use mezzo_master_core::{counters::Counters, model::FrameworkState};
 use mezzo_server::http::{answer, machine::Machine, query::Query};
 
 use super::{App, body::Body};
@@ -32,7 +32,20 @@ pub(super) async fn snapshot(app: &Arc<App>, query: &Query) -> Result<String, Bo
     }
 }
 
-/// All of them.
+/// Those of a master that does not lead.
+pub(super) fn of_standby(start_time: f64) -> Metrics {
+    let mut metrics = Metrics::new();
+    metrics.extend(Machine::read().metrics().map(|(name, value)| (name.to_owned(), value)));
+    constants(&mut metrics);
+    picture(&mut metrics, &View::default());
+    metrics.extend(Counters::default().iter().map(|(name, _)| (name.to_owned(), 0.0)));
+    metrics.insert("master/elected".into(), 0.0);
+    metrics.insert("registrar/log/recovered".into(), 0.0);
+    metrics.insert("master/uptime_secs".into(), seconds_since_epoch() - start_time);
+    metrics
+}
+
+/// All of a leader.
 pub(super) async fn collect(app: &App) -> Result<Metrics, Stopped> {
     let mut metrics = Metrics::new();
     metrics.extend(Machine::read().metrics().map(|(name, value)| (name.to_owned(), value)));
@@ -45,7 +58,7 @@ pub(super) async fn collect(app: &App) -> Result<Metrics, Stopped> {
     Ok(metrics)
 }
 
-/// What is always there, and the same: this master leads, and nothing waits in a queue when it answers.
+/// What is always there, and the same on each leader: nothing waits in a queue when it answers.
 fn constants(metrics: &mut Metrics) {
     metrics.insert("master/elected".into(), 1.0);
     metrics.insert("registrar/log/recovered".into(), 1.0);
