@@ -20,7 +20,7 @@ pub(crate) struct Addresses {
 impl Addresses {
     /// Of an agent that listens on `bound`.
     pub(crate) fn new(flags: &Flags, bound: SocketAddr) -> Self {
-        let ip = if bound.ip().is_unspecified() { own_address(&flags.master.0) } else { bound.ip() };
+        let ip = if bound.ip().is_unspecified() { own_address(&flags.masters().towards()) } else { bound.ip() };
         let local = SocketAddr::new(ip, bound.port());
         let published = SocketAddr::new(flags.advertise_ip.unwrap_or(ip), flags.advertise_port.unwrap_or(bound.port()));
         Self { local, published }

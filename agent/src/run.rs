@@ -14,6 +14,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use mezzo_agent_core::{Core, config::Config, effect::Effect};
+use mezzo_election::Detector;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -122,8 +123,10 @@ async fn agent(mut flags: Flags) -> Result<()> {
     }
     let (handle, inputs) = Handle::new();
     let (dialer, bulk) = link::dialer();
+    let leader = link::Leader::default();
     let door = Arc::new(Door {
         handle: handle.clone(),
+        leader: leader.clone(),
         ip: addresses.published.ip(),
         port: addresses.published.port(),
         start_time,
@@ -154,8 +157,10 @@ async fn agent(mut flags: Flags) -> Result<()> {
     tracing::info!(address = %addresses.local, work_dir = %flags.work_dir.display(), "the agent runs");
 
     tokio::spawn(accept(listener, door.clone()));
-    let keep = link::keep(flags.master.0.clone(), flags.registration_backoff_factor, door, handle.clone(), bulk);
-    tokio::spawn(keep);
+    let detector = Detector::new(flags.masters());
+    let link =
+        link::Keeper { detector, backoff: flags.registration_backoff_factor, door, handle: handle.clone(), leader };
+    tokio::spawn(link.keep(bulk));
     let signals = tokio::spawn(signals(handle));
     let end = end.recv().await;
     signals.abort();

@@ -289,7 +289,8 @@ Examples:
   mezzo run --resources='cpus:2;mem:1024' --env MODE=fast -- ./simulate --steps 10
   mezzo run --master=10.0.0.1:5050 --shell -- 'cd /data && du -s * | sort -n'")]
 pub(crate) struct Run {
-    /// The master, host:port; several with commas between
+    /// The master, host:port; several with commas between; zk://host:port[,host:port]/path, or file:///path of a file that
+    /// holds one of these
     #[arg(long, help_heading = "Cluster", value_name = "MASTER", env = "MEZZO_MASTER")]
     pub(crate) master: Option<String>,
     /// The role whose share of the cluster is used
@@ -407,6 +408,14 @@ impl Run {
     /// The master: of the flag or MEZZO_MASTER, else of MESOS_MASTER, else on this machine.
     pub(crate) fn master(&self) -> String {
         master(self.master.as_ref())
+    }
+}
+
+impl Run {
+    /// [`Run::master`] as it may be shown: without a password.
+    pub(crate) fn shown_master(&self) -> String {
+        let master = self.master();
+        mezzo_election::source(&master).map_or(master, |source| source.to_string())
     }
 }
 

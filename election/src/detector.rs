@@ -1,6 +1,6 @@
 //! What agents, frameworks and tools follow: who leads.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use mezzo_api::v1::MasterInfo;
 use mezzo_election_core::{Detection, Next, Source, SourceError, ZkUrl, fixed};
@@ -17,18 +17,18 @@ const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// Why there is nothing to follow.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DetectorError {
     /// The text says nothing of masters.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// The file that the text names cannot be read.
-    #[error("{path}: {error}")]
+    #[error("{path}: {detail}")]
     File {
         /// The file.
         path: PathBuf,
         /// What the operating system says.
-        error: io::Error,
+        detail: String,
     },
 }
 
@@ -38,10 +38,18 @@ pub enum DetectorError {
 /// # Errors
 /// If the text, or the file's, says nothing of masters.
 pub fn source(text: &str) -> Result<Source, DetectorError> {
-    let Some(path) = text.trim().strip_prefix("file://") else { return Ok(text.parse()?) };
-    let path = PathBuf::from(path);
-    let content = std::fs::read_to_string(&path).map_err(|error| DetectorError::File { path, error })?;
-    Ok(content.parse()?)
+    match text.trim().strip_prefix("file://") {
+        Some(path) => Ok(read_file(path)?.parse()?),
+        None => Ok(text.parse()?),
+    }
+}
+
+/// What a file that tells of masters holds.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_file(path: &str) -> Result<String, DetectorError> {
+    std::fs::read_to_string(path).map_err(|error| DetectorError::File { path: path.into(), detail: error.to_string() })
 }
 
 /// Follows the leader. With ZooKeeper it keeps a session of its own; while ZooKeeper cannot be reached, the last leader
@@ -103,15 +111,20 @@ impl Detector {
         self.leader.borrow().clone()
     }
 
-    /// The present one could not be reached. Of a list the next one is tried; ZooKeeper knows better.
-    pub fn failed(&mut self) {
-        if let Some(listed) = &mut self.listed
-            && listed.masters.len() > 1
-        {
-            listed.at = (listed.at + 1) % listed.masters.len();
-            let (host, port) = &listed.masters[listed.at];
-            listed.present.send_replace(Some(fixed(host, *port)));
-        }
+    /// Whether it is told by ZooKeeper who leads, rather than who may be asked.
+    pub fn knows(&self) -> bool {
+        self.listed.is_none()
+    }
+
+    /// The present one could not be reached. Of a list, [`Detector::leader`] is then the next one; ZooKeeper knows better.
+    /// Whether it may be tried at once: not all of the list have failed since it was so the last time.
+    pub fn failed(&mut self) -> bool {
+        let Some(listed) = &mut self.listed else { return false };
+        listed.at = (listed.at + 1) % listed.masters.len();
+        let (host, port) = &listed.masters[listed.at];
+        listed.present.send_replace(Some(fixed(host, *port)));
+        self.leader.mark_unchanged();
+        listed.at != 0
     }
 }
 
@@ -214,10 +227,10 @@ mod tests {
     #[tokio::test]
     async fn a_list_is_gone_through() {
         let mut detector = Detector::new(source("m1:1,m2:2").unwrap());
-        for expected in [("m1", 1), ("m2", 2), ("m1", 1)] {
-            let leader = detector.changed().await.unwrap();
-            assert_eq!(address_of(&leader), (expected.0.to_owned(), expected.1));
-            detector.failed();
+        assert!(detector.changed().await.is_some());
+        for (host, port, at_once) in [("m1", 1, true), ("m2", 2, false), ("m1", 1, true)] {
+            assert_eq!(address_of(&detector.leader().unwrap()), (host.to_owned(), port));
+            assert_eq!(detector.failed(), at_once);
         }
     }
 
@@ -225,7 +238,7 @@ mod tests {
     async fn a_single_master_is_told_once() {
         let mut detector = Detector::new(source("m1:1").unwrap());
         assert!(detector.changed().await.is_some());
-        detector.failed();
+        assert!(!detector.failed());
         let more = tokio::time::timeout(Duration::from_millis(20), detector.changed()).await;
         assert!(more.is_err(), "{more:?}");
     }

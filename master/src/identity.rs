@@ -54,6 +54,12 @@ impl Identity {
         Self { info, start_time: now, elected_time: now }
     }
 
+    /// The same master in another leadership that begins now, under another id.
+    pub(crate) fn elected(&self, id: String) -> Self {
+        let info = v1::MasterInfo { id, ..self.info.clone() };
+        Self { info, start_time: self.start_time, elected_time: seconds_since_epoch() }
+    }
+
     /// The master's UUID.
     pub(crate) fn id(&self) -> &str {
         &self.info.id
@@ -78,6 +84,14 @@ impl Identity {
 /// The wall clock as Mesos shows times.
 pub(crate) fn seconds_since_epoch() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// `host:port` of another master, as redirects have it (src/master/http.cpp, Master::Http::redirect).
+pub(crate) fn authority_of(info: &v1::MasterInfo) -> String {
+    match &info.hostname {
+        Some(hostname) => authority(hostname, info.port),
+        None => mezzo_election::listening_at(info),
+    }
 }
 
 fn authority(host: &str, port: u32) -> String {

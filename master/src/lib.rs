@@ -8,6 +8,7 @@ mod activity;
 pub mod flags;
 mod http;
 mod identity;
+mod life;
 mod link;
 mod outbox;
 mod prober;

@@ -2,7 +2,6 @@
 
 use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
-use mezzo_master_core::input::{AllocatorConfig, Config, Lifecycle};
 use mezzo_server::{
     files::Files,
     flags::{DiscoveryError, DomainError},
@@ -11,21 +10,17 @@ use mezzo_server::{
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
-    sync::{oneshot, watch},
+    sync::watch,
 };
 
 use crate::{
-    flags::{Flags, Registry},
-    http::{self, App},
+    flags::Flags,
+    http::{self, Node},
     identity::Identity,
-    link::Links,
-    registry::{Embedded, Memory, Opened, RegistryFailure},
-    server::{self, CoreHandle, Input, Running, ShellError},
-    view::Published,
+    life::Life,
+    server::ShellError,
 };
 
-/// HEARTBEAT events go out this often (src/master/constants.hpp).
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// Threads that serve connections.
 const WORKERS: usize = 2;
 const STACK_BYTES: usize = 1024 * 1024;
@@ -39,6 +34,9 @@ pub enum StartError {
          --registry=in_memory, which forgets all agents at each start)"
     )]
     NoWorkDir,
+    /// The registry is in an ensemble that was not named.
+    #[error("--registry=zookeeper needs --zk, the ensemble that keeps it")]
+    NoEnsemble,
     /// The address to listen on is not known.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
@@ -66,17 +64,18 @@ pub enum StartError {
 pub struct Master {
     address: SocketAddr,
     url: String,
-    core: CoreHandle,
     stop: watch::Sender<bool>,
-    ended: oneshot::Receiver<Result<(), ShellError>>,
+    life: tokio::task::JoinHandle<Result<(), ShellError>>,
+    /// Until connections end, which they do after the core.
+    close: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,
 }
 
 impl Master {
-    /// Opens the registry, starts the core, and listens.
+    /// Listens, and leads, or stands for election.
     ///
     /// # Errors
-    /// If the registry cannot be used, or the address cannot be listened on.
+    /// If the address cannot be listened on, or the registry of a master that stands alone cannot be used.
     pub async fn start(mut flags: Flags) -> Result<Self, StartError> {
         if let Some(command) = &flags.ip_discovery_command {
             flags.ip = mezzo_server::flags::discovered_ip(command)?;
@@ -85,35 +84,19 @@ impl Master {
         let address = SocketAddr::new(flags.ip, flags.port);
         let listener = listen(address).map_err(|error| StartError::Listen { address, error })?;
         let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
-        let opened = open(&flags)?;
         let identity = Identity::new(&flags, address, domain);
-        let published = Arc::new(Published::new(&opened.recovered));
-        let links = Arc::new(Links::new(opened.term));
-        let config = config(&flags, &identity, opened.term);
-        tracing::info!(
-            term = opened.term,
-            agents = opened.recovered.agents.len(),
-            unreachable = opened.recovered.unreachable.len(),
-            "the registry is read"
-        );
-        let Running { core, ended } =
-            server::start(config, opened, Arc::clone(&published), Arc::clone(&links)).map_err(StartError::Thread)?;
-        let url = format!("http://{}", identity.authority());
-        let (stop, stopped) = watch::channel(false);
         let files = shown_files(&flags);
-        let app = App {
-            core: core.clone(),
-            published,
-            links,
-            identity,
-            file_router: mezzo_server::files::router(files.clone()),
-            files,
-            flags,
-            rendered: Default::default(),
-            page: Default::default(),
+        let url = format!("http://{}", identity.authority());
+        let node = Arc::new(Node::new(flags, identity.start_time, files));
+        let life = Life::new(Arc::clone(&node), identity);
+        let (stop, stopped) = watch::channel(false);
+        let life = match node.flags.ensemble().cloned() {
+            None => tokio::spawn(life.alone().await?.run(stopped)),
+            Some(ensemble) => tokio::spawn(life.elected(ensemble, stopped)),
         };
-        let serving = tokio::spawn(http::serve(Arc::new(app), listener, stopped));
-        Ok(Self { address, url, core, stop, ended, serving })
+        let (close, closed) = watch::channel(false);
+        let serving = tokio::spawn(http::serve(node, listener, closed));
+        Ok(Self { address, url, stop, life, close, serving })
     }
 
     /// Where it listens.
@@ -126,24 +109,23 @@ impl Master {
         &self.url
     }
 
-    /// Waits until the master fails, which it does when it cannot do its work any more.
+    /// Waits until the master fails, which one that stands alone does when it cannot do its work any more; others step down.
     ///
     /// # Errors
     /// Always, unless it was stopped.
     pub async fn failed(&mut self) -> anyhow::Result<()> {
-        match (&mut self.ended).await {
+        match (&mut self.life).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(ShellError::Panicked.into()),
         }
     }
 
-    /// Ends all connections and the core, and waits for it.
+    /// Hands over to another master if there is one, ends the core and all connections, and waits for it.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        let _ = self.life.await;
+        self.close.send_replace(true);
         let _ = self.serving.await;
-        if self.core.send(Input::Stop).await.is_ok() {
-            let _ = self.ended.await;
-        }
     }
 }
 
@@ -219,49 +201,4 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(1024)
-}
-
-fn open(flags: &Flags) -> Result<Opened, StartError> {
-    let failed = |failure: RegistryFailure| StartError::Registry(failure.into());
-    match (flags.registry, &flags.work_dir) {
-        (Registry::InMemory, _) => Ok(Memory::open()),
-        (Registry::Embedded, Some(work_dir)) => Embedded::open(work_dir).map_err(failed),
-        (Registry::Embedded, None) => Err(StartError::NoWorkDir),
-    }
-}
-
-fn config(flags: &Flags, identity: &Identity, term: u64) -> Config {
-    Config {
-        master_id: identity.id().to_owned(),
-        term,
-        master_info: identity.info.clone(),
-        allocation_interval: flags.allocation_interval,
-        agent_ping_timeout: flags.agent_ping_timeout,
-        max_agent_ping_timeouts: flags.max_agent_ping_timeouts,
-        agent_reregister_timeout: flags.agent_reregister_timeout,
-        lifecycle: Lifecycle {
-            removal_rate_limit: flags.agent_removal_rate_limit.map(|rate| rate.0),
-            recovery_removal_limit: flags.recovery_agent_removal_limit,
-            registry_gc_interval: flags.registry_gc_interval,
-            registry_max_agent_age: flags.registry_max_agent_age,
-            registry_max_agent_count: flags.registry_max_agent_count,
-            require_agent_domain: flags.require_agent_domain,
-        },
-        offer_timeout: flags.offer_timeout.0,
-        heartbeat_interval: HEARTBEAT_INTERVAL,
-        max_completed_frameworks: flags.max_completed_frameworks,
-        max_completed_tasks_per_framework: flags.max_completed_tasks_per_framework,
-        max_unreachable_tasks_per_framework: flags.max_unreachable_tasks_per_framework,
-        roles: flags.roles.clone(),
-        root_submissions: flags.root_submissions,
-        filter_gpu_resources: flags.filter_gpu_resources,
-        min_allocatable_resources: flags.min_allocatable_resources.0.clone(),
-        allocator: AllocatorConfig {
-            role_sorter: flags.role_sorter,
-            framework_sorter: flags.framework_sorter,
-            fair_sharing_excluded: flags.fair_sharing_excluded_resource_names.clone().unwrap_or_default(),
-            agent_recovery_factor: flags.allocator_agent_recovery_factor,
-            recovery_timeout: flags.allocator_recovery_timeout,
-        },
-    }
 }

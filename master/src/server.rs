@@ -10,6 +10,7 @@ use std::{
 };
 
 use mezzo_api::{ids::AgentId, link, time::Now, v1};
+use mezzo_election::Lease;
 use mezzo_master_core::{
     Core,
     counters::Counter,
@@ -186,6 +187,7 @@ pub(crate) fn start(
     opened: Opened,
     published: Arc<Published>,
     links: Arc<Links>,
+    lease: Lease,
 ) -> io::Result<Running> {
     let (inputs, waiting) = mpsc::channel(WAITING_INPUTS);
     let core = CoreHandle { inputs: inputs.clone() };
@@ -223,7 +225,8 @@ pub(crate) fn start(
             writing: HashMap::new(),
             ended_streams: Vec::new(),
         };
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(shell.run(waiting))));
+        let result =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(shell.run(waiting, lease))));
         let _ = end.send(result.unwrap_or(Err(ShellError::Panicked)));
     })?;
     Ok(Running { core, ended })
@@ -259,15 +262,31 @@ struct Shell {
 }
 
 impl Shell {
-    async fn run(mut self, mut waiting: mpsc::Receiver<Input>) -> Result<(), ShellError> {
+    /// Nothing is done without a valid lease, timers least of all: after the process was frozen, another master may lead.
+    async fn run(mut self, mut waiting: mpsc::Receiver<Input>, mut lease: Lease) -> Result<(), ShellError> {
         let mut batch = Vec::with_capacity(BATCH);
+        if lease.valid().await.is_err() {
+            return Ok(());
+        }
         self.step(&mut batch)?;
         loop {
             let deadline = self.core.deadline();
             tokio::select! {
                 biased;
+                () = lease.ended() => return Ok(()),
                 count = waiting.recv_many(&mut batch, BATCH) => if count == 0 { return Ok(()) },
                 () = until(self.origin, deadline) => {}
+            }
+            if !lease.is_valid() {
+                if lease.valid().await.is_err() {
+                    return Ok(());
+                }
+                // What came meanwhile is heard before a timer that waited for it is let go off.
+                while batch.len() < BATCH
+                    && let Ok(input) = waiting.try_recv()
+                {
+                    batch.push(input);
+                }
             }
             if batch.iter().any(|input| matches!(input, Input::Stop)) {
                 return Ok(());

@@ -8,6 +8,7 @@ use std::{
 };
 
 use mezzo_api::{resources::Resources, v1};
+use mezzo_election::Lease;
 use mezzo_master_core::{
     effect::Change,
     model::{Agent, Framework, FrameworkState, Task, TaskList},
@@ -19,7 +20,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     flags::Flags,
-    http::{self, App},
+    http::{self, App, Node, Role},
     identity::{Identity, seconds_since_epoch},
     link::Links,
     server::CoreHandle,
@@ -67,10 +68,13 @@ pub async fn serve(address: SocketAddr, load: Load) -> std::io::Result<()> {
         flags,
         rendered: Default::default(),
         page: Default::default(),
+        lease: Lease::standing(),
     };
+    let node = Node::new(app.flags.clone(), app.identity.start_time, app.files.clone());
+    node.set(Role::Leading(Arc::new(app)));
     tokio::spawn(change(published, load));
     let (_never, stop) = watch::channel(false);
-    http::serve(Arc::new(app), listener, stop).await;
+    http::serve(Arc::new(node), listener, stop).await;
     Ok(())
 }
 

@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod cluster;
 pub mod coverage;
+pub mod election;
 pub mod fact;
 pub mod fault;
 pub mod ids;

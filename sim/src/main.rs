@@ -9,8 +9,9 @@ use std::{
 use clap::Parser;
 use mezzo_sim::{
     batch::Batch,
+    election,
     fault::Mix,
-    mutants::{BUDGET, MUTANTS, OF_THE_ALLOCATOR, ORACLE_BUDGET},
+    mutants::{BUDGET, MUTANTS, OF_THE_ALLOCATOR, ORACLE_BUDGET, Simulation},
     oracle,
     plan::{Plan, Wishes},
     run::{self, Failure},
@@ -53,6 +54,9 @@ struct Arguments {
     /// Put realistic bugs back, one at a time (all, or the named ones), and see that each is found.
     #[arg(long, num_args = 0..)]
     mutants: Option<Vec<String>>,
+    /// Simulate elections alone: masters' contenders on a model of ZooKeeper.
+    #[arg(long, conflicts_with_all = ["mutants", "minutes", "only", "coverage"])]
+    election: bool,
     /// Walk so many steps with the allocator alone, beside its oracle.
     #[arg(long, value_name = "STEPS", conflicts_with_all = ["mutants", "reproduce"])]
     oracle: Option<u64>,
@@ -75,6 +79,9 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(names) = &arguments.mutants {
         return mutants(&arguments, names, wishes);
     }
+    if arguments.election {
+        return Ok(code(elections(&arguments)));
+    }
     match arguments.reproduce {
         Some(seed) => reproduce(&arguments, seed, wishes),
         None => Ok(soak(arguments, wishes)),
@@ -91,6 +98,35 @@ fn soak(mut arguments: Arguments, wishes: Wishes) -> ExitCode {
         }
         arguments.from = arguments.from.saturating_add(arguments.seeds);
     }
+}
+
+/// Elections: many seeds, or one with its faults.
+fn elections(arguments: &Arguments) -> bool {
+    let begun = Instant::now();
+    let (from, seeds) = arguments.reproduce.map_or((arguments.from, arguments.seeds), |seed| (seed, 1));
+    let total = election::seeds(from, seeds, arguments.jobs, None);
+    for (seed, failure) in total.failures.iter().take(3) {
+        println!("seed {seed}: {failure}");
+        for planned in election::shrink(*seed, &failure.invariant) {
+            println!(
+                "  from {:.3} to {:.3} s  {:?}",
+                planned.at.as_secs_f64(),
+                planned.until.as_secs_f64(),
+                planned.fault
+            );
+        }
+        println!("to see it: cargo xtask sim --election --reproduce {seed}\n");
+    }
+    println!(
+        "{} of {} elections from {from} failed; {} leaders, {} of them removed by a challenge, {} acts in {:.1} s",
+        total.failures.len(),
+        total.runs,
+        total.sums.leaders,
+        total.sums.challenges,
+        total.sums.acts,
+        begun.elapsed().as_secs_f64()
+    );
+    total.failures.is_empty()
 }
 
 fn code(well: bool) -> ExitCode {
@@ -222,9 +258,18 @@ fn mutants(arguments: &Arguments, names: &[String], wishes: Wishes) -> anyhow::R
             stop_at_first: true,
             mutant: Some(mutant.name),
         };
-        let outcome = batch.run(&|_, _| {});
+        let (failures, runs) = match mutant.simulation {
+            Simulation::Cluster => {
+                let outcome = batch.run(&|_, _| {});
+                (outcome.failures, outcome.runs)
+            }
+            Simulation::Election => {
+                let total = election::seeds(arguments.from, BUDGET, arguments.jobs, Some(mutant.name));
+                (total.failures, total.runs)
+            }
+        };
         let took = begun.elapsed();
-        match outcome.failures.first() {
+        match failures.first() {
             Some((seed, failure)) => {
                 found += 1;
                 println!(
@@ -232,7 +277,7 @@ fn mutants(arguments: &Arguments, names: &[String], wishes: Wishes) -> anyhow::R
                     mutant.name, mutant.about, failure.invariant
                 );
             }
-            None => println!("{} ({}): NOT FOUND with {} seeds in {took:.1?}", mutant.name, mutant.about, outcome.runs),
+            None => println!("{} ({}): NOT FOUND with {} seeds in {took:.1?}", mutant.name, mutant.about, runs),
         }
     }
     let all = chosen.len() + of_the_allocator.len();

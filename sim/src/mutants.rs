@@ -8,6 +8,17 @@ pub struct Mutant {
     pub name: &'static str,
     /// What is wrong with it.
     pub about: &'static str,
+    /// Who is to find it.
+    pub simulation: Simulation,
+}
+
+/// One of the two simulations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Simulation {
+    /// Whole clusters.
+    Cluster,
+    /// Elections.
+    Election,
 }
 
 /// So many seeds are tried for each.
@@ -17,7 +28,11 @@ pub const BUDGET: u64 = 400;
 pub const ORACLE_BUDGET: u64 = 24_000;
 
 const fn mutant(name: &'static str, about: &'static str) -> Mutant {
-    Mutant { name, about }
+    Mutant { name, about, simulation: Simulation::Cluster }
+}
+
+const fn of_election(name: &'static str, about: &'static str) -> Mutant {
+    Mutant { name, about, simulation: Simulation::Election }
 }
 
 /// All of them.
@@ -60,6 +75,11 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("silence-unnoticed", "a scheduler's driver does not notice that its stream is dead"),
     mutant("never-reconciled", "a scheduler's driver never asks what became of its tasks"),
     mutant("returned-task-kept", "a supervisor keeps a task that came back beside the one that took its place"),
+    of_election("lease-never-ends", "a leader that ZooKeeper does not answer does not step down"),
+    of_election("serves-while-suspended", "a leader acts while its connection with ZooKeeper is lost"),
+    of_election("thaws-as-leader", "a leader that was frozen goes on without asking ZooKeeper"),
+    of_election("challenge-unanswered", "a living leader does not answer a challenge"),
+    of_election("removed-unnoticed", "a leader whose znode is gone does not step down"),
     mutant("executor-forgets-updates", "an executor's driver does not repeat updates after its agent's restart"),
 ];
 

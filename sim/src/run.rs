@@ -44,13 +44,18 @@ thread_local! {
 }
 
 /// A panic of a core is a finding, not the end of the simulator: its text is kept for the report.
-fn keep_panics() {
+pub(crate) fn keep_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         panic::set_hook(Box::new(|info| {
             PANIC.with(|text| *text.borrow_mut() = Some(info.to_string().replace('\n', " ")))
         }));
     });
+}
+
+/// What the latest panic on this thread said.
+pub(crate) fn kept_panic() -> String {
+    PANIC.with(|text| text.borrow_mut().take()).unwrap_or_default()
 }
 
 /// Runs a plan; every line of the trace is given to `trace`.

@@ -11,6 +11,7 @@ mod flags;
 mod fuzz;
 mod golden;
 mod gzip;
+mod ha;
 mod lifecycle;
 mod local;
 mod metrics;

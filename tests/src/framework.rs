@@ -136,6 +136,15 @@ impl Framework {
         Ok(())
     }
 
+    /// Subscribes again under the same id, with another master.
+    ///
+    /// # Errors
+    /// What the master said, or why it could not be asked.
+    pub fn follow(&mut self, master: SocketAddr) -> Result<(), String> {
+        self.master = master;
+        self.resubscribe()
+    }
+
     /// As [`Framework::resubscribe`], with another description, which has the id.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub(crate) fn soak(minutes: u64, from: u64) -> Result<()> {
 
 /// What CI runs: a fixed budget of seeds, and every bug of the list put back.
 pub(crate) fn budget() -> Result<()> {
-    for options in [vec!["--seeds", "400"], vec!["--mutants"]] {
+    for options in [vec!["--seeds", "400"], vec!["--election", "--seeds", "1000"], vec!["--mutants"]] {
         run(&Arguments { options: options.into_iter().map(str::to_owned).collect() })?;
     }
     Ok(())

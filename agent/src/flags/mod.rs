@@ -5,8 +5,9 @@ mod values;
 
 use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use mezzo_agent_core::config::{Reconfiguration, Recover};
+use mezzo_election::Source;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
 use mezzo_server::flags::{boolean, bytes, duration};
 
@@ -29,7 +30,8 @@ use values::{fraction, reconfiguration, recover, reregistration_timeout};
                   are taken over by the next one; SIGUSR1 ends the tasks too and takes the agent out of the cluster."
 )]
 pub struct Flags {
-    /// The master, host:port
+    /// The master, host:port; several with commas between; or zk://[user:password@]host:port[,host:port]/path where masters
+    /// elect their leader; or file:///path of a file that holds one of these
     #[arg(long, help_heading = "Cluster", value_name = "HOST:PORT")]
     pub master: Master,
     /// How soon registration is tried again, at most, at first; then doubling
@@ -195,15 +197,23 @@ impl Flags {
         arguments: impl IntoIterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, clap::Error> {
-        let (flags, listed) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
+        let (flags, mut listed): (Self, _) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
+        // Checked here: clap would show the password with the value that it refuses.
+        let shown = flags.master.0.as_ref().map(ToString::to_string).map_err(|error| {
+            Self::command().error(clap::error::ErrorKind::ValueValidation, format!("--master: {error}"))
+        })?;
+        listed.insert("master".to_owned(), shown);
         Ok(Self { listed, ..flags })
+    }
+
+    /// Where the leading master is found.
+    pub fn masters(&self) -> Source {
+        self.master.0.clone().unwrap_or_else(|_| Source::Listed(Vec::new()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn read(arguments: &[&str]) -> Result<Flags, String> {
@@ -242,7 +252,8 @@ mod tests {
     fn refuses_what_it_cannot_do() {
         for (flag, word) in [
             ("--nonsense=1", "--nonsense"),
-            ("--master=zk://z:1/mesos", "ZooKeeper"),
+            ("--master=zk://u:secret@z:1", "u:***@z:1' has no path"),
+            ("--master=m:x", "no valid port"),
             ("--isolation=cgroups/cpu", "posix/cpu"),
             ("--image_providers=docker", "--image_providers"),
             ("--executor_reregistration_timeout=16secs", "15secs"),

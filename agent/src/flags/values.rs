@@ -3,26 +3,18 @@
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use mezzo_agent_core::config::{Reconfiguration, Recover};
+use mezzo_election::{Source, SourceError};
 use mezzo_server::flags::duration;
 
-/// `--master`: where the leading master is found.
+/// `--master`, read: where the leading master is found. Whoever has [`Flags`](super::Flags) finds it sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Master(pub String);
+pub struct Master(pub(super) Result<Source, SourceError>);
 
 impl FromStr for Master {
-    type Err = String;
+    type Err = std::convert::Infallible;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("zk://") {
-            return Err(format!("'{text}': finding the master through ZooKeeper is not supported; write host:port"));
-        }
-        let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-        let error = || format!("'{text}' is no address of a master: write host:port, e.g. 10.0.0.1:5050");
-        let (host, port) = address.rsplit_once(':').ok_or_else(error)?;
-        if host.is_empty() || host.contains(['/', '@']) || port.parse::<u16>().is_err() {
-            return Err(error());
-        }
-        Ok(Self(address.to_owned()))
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.parse()))
     }
 }
 

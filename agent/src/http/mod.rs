@@ -30,7 +30,7 @@ use crate::{
     files::{self, Files},
     flags::Flags,
     gc,
-    link::{Session, control},
+    link::{Leader, Session, control},
     shell::Handle,
 };
 
@@ -44,6 +44,8 @@ const ID_HEADER: HeaderName = HeaderName::from_static("mezzo-agent-id");
 pub(crate) struct Door {
     pub(crate) handle: Handle,
     pub(crate) flags: Flags,
+    /// The master that is dialled.
+    pub(crate) leader: Leader,
     /// The address in `pid`.
     pub(crate) ip: IpAddr,
     /// The port in `pid`.

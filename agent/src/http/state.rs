@@ -44,7 +44,7 @@ pub(super) fn state(door: &Door, view: &View) -> Value {
     put("resource_providers", json!([]));
     put("attributes", attributes(&view.info.attributes).into());
     if view.registered {
-        let master = &door.flags.master.0;
+        let master = door.leader.present();
         put("master_hostname", master.rsplit_once(':').map_or(master.as_str(), |(host, _)| host).into());
     }
     put("flags", json!(door.flags.listed));

@@ -29,6 +29,8 @@ pub(super) enum DialError {
     Http { address: String, source: hyper::Error },
     #[error("{0} leads to no master: there is no leader, or it does not say where")]
     NoLeader(String),
+    #[error("{0} does not know yet that it leads")]
+    NotYet(String),
     #[error("{address} is no Mezzo master: it answered {status}")]
     Refused { address: String, status: StatusCode },
     #[error("{0} sends from master to master")]
@@ -49,13 +51,24 @@ enum Outcome {
     Redirect(String),
 }
 
+/// Whether a master that does not lead is asked who does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Redirects {
+    /// It is.
+    Follow,
+    /// It is not: ZooKeeper told that this one leads, and it has not heard of it yet. Whom it takes for the leader may be
+    /// dead.
+    Refuse,
+}
+
 /// Dials `address`, and whoever it says leads.
-pub(super) async fn dial(address: &str, bulk: Option<&str>) -> Result<Connection, DialError> {
+pub(super) async fn dial(address: &str, redirects: Redirects, bulk: Option<&str>) -> Result<Connection, DialError> {
     let mut leader = address.to_owned();
     for _ in 0..=MAX_REDIRECTS {
         let attempt = tokio::time::timeout(WITHIN, open(&leader, bulk)).await;
         match attempt.map_err(|_| DialError::Late(leader.clone()))?? {
             Outcome::Open(upgraded) => return Ok(Connection { stream: TokioIo::new(upgraded), leader }),
+            Outcome::Redirect(_) if redirects == Redirects::Refuse => return Err(DialError::NotYet(leader)),
             Outcome::Redirect(to) => leader = to,
         }
     }

@@ -5,14 +5,18 @@ mod control;
 mod dial;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use mezzo_api::v1::MasterInfo;
+use mezzo_election::{Detector, listening_at};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use dial::Redirects;
 
 use crate::{http::Door, identity::seed, shell::Handle};
 
@@ -48,60 +52,122 @@ pub(crate) fn dialer() -> (Dialer, mpsc::UnboundedReceiver<String>) {
     (Dialer { bulk }, requests)
 }
 
-/// Keeps a link with the master at `address`, for ever.
-pub(crate) async fn keep(
-    address: String,
-    backoff: Duration,
-    door: Arc<Door>,
-    handle: Handle,
-    mut bulk: mpsc::UnboundedReceiver<String>,
-) {
-    let present = Arc::new(std::sync::Mutex::new(address.clone()));
-    let control = keep_control(address, backoff, door.clone(), handle, present.clone());
-    let serve_bulk = async {
-        while let Some(token) = bulk.recv().await {
-            let leader = present.lock().map(|leader| leader.clone()).unwrap_or_default();
-            tokio::spawn(bulk_connection(leader, token, door.clone()));
+/// The master that is dialled, `host:port`; empty while none is known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leader(Arc<Mutex<String>>);
+
+impl Leader {
+    /// Whom it is at present.
+    pub(crate) fn present(&self) -> String {
+        self.0.lock().map(|leader| leader.clone()).unwrap_or_default()
+    }
+
+    fn set(&self, leader: &str) {
+        if let Ok(mut present) = self.0.lock() {
+            leader.clone_into(&mut present);
         }
-    };
-    tokio::join!(control, serve_bulk);
+    }
 }
 
-async fn keep_control(
-    address: String,
-    backoff: Duration,
-    door: Arc<Door>,
-    handle: Handle,
-    present: Arc<std::sync::Mutex<String>>,
-) {
-    let first = backoff / FIRST_BACKOFF_PART;
-    let mut limit = first;
-    let mut failures = 0_u32;
-    let mut random = SmallRng::seed_from_u64(seed());
-    loop {
-        let began = Instant::now();
-        let opened = match dial::dial(&address, None).await {
-            Ok(connection) => {
-                if let Ok(mut leader) = present.lock() {
-                    leader.clone_from(&connection.leader);
-                }
-                serve(connection, door.clone(), handle.clone()).await
-            }
-            Err(error) => {
-                if failures.is_power_of_two() || failures == 0 {
-                    tracing::warn!(master = %address, "no link with the master: {error}");
-                }
-                false
+/// Keeps a link with whoever leads, for ever.
+pub(crate) struct Keeper {
+    pub(crate) detector: Detector,
+    pub(crate) backoff: Duration,
+    pub(crate) door: Arc<Door>,
+    pub(crate) handle: Handle,
+    pub(crate) leader: Leader,
+}
+
+/// How often dialling failed since a link stood or a new leader was told.
+struct Failures {
+    count: u32,
+    /// The longest wait before the next attempt.
+    limit: Duration,
+}
+
+impl Keeper {
+    /// Until the process ends. `bulk` are the second connections that are asked for.
+    pub(crate) async fn keep(mut self, mut bulk: mpsc::UnboundedReceiver<String>) {
+        let (leader, door) = (self.leader.clone(), self.door.clone());
+        let serve_bulk = async {
+            while let Some(token) = bulk.recv().await {
+                tokio::spawn(bulk_connection(leader.present(), token, door.clone()));
             }
         };
-        if opened && began.elapsed() >= STABLE_AFTER {
-            (limit, failures) = (first, 0);
-            continue; // it stood: the next dial is immediate
+        tokio::join!(self.keep_control(), serve_bulk);
+    }
+
+    async fn keep_control(&mut self) {
+        let none = Failures { count: 0, limit: self.backoff / FIRST_BACKOFF_PART };
+        let mut failures = Failures { ..none };
+        let mut random = SmallRng::seed_from_u64(seed());
+        let redirects = if self.detector.knows() { Redirects::Refuse } else { Redirects::Follow };
+        let mut told = self.detector.changed().await;
+        loop {
+            let Some(address) = told.as_ref().map(listening_at) else {
+                told = self.detector.changed().await;
+                continue;
+            };
+            let began = Instant::now();
+            let opened = tokio::select! {
+                opened = link(&address, redirects, &failures, &self.leader, &self.door, &self.handle) => opened,
+                new = another(&mut self.detector, &address) => {
+                    // Whoever leads now is dialled at once, whatever became of the one before.
+                    tracing::info!(master = %listening_at(&new), "another master leads; dialling it");
+                    (failures, told) = (Failures { ..none }, Some(new));
+                    continue;
+                }
+            };
+            if opened && began.elapsed() >= STABLE_AFTER {
+                failures = Failures { ..none };
+                continue; // it stood: the next dial is immediate
+            }
+            failures.count = failures.count.saturating_add(1);
+            if self.detector.failed() {
+                told = self.detector.leader();
+                continue;
+            }
+            let wait = random.random_range(Duration::ZERO..=failures.limit);
+            failures.limit = (failures.limit * 2).min(self.backoff * LAST_BACKOFF_FACTORS);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => told = self.detector.leader().or(told),
+                new = self.detector.changed() => (failures, told) = (Failures { ..none }, new),
+            }
         }
-        failures = failures.saturating_add(1);
-        let wait = random.random_range(Duration::ZERO..=limit);
-        limit = (limit * 2).min(backoff * LAST_BACKOFF_FACTORS);
-        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Waits until another one than `present` leads. That nobody does is no reason to end a link that stands.
+async fn another(detector: &mut Detector, present: &str) -> MasterInfo {
+    loop {
+        if let Some(new) = detector.changed().await
+            && listening_at(&new) != present
+        {
+            return new;
+        }
+    }
+}
+
+/// One link, from its dial to its end; whether it was open.
+async fn link(
+    address: &str,
+    redirects: Redirects,
+    failures: &Failures,
+    leader: &Leader,
+    door: &Arc<Door>,
+    handle: &Handle,
+) -> bool {
+    match dial::dial(address, redirects, None).await {
+        Ok(connection) => {
+            leader.set(&connection.leader);
+            serve(connection, door.clone(), handle.clone()).await
+        }
+        Err(error) => {
+            if failures.count.is_power_of_two() || failures.count == 0 {
+                tracing::warn!(master = %address, "no link with the master: {error}");
+            }
+            false
+        }
     }
 }
 
@@ -142,7 +208,7 @@ async fn serve(connection: dial::Connection, door: Arc<Door>, handle: Handle) ->
 
 /// A second connection, for downloads: its end is nobody's loss.
 async fn bulk_connection(leader: String, token: String, door: Arc<Door>) {
-    let connection = match dial::dial(&leader, Some(&token)).await {
+    let connection = match dial::dial(&leader, Redirects::Refuse, Some(&token)).await {
         Ok(connection) => connection,
         Err(error) => {
             tracing::warn!(master = %leader, "no second connection: {error}");

@@ -139,7 +139,8 @@ impl<'a> Session<'a> {
 
     /// At the first contact, a master that nobody listens for is an error at once; later it may come back.
     fn retrying(&mut self, master: Option<Address>, reason: String, delay: Duration) -> anyhow::Result<()> {
-        if self.subscribed.is_none() && !delay.is_zero() && reason.starts_with("cannot connect") {
+        let detected = self.options.master().contains("zk://") || self.options.master().starts_with("file://");
+        if self.subscribed.is_none() && !detected && !delay.is_zero() && reason.starts_with("cannot connect") {
             bail!(
                 "{reason}\n  Is a master running there? `mezzo local` starts a cluster on this machine; \
                  --master or MEZZO_MASTER names another one."
@@ -260,7 +261,7 @@ impl<'a> Session<'a> {
     async fn time_is_up(&mut self) -> anyhow::Result<u8> {
         let Some((_, master)) = &self.subscribed else {
             let trouble = self.trouble.take().unwrap_or_else(|| "no answer".to_owned());
-            bail!("not subscribed with {} within {} s: {trouble}", self.options.master(), self.options.timeout);
+            bail!("not subscribed with {} within {} s: {trouble}", self.options.shown_master(), self.options.timeout);
         };
         let cluster = explain::cluster(master.clone()).await;
         eprintln!(

@@ -145,13 +145,19 @@ pub fn address_of(info: &v1::MasterInfo) -> (String, u16) {
     (host, port)
 }
 
+/// [`address_of`] in one text: `host:port`.
+pub fn listening_at(info: &v1::MasterInfo) -> String {
+    let (host, port) = address_of(info);
+    join(&host, u32::from(port))
+}
+
 fn split(authority: &str) -> Option<(&str, u16)> {
     let (host, port) = authority.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     Some((host, port.parse().ok()?)).filter(|(host, _)| !host.is_empty())
 }
 
-fn join(host: &str, port: u32) -> String {
+pub(crate) fn join(host: &str, port: u32) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 

@@ -1,6 +1,6 @@
 //! What `--master` says.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use crate::url::{ZkUrl, ZkUrlError};
 
@@ -14,6 +14,18 @@ pub enum Source {
     ZooKeeper(ZkUrl),
     /// These, host and port; who does not lead says who does. Never empty.
     Listed(Vec<(String, u16)>),
+}
+
+impl Source {
+    /// Somebody in the masters' direction, `host:port`.
+    pub fn towards(&self) -> String {
+        match self {
+            Self::ZooKeeper(url) => url.servers().first().cloned().unwrap_or_default(),
+            Self::Listed(list) => {
+                list.first().map(|(host, port)| crate::candidate::join(host, u32::from(*port))).unwrap_or_default()
+            }
+        }
+    }
 }
 
 /// Why a text says nothing of masters. A text that holds a password is not shown.
@@ -34,6 +46,19 @@ pub enum SourceError {
     /// The port is no number from 1 to 65535.
     #[error("'{0}' has no valid port: expected a number from 1 to 65535")]
     Port(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZooKeeper(url) => url.fmt(f),
+            Self::Listed(list) => {
+                let texts: Vec<String> =
+                    list.iter().map(|(host, port)| crate::candidate::join(host, u32::from(*port))).collect();
+                f.write_str(&texts.join(","))
+            }
+        }
+    }
 }
 
 impl FromStr for Source {

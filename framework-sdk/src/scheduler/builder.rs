@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use mezzo_api::{codec::Encoding, v1};
+use mezzo_election::{Detector, DetectorError};
 use mezzo_sdk_core::{
     address::{Address, AddressError},
     backoff::BackoffPolicy,
@@ -61,6 +62,9 @@ pub enum BuildError {
     /// `https://`, but nobody has said whom to trust.
     #[error("master: '{0}' asks for TLS: build the SDK with its feature `tls` and call `tls` on the builder")]
     Tls(String),
+    /// What tells of the masters cannot be read.
+    #[error("master: {0}")]
+    Detector(#[from] DetectorError),
 }
 
 /// The driver's own settings, beside those of its core.
@@ -75,8 +79,9 @@ pub(super) struct Settings {
 }
 
 impl Builder {
-    /// Where masters are: `host:port`, `http://host:port`, or several of them with commas between; whoever does not
-    /// lead redirects to the leader.
+    /// Where masters are: `host:port`, `http://host:port`, or several of them with commas between (whoever does not lead
+    /// redirects to the leader); `zk://[user:password@]host:port[,host:port]/path`, where ZooKeeper tells who leads; or
+    /// `file:///path` of a file that holds one of these.
     pub fn master(mut self, master: impl Into<String>) -> Self {
         self.master = master.into();
         self
@@ -178,7 +183,11 @@ impl Builder {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn build(mut self) -> Result<(Handle, Events), BuildError> {
-        self.config.masters = Masters::Listed(self.masters()?);
+        let detector = self.detector()?;
+        self.config.masters = match &detector {
+            Some(_) => Masters::Detected,
+            None => Masters::Listed(self.masters()?),
+        };
         let settings = Settings {
             encoding: self.encoding,
             authorization: self.authorization,
@@ -189,9 +198,20 @@ impl Builder {
         };
         let (commands, from_framework) = mpsc::unbounded_channel();
         let (to_framework, events) = mpsc::channel(1);
-        tokio::spawn(run::Driver::new(self.config, settings, from_framework, to_framework).run());
+        tokio::spawn(run::Driver::new(self.config, settings, detector, from_framework, to_framework).run());
         let scheduler = Handle::new(commands.clone());
         Ok((scheduler, Events::new(events, commands, self.acknowledge)))
+    }
+
+    /// One that asks ZooKeeper, if that is where masters are found. What a file holds takes its place.
+    fn detector(&mut self) -> Result<Option<Detector>, BuildError> {
+        if let Some(path) = self.master.trim().strip_prefix("file://") {
+            self.master = mezzo_election::read_file(path)?;
+        }
+        if !self.master.trim_start().starts_with("zk://") {
+            return Ok(None);
+        }
+        Ok(Some(Detector::new(mezzo_election::source(&self.master)?)))
     }
 
     /// The list, without `https://`, which is only good with TLS.

@@ -6,6 +6,7 @@ use mezzo_api::{
     codec,
     v1::scheduler::{Call, Event as MasterEvent},
 };
+use mezzo_election::Detector;
 use mezzo_sdk_core::{
     address::Address,
     scheduler::{CallError, Config, Core, Effect, Effects, Event, Outgoing, StreamId, Ticket},
@@ -42,6 +43,8 @@ pub(super) struct Driver {
     core: Core,
     clock: Clock,
     settings: Settings,
+    /// Where ZooKeeper tells who leads.
+    detector: Option<Detector>,
     effects: Effects,
     stream: Option<(StreamId, Peer, EventStream)>,
     calls: Option<(StreamId, Calls<Outgoing>)>,
@@ -57,6 +60,7 @@ enum Woken {
     Calls,
     Stream,
     Commands(usize),
+    Leader(Option<Address>),
     Delivered,
     FrameworkGone,
     Timer,
@@ -66,6 +70,7 @@ impl Driver {
     pub(super) fn new(
         config: Config,
         settings: Settings,
+        detector: Option<Detector>,
         commands: mpsc::UnboundedReceiver<Command>,
         events: mpsc::Sender<Vec<Event>>,
     ) -> Self {
@@ -73,6 +78,7 @@ impl Driver {
             core: Core::new(config, seed()),
             clock: Clock::start(),
             settings,
+            detector,
             effects: Vec::new(),
             stream: None,
             calls: None,
@@ -99,6 +105,7 @@ impl Driver {
                 Woken::Stream => self.stream_came(&mut items),
                 Woken::Commands(0) => return, // nobody can make calls or read events any more
                 Woken::Commands(_) => {}
+                Woken::Leader(leader) => self.core.detected(self.clock.now(), leader, &mut self.effects),
                 Woken::Delivered => {}
                 Woken::FrameworkGone => self.outbox.clear(),
                 Woken::Timer => {
@@ -132,6 +139,7 @@ impl Driver {
             () = progress(&mut self.calls, done) => Woken::Calls,
             () = read(&mut self.stream, items), if !blocked => Woken::Stream,
             count = self.commands.recv_many(commands, COMMANDS_AT_ONCE) => Woken::Commands(count),
+            leader = detected(&mut self.detector) => Woken::Leader(leader),
             permit = self.events.reserve(), if deliver && !gone => match permit {
                 Ok(permit) => {
                     permit.send(std::mem::take(&mut self.outbox));
@@ -274,6 +282,16 @@ impl Driver {
                 self.core.calls_lost(self.clock.now(), current, lost, true, &mut self.effects);
             }
         }
+    }
+}
+
+async fn detected(detector: &mut Option<Detector>) -> Option<Address> {
+    match detector {
+        Some(detector) => {
+            let (host, port) = mezzo_election::address_of(&detector.changed().await?);
+            Some(Address { host, port })
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -407,9 +407,13 @@ async fn a_framework_that_reads_slowly_loses_nothing() {
 
 #[tokio::test]
 async fn masters_that_cannot_be_read_are_an_error_at_once() {
-    for (master, text) in
-        [("", "host:port"), ("zk://a:2181/mesos", "ZooKeeper"), ("https://m:1", "TLS"), ("m:x", "port")]
-    {
+    for (master, text) in [
+        ("", "host:port"),
+        ("zk://a:2181", "no path"),
+        ("file:///no/such", "/no/such"),
+        ("https://m:1", "TLS"),
+        ("m:x", "port"),
+    ] {
         let error = builder(master).build().unwrap_err().to_string();
         assert!(error.contains(text), "{master}: {error}");
     }

@@ -19,7 +19,6 @@ pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
         ("registry_fetch_timeout", Some("1mins")),
         ("registry_store_timeout", Some("20secs")),
         ("webui_dir", Some("built in")),
-        ("zk_session_timeout", Some("10secs")),
     ],
     only_default: &[
         ("allocator", "hierarchical"),
@@ -44,6 +43,5 @@ pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
         "rate_limits",
         "weights",
         "whitelist",
-        "zk",
     ],
 };

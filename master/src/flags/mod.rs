@@ -5,14 +5,15 @@ mod values;
 
 use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use mezzo_election::ZkUrl;
 use mezzo_master_core::input::Sorter;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
 use mezzo_server::flags::{DomainError, boolean, bytes, fault_domain, positive_duration};
 
 use elsewhere::ELSEWHERE;
-pub use values::{Registry, RemovalRate};
-use values::{fraction, offer_timeout, percentage, resource_minimums, sorter};
+pub use values::{Registry, RemovalRate, Zk};
+use values::{fraction, offer_timeout, percentage, resource_minimums, sorter, zk};
 
 /// What `mezzo-master` is told.
 #[derive(Clone, Debug, Parser)]
@@ -57,12 +58,22 @@ pub struct Flags {
     /// Directory that keeps the registry
     #[arg(long, help_heading = "State", value_name = "DIR")]
     pub work_dir: Option<PathBuf>,
-    /// Where admitted agents are remembered: embedded (in --work_dir) or in_memory
-    #[arg(long, help_heading = "State", default_value = "embedded")]
-    pub registry: Registry,
+    /// Where admitted agents are remembered: embedded (in --work_dir), zookeeper (beside the path of --zk, for all masters
+    /// of a cluster) or in_memory [default: zookeeper with --zk, else embedded]
+    #[arg(long, help_heading = "State")]
+    pub registry: Option<Registry>,
     /// Name of the cluster, for people
     #[arg(long, help_heading = "State", value_name = "NAME")]
     pub cluster: Option<String>,
+
+    /// The ensemble in which masters elect their leader, zk://[user:password@]host:port[,host:port]/path, or file:///path of
+    /// a file that holds this; without it this master stands alone
+    #[arg(long, help_heading = "Election", value_name = "URL", value_parser = zk)]
+    pub zk: Option<Zk>,
+    /// After so long without a sign of a master, ZooKeeper gives the leadership to another one; the servers bound it
+    #[arg(long, help_heading = "Election", default_value = "10secs", value_parser = positive_duration,
+          value_name = "DURATION")]
+    pub zk_session_timeout: Duration,
 
     /// How often an agent is pinged
     #[arg(long, help_heading = "Agents", default_value = "15secs", value_parser = positive_duration, alias = "slave_ping_timeout",
@@ -214,9 +225,33 @@ impl Flags {
         arguments: impl IntoIterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, clap::Error> {
-        let (flags, listed) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
+        let (flags, mut listed): (Self, _) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
+        if let Some(zk) = &flags.zk {
+            // Checked here: clap would show the password with the value that it refuses.
+            let shown = zk.0.as_ref().map_err(|error| refused(format!("--zk: {error}")))?.to_string();
+            listed.insert("zk".to_owned(), shown);
+        }
+        if flags.registry() == Registry::ZooKeeper && flags.zk.is_none() {
+            return Err(refused("--registry=zookeeper needs --zk, the ensemble that keeps it".to_owned()));
+        }
+        listed.insert("registry".to_owned(), flags.registry().name().to_owned());
         Ok(Self { listed, ..flags })
     }
+
+    /// Where admitted agents are remembered.
+    pub fn registry(&self) -> Registry {
+        let default = if self.zk.is_some() { Registry::ZooKeeper } else { Registry::Embedded };
+        self.registry.unwrap_or(default)
+    }
+
+    /// The ensemble in which masters elect their leader.
+    pub fn ensemble(&self) -> Option<&ZkUrl> {
+        self.zk.as_ref().and_then(|zk| zk.0.as_ref().ok())
+    }
+}
+
+fn refused(message: String) -> clap::Error {
+    Flags::command().error(clap::error::ErrorKind::ValueValidation, message)
 }
 
 impl Flags {
@@ -238,8 +273,6 @@ impl Default for Flags {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn read(arguments: &[&str]) -> Result<Flags, String> {
@@ -281,7 +314,21 @@ mod tests {
         assert!(read(&["--role_sorter=alphabet"]).unwrap_err().contains("--role_sorter"));
         assert!(read(&["--allocator_agent_recovery_factor=2"]).unwrap_err().contains("between 0 and 1"));
         assert!(read(&["--authenticate_agents"]).unwrap_err().contains("--authenticate_agents"));
-        assert!(read(&["--zk=zk://a:1/mesos"]).unwrap_err().contains("--zk"));
+        assert!(read(&["--acls=x"]).unwrap_err().contains("--acls"));
+    }
+
+    #[test]
+    fn an_ensemble_brings_its_registry_and_hides_its_password() {
+        let flags = read(&["--zk=zk://user:secret@a:1,b/mezzo", "--zk_session_timeout=4secs"]).unwrap();
+        assert_eq!((flags.registry(), flags.zk_session_timeout), (Registry::ZooKeeper, Duration::from_secs(4)));
+        assert_eq!(flags.ensemble().unwrap().servers(), ["a:1", "b:2181"]);
+        assert_eq!(flags.listed["zk"], "zk://user:***@a:1,b:2181/mezzo");
+        assert!(!format!("{flags:?}").contains("secret"));
+        assert_eq!(read(&[]).unwrap().registry(), Registry::Embedded);
+        assert_eq!(read(&["--zk=zk://a/m", "--registry=in_memory"]).unwrap().registry(), Registry::InMemory);
+        let error = read(&["--zk=zk://user:secret@a:1"]).unwrap_err();
+        assert!(error.contains("no path") && !error.contains("secret"), "{error}");
+        assert!(read(&["--registry=zookeeper"]).unwrap_err().contains("--zk"));
     }
 
     #[test]

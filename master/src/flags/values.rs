@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use mezzo_election::{ZkUrl, ZkUrlError};
 use mezzo_master_core::input::{RateLimit, Sorter};
 use mezzo_server::flags::positive_duration;
 
@@ -12,6 +13,8 @@ use super::{Minimums, OfferTimeout};
 pub enum Registry {
     /// In the work directory.
     Embedded,
+    /// In the ensemble that elects the leader.
+    ZooKeeper,
     /// Nowhere.
     InMemory,
 }
@@ -23,10 +26,31 @@ impl FromStr for Registry {
         match text {
             // Mesos' durable registry of a single master, under both of its names.
             "embedded" | "replicated_log" | "log_storage" => Ok(Self::Embedded),
+            "zookeeper" => Ok(Self::ZooKeeper),
             "in_memory" => Ok(Self::InMemory),
-            other => Err(format!("'{other}' is neither embedded nor in_memory")),
+            other => Err(format!("'{other}' is none of embedded, zookeeper and in_memory")),
         }
     }
+}
+
+impl Registry {
+    /// As the flag has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::ZooKeeper => "zookeeper",
+            Self::InMemory => "in_memory",
+        }
+    }
+}
+
+/// `--zk`, read; whoever has [`Flags`](super::Flags) finds it sound.
+#[derive(Clone, Debug)]
+pub struct Zk(pub(super) Result<ZkUrl, ZkUrlError>);
+
+#[allow(clippy::unnecessary_wraps)] // clap wants a result
+pub(super) fn zk(text: &str) -> Result<Zk, std::convert::Infallible> {
+    Ok(Zk(text.parse()))
 }
 
 /// `--agent_removal_rate_limit`

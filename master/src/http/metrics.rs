@@ -7,7 +7,7 @@ use mezzo_api::{
     resources::{Resources, Scalar},
     time::parse_duration,
 };
-use mezzo_master_core::model::FrameworkState;
+use mezzo_master_core::{counters::Counters, model::FrameworkState};
 use mezzo_server::{
     http::{answer, machine::Machine, query::Query},
     prometheus::Histogram,
@@ -41,12 +41,30 @@ pub(super) async fn prometheus(app: &Arc<App>, headers: &HeaderMap) -> Response<
         Ok(measured) => measured,
         Err(stopped) => return answer::text(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()),
     };
-    let text = mezzo_server::prometheus::render(&metrics, &histograms);
+    as_text(&metrics, &histograms, headers).await
+}
+
+/// Some metrics, in the text format of Prometheus.
+pub(super) async fn as_text(metrics: &Metrics, histograms: &[Histogram], headers: &HeaderMap) -> Response<Body> {
+    let text = mezzo_server::prometheus::render(metrics, histograms);
     let content_type = HeaderValue::from_static(mezzo_server::prometheus::CONTENT_TYPE);
     answer::packed(headers, answer::of_type(StatusCode::OK, content_type, text.into())).await
 }
 
-/// All of Mesos' names.
+/// Those of a master that does not lead.
+pub(super) fn of_standby(start_time: f64) -> Metrics {
+    let mut metrics = Metrics::new();
+    metrics.extend(Machine::read().metrics().map(|(name, value)| (name.to_owned(), value)));
+    constants(&mut metrics);
+    picture(&mut metrics, &View::default());
+    metrics.extend(Counters::default().iter().map(|(name, _)| (name.to_owned(), 0.0)));
+    metrics.insert("master/elected".into(), 0.0);
+    metrics.insert("registrar/log/recovered".into(), 0.0);
+    metrics.insert("master/uptime_secs".into(), seconds_since_epoch() - start_time);
+    metrics
+}
+
+/// All of a leader, by Mesos' names.
 pub(super) async fn collect(app: &App) -> Result<Metrics, Stopped> {
     let (mut metrics, _) = measured(app).await?;
     metrics.remove(LONGEST_WAIT);
@@ -77,7 +95,7 @@ async fn measured(app: &App) -> Result<(Metrics, Vec<Histogram>), Stopped> {
     Ok((metrics, numbers.histograms))
 }
 
-/// What is always there, and the same: this master leads, and nothing waits in a queue when it answers.
+/// What is always there, and the same on each leader: nothing waits in a queue when it answers.
 fn constants(metrics: &mut Metrics) {
     metrics.insert("master/elected".into(), 1.0);
     metrics.insert("registrar/log/recovered".into(), 1.0);

@@ -5,11 +5,13 @@ mod events;
 mod explain;
 mod forward;
 mod metrics;
+mod node;
 mod operator;
 mod plain;
 mod reads;
 mod route;
 mod scheduler;
+mod standby;
 mod ui;
 mod webui;
 
@@ -22,6 +24,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
+use mezzo_election::Lease;
 use mezzo_server::{files::Files, http::answer};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -29,7 +32,9 @@ use tokio::{
 };
 
 pub(crate) use body::{Body, BoxError};
+pub(crate) use node::{Node, Role};
 use route::Route;
+pub(crate) use ui::Page;
 
 use crate::{
     flags::Flags,
@@ -39,7 +44,7 @@ use crate::{
     view::{Master, Published},
 };
 
-/// What all doors share.
+/// What all doors of a leader share.
 #[derive(Debug)]
 pub(crate) struct App {
     /// The way to the core.
@@ -60,6 +65,8 @@ pub(crate) struct App {
     pub(crate) rendered: reads::Rendered,
     /// What the web page's doors keep.
     pub(crate) page: ui::Page,
+    /// How long it leads.
+    pub(crate) lease: Lease,
 }
 
 impl App {
@@ -69,8 +76,7 @@ impl App {
 }
 
 /// Accepts connections until `stop` says so.
-pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-    tokio::spawn(ui::Page::sample(Arc::clone(&app), stop.clone()));
+pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // Mesos writes `Mesos-Stream-Id`, and there may be clients that read it to the letter.
     builder.http1().title_case_headers(true).half_close(false);
@@ -83,7 +89,7 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
         };
         match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(connection(Arc::clone(&app), Arc::clone(&builder), stream, peer, stop.clone()));
+                tokio::spawn(connection(Arc::clone(&node), Arc::clone(&builder), stream, peer, stop.clone()));
             }
             Err(error) => {
                 // Most likely there are no more file descriptors: some come back when connections end.
@@ -95,7 +101,7 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, mut stop: watch:
 }
 
 async fn connection(
-    app: Arc<App>,
+    node: Arc<Node>,
     builder: Arc<auto::Builder<TokioExecutor>>,
     stream: TcpStream,
     peer: SocketAddr,
@@ -106,8 +112,8 @@ async fn connection(
     let service = {
         let cut = cut.clone();
         service_fn(move |request| {
-            let (app, cut) = (Arc::clone(&app), cut.clone());
-            async move { Ok::<_, std::convert::Infallible>(guarded(&app, peer, &cut, request).await) }
+            let (node, cut) = (Arc::clone(&node), cut.clone());
+            async move { Ok::<_, std::convert::Infallible>(guarded(&node, peer, &cut, request).await) }
         })
     };
     let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
@@ -120,9 +126,9 @@ async fn connection(
 }
 
 /// A defect in one door is one failed request.
-async fn guarded(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<Incoming>) -> Response<Body> {
+async fn guarded(node: &Arc<Node>, peer: SocketAddr, cut: &Cut, request: Request<Incoming>) -> Response<Body> {
     let what = format!("{} {}", request.method(), request.uri().path());
-    match AssertUnwindSafe(dispatch(app, peer, cut, request)).catch_unwind().await {
+    match AssertUnwindSafe(dispatch(node, peer, cut, request)).catch_unwind().await {
         Ok(response) => response,
         Err(_) => {
             tracing::error!(request = what, "a request failed by a defect");
@@ -131,11 +137,19 @@ async fn guarded(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<I
     }
 }
 
-async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<Incoming>) -> Response<Body> {
+async fn dispatch(node: &Arc<Node>, peer: SocketAddr, cut: &Cut, request: Request<Incoming>) -> Response<Body> {
     if is_forged(&request) {
         let text = "A page of another site may not change this cluster.";
         return answer::text(StatusCode::FORBIDDEN, text);
     }
+    match node.role().await {
+        Role::Leading(app) => lead(&app, peer, cut, request).await,
+        role => standby::serve(node, &role, request).await,
+    }
+}
+
+/// The doors of a leader.
+async fn lead(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     match route::find(&path) {
         Route::Scheduler => scheduler::serve(app, cut, request).await,
@@ -154,7 +168,7 @@ async fn dispatch(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<
             let operation = operation.to_owned();
             mezzo_server::files::serve(&app.file_router, request, &operation).await.map(Body::File)
         }
-        Route::Health => answer::empty(StatusCode::OK),
+        Route::Health => standby::health(app.identity.id()),
         Route::Redirect => answer::redirect(&format!("//{}", app.identity.authority())),
         Route::NotFound => answer::bare(StatusCode::NOT_FOUND),
         read => reads::serve(app, &read, &request).await,

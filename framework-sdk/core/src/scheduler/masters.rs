@@ -28,6 +28,11 @@ impl Candidates {
         Self { listed, at: 0, leader: None, tried: 0, redirects: 0 }
     }
 
+    /// Rather than named by a detector.
+    pub(super) fn are_listed(&self) -> bool {
+        !self.listed.is_empty()
+    }
+
     pub(super) fn current(&self) -> Option<&Address> {
         self.leader.as_ref().or_else(|| self.listed.get(self.at))
     }
@@ -38,8 +43,12 @@ impl Candidates {
         self.redirects = 0;
     }
 
-    /// Whether to follow at once.
+    /// Whether to follow at once. A leader that a detector named and that redirects has not heard of its election yet: whom
+    /// it takes for the leader may be dead.
     pub(super) fn redirected(&mut self, to: Address) -> bool {
+        if !self.are_listed() {
+            return false;
+        }
         self.redirects += 1;
         if self.redirects > MAX_REDIRECTS {
             self.redirects = 0;

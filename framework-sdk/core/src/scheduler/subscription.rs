@@ -80,7 +80,11 @@ impl Core {
         if self.masters.redirected(leader) {
             self.dial(now, out);
         } else {
-            self.attempt_failed(now, "the masters redirect in a circle".to_owned(), out);
+            let reason = match self.masters.are_listed() {
+                true => "the masters redirect in a circle",
+                false => "the leading master does not know yet that it leads",
+            };
+            self.attempt_failed(now, reason.to_owned(), out);
         }
     }
 

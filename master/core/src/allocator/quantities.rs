@@ -23,13 +23,6 @@ impl Quantities {
         self.0.get(name).copied().unwrap_or_default()
     }
 
-    /// Adds amounts.
-    pub(crate) fn add(&mut self, other: &Self) {
-        for (name, amount) in &other.0 {
-            *self.0.entry(name.clone()).or_default() += *amount;
-        }
-    }
-
     /// Names and amounts, in the order of the names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Scalar)> {
         self.0.iter().map(|(name, amount)| (name.as_str(), *amount))
@@ -56,11 +49,6 @@ impl From<&Resources> for Quantities {
 }
 
 impl Limits {
-    /// Whether nothing is bounded.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The bound of one name, if there is one.
     pub(crate) fn get(&self, name: &str) -> Option<Scalar> {
         self.0.get(name).copied()

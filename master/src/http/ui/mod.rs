@@ -6,7 +6,7 @@ mod stream;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -15,7 +15,6 @@ use http::{
     header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH},
 };
 use mezzo_server::http::{answer, query::Query};
-use tokio::sync::watch;
 
 pub(super) use stream::Versions;
 
@@ -35,15 +34,13 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Takes samples of the cluster until `stop` says so.
-    pub(super) async fn sample(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    /// Takes samples of the cluster as long as there is somebody to show them.
+    pub(crate) async fn sample(app: Weak<App>) {
         let mut ticks = tokio::time::interval(SAMPLED_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                _ = stop.wait_for(|stop| *stop) => return,
-            }
+            ticks.tick().await;
+            let Some(app) = app.upgrade() else { return };
             let sample = app.published.snapshot().sample();
             let mut samples = app.page.samples.lock().unwrap_or_else(PoisonError::into_inner);
             if samples.len() >= SAMPLES {

@@ -1,0 +1,7 @@
+//! Several masters: who leads when a leader goes, in whatever way, and what each event of ZooKeeper does.
+
+mod challenge;
+mod events;
+mod frozen;
+mod standby;
+mod takeover;
