@@ -13,7 +13,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use mezzo_agent_core::{Core, config::Config, effect::Effect};
+use mezzo_agent_core::{
+    Core,
+    config::Config,
+    effect::{Effect, Effects},
+};
 use mezzo_election::Detector;
 use tokio::{
     net::TcpListener,
@@ -74,23 +78,9 @@ async fn agent(mut flags: Flags) -> Result<()> {
     let mut first = Vec::new();
     let recovered = Core::recover(config, crate::identity::seed(), clock.now(), records, &mut first)
         .map_err(|error| anyhow!("{error}; {}", way_out(&meta)))?;
-    for effect in &first {
-        if let Effect::Volume { action, .. } = effect
-            && let Err(error) = volumes::carry_out(action)
-        {
-            tracing::error!("{error}");
-        }
-    }
-    first.retain(|effect| !matches!(effect, Effect::Volume { .. }));
+    make_volumes(&mut first);
     failpoint::pass("recovered");
-    let new: Vec<bytes::Bytes> = first
-        .iter()
-        .filter_map(|effect| match effect {
-            Effect::Record { record, .. } => Some(record.clone()),
-            _ => None,
-        })
-        .collect();
-    checkpoint.begin(&recovered.core.snapshot(), &new)?;
+    checkpoint.begin(&recovered.core.snapshot(), &new_records(&first))?;
     failpoint::pass("recovery-recorded");
 
     let (events, container_events) = mpsc::unbounded_channel();
@@ -174,6 +164,27 @@ async fn agent(mut flags: Flags) -> Result<()> {
         Some(End::Checkpoint(error)) => Err(error.into()),
         None => Err(anyhow!("the core's thread broke down; containers go on")),
     }
+}
+
+/// Volumes whose making or deletion was written down before the agent ended: before anything that may use them.
+fn make_volumes(first: &mut Effects) {
+    for effect in first.iter() {
+        if let Effect::Volume { action, .. } = effect
+            && let Err(error) = volumes::carry_out(action)
+        {
+            tracing::error!("{error}");
+        }
+    }
+    first.retain(|effect| !matches!(effect, Effect::Volume { .. }));
+}
+
+/// What recovery wants to have written down.
+fn new_records(first: &[Effect]) -> Vec<bytes::Bytes> {
+    let records = first.iter().filter_map(|effect| match effect {
+        Effect::Record { record, .. } => Some(record.clone()),
+        _ => None,
+    });
+    records.collect()
 }
 
 /// `/flags` tells where `mezzo-executor` is looked for, and where downloads are kept.

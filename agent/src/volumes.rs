@@ -38,7 +38,7 @@ pub(crate) fn carry_out(action: &VolumeAction) -> Result<(), VolumeError> {
         }
         VolumeAction::Remove(VolumePlace::Directory(path)) => {
             let Some(parent) = path.parent() else { return Ok(()) };
-            discard(parent, &[path.clone()])
+            discard(parent, std::slice::from_ref(path))
         }
         VolumeAction::Remove(VolumePlace::Mount(root)) => {
             let entries = fs::read_dir(root).map_err(failed("read the disk of a volume", root))?;

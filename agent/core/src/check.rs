@@ -135,7 +135,7 @@ fn check_executor(executor: &Executor) {
         assert!(group.iter().all(|task| executor.queued.contains_key(task)), "a group was torn");
     }
     for run in executor.runs() {
-        assert!(!run.completion.is_some() || run.kill.is_none(), "{} is killed, and timed still", run.task);
+        assert!(run.completion.is_none() || run.kill.is_none(), "{} is killed, and timed still", run.task);
         run.check_checkers();
     }
     if executor.is_pod() && executor.state != ExecutorState::Terminated {

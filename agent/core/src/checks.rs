@@ -16,6 +16,7 @@ use crate::{
     container::{ContainerEvent, Outcome, Probe, Stop},
     core::Core,
     effect::{Effect, Effects},
+    played::Found,
     record::{self, Entry},
     run::{Health, Run, Spec, Why},
     status,
@@ -141,7 +142,7 @@ impl Checker {
         if status == self.previous {
             return None;
         }
-        self.previous = status.clone();
+        self.previous = status;
         Some(status)
     }
 
@@ -172,7 +173,7 @@ impl Core {
     pub(crate) fn start_checks(&mut self, now: Now, container: &ContainerId, again: bool) {
         let Some((framework, id, task)) = self.played_in(container) else { return };
         let Some(executor) = self.executor(&framework, &id) else { return };
-        let told = executor.launched.get(&task).and_then(|task| task.statuses.last()?.check_status.clone());
+        let told = executor.launched.get(&task).and_then(|task| task.statuses.last()?.check_status);
         let Some(run) = executor.run_mut(&task).filter(|run| run.checkers.is_empty()) else { return };
         let spec = run.spec.clone();
         let passed = Duration::try_from_secs_f64(now.timestamp() - run.started_at).unwrap_or_default();
@@ -316,7 +317,7 @@ impl Core {
             Kind::Check => {
                 let told = self.checker(&container, kind).and_then(|checker| checker.tell(outcome));
                 if let Some(check_status) = told {
-                    self.checked_update(now, &framework, &id, &task, None, Some(check_status), out);
+                    self.checked_update(now, &framework, &id, &task, Found::Check(check_status), out);
                 }
             }
             Kind::Health => self.judged(now, (&framework, &id, &task), outcome, out),
@@ -348,7 +349,7 @@ impl Core {
             succeeded: health.succeeded,
         });
         self.record(entry, out);
-        self.checked_update(now, framework, id, task, Some(verdict.healthy), None, out);
+        self.checked_update(now, framework, id, task, Found::Health(verdict.healthy), out);
         if verdict.kill {
             tracing::info!(%framework, %task, failures = health.failures, "killing an unhealthy task");
             let grace = self.run_grace(framework, id, task, None);

@@ -32,6 +32,15 @@ pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(3);
 /// A task of an executor of a framework.
 pub(crate) type Place<'a> = (&'a FrameworkId, &'a ExecutorId, &'a TaskId);
 
+/// What a check has found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Found {
+    /// Whether the task is healthy.
+    Health(bool),
+    /// What a check that decides nothing says.
+    Check(CheckStatusInfo),
+}
+
 impl Core {
     /// The task that runs in a container, if the agent plays its executor.
     pub(crate) fn run_in(&mut self, container: &ContainerId) -> Option<&mut Run> {
@@ -179,10 +188,13 @@ impl Core {
         framework: &FrameworkId,
         id: &ExecutorId,
         task: &TaskId,
-        healthy: Option<bool>,
-        check_status: Option<CheckStatusInfo>,
+        found: Found,
         out: &mut Effects,
     ) {
+        let (healthy, check_status) = match found {
+            Found::Health(healthy) => (Some(healthy), None),
+            Found::Check(status) => (None, Some(status)),
+        };
         let Some(executor) = self.executor(framework, id) else { return };
         let Some(last) = executor.launched.get(task).and_then(|task| task.statuses.last().cloned()) else { return };
         let container_status = own_container(executor, task);

@@ -145,7 +145,7 @@ impl Stream {
         let directory = sandbox.directory();
         let name = |number: u32| if number == 0 { self.name.to_owned() } else { format!("{}.{number}", self.name) };
         if self.files == 0 {
-            return Ok(self.file.set_len(0)?);
+            return self.file.set_len(0);
         }
         for number in (0..self.files).rev() {
             match renameat(directory, name(number), directory, name(number + 1)) {

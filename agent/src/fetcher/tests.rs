@@ -373,7 +373,7 @@ async fn what_is_cached_is_fetched_once() {
     let large = Uri { cache: Some(true), ..uri(&format!("{address}/large")) };
     world.fetch(&[large]).await.unwrap_err(); // it does not fit, so that it is asked for again, and the script is over
     let local = Uri { cache: Some(true), extract: Some(false), ..world.source("l.tar", "no tar at all") };
-    world.fetch(&[local.clone()]).await.unwrap();
+    world.fetch(std::slice::from_ref(&local)).await.unwrap();
     std::fs::write(&local.value, "changed").unwrap();
     world.fetch(&[local]).await.unwrap();
     assert_eq!(world.read("l.tar"), "no tar at all", "from the cache");

@@ -127,7 +127,6 @@ fn framework(view: &View, framework: &Arc<Framework>) -> get_frameworks::Framewo
         allocated_resources: framework.used.to_endpoint_protos(),
         offered_resources: framework.offered.to_endpoint_protos(),
         offer_constraints: Some(framework.offer_constraints.as_deref().cloned().unwrap_or_default()),
-        ..get_frameworks::Framework::default()
     }
 }
 

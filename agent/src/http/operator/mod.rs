@@ -188,8 +188,8 @@ mod tests {
             refused(&[(CONTENT_TYPE, "application/recordio")], "2\n{}"),
             (400, "Expecting 'Message-Content-Type' to be set for streaming requests".into())
         );
-        assert_eq!(refused(&[json.clone()], r#"{"type":"GET_MASTER"}"#), lacks("type"));
-        assert_eq!(refused(&[json.clone()], r#"{"type":"READ_FILE"}"#), lacks("read_file"));
+        assert_eq!(refused(std::slice::from_ref(&json), r#"{"type":"GET_MASTER"}"#), lacks("type"));
+        assert_eq!(refused(std::slice::from_ref(&json), r#"{"type":"READ_FILE"}"#), lacks("read_file"));
         assert_eq!(refused(&[json.clone(), (ACCEPT, "text/html")], "{}").0, 406, "before validation");
         assert_eq!(
             refused(
@@ -207,7 +207,7 @@ mod tests {
         );
         assert_eq!(
             refused(
-                &[json.clone()],
+                std::slice::from_ref(&json),
                 r#"{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{"type":"CONTAINER_ID","container_id":{"value":"x"}}}"#
             ),
             (415, "Expecting 'Content-Type' to be application/recordio for ATTACH_CONTAINER_INPUT call".into())

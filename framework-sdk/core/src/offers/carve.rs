@@ -73,7 +73,7 @@ fn scalar(left: &mut Resources, name: &str, amount: Scalar, out: &mut Vec<v1::Re
             break;
         }
         let part = resource.amount()?.min(missing);
-        missing = missing - part;
+        missing -= part;
         take(left, resource.with_value(Value::Scalar(part)), out);
     }
     missing.is_zero().then_some(())

@@ -44,7 +44,7 @@ impl Supervisor {
     pub(super) fn leave(&mut self, context: &mut Context<'_>, group: &str, task: Task, why: Why) {
         self.index.remove(&task.id);
         let unreachable = task.unreachable_since.is_some();
-        let policy = self.groups.get(group).and_then(|state| state.group.task.kill_policy.clone());
+        let policy = self.groups.get(group).and_then(|state| state.group.task.kill_policy);
         let leaving = Leaving {
             group: Some(group.to_owned()),
             why,
@@ -104,7 +104,7 @@ impl Supervisor {
         let Some(leaving) = self.leaving.get_mut(id) else { return };
         leaving.kill_at = Some(context.now().mono + leaving.again);
         leaving.again = (leaving.again * 2).min(KILL_AGAIN_MAX);
-        context.kill(v1::TaskId { value: id.to_owned() }, leaving.agent.clone(), leaving.policy.clone());
+        context.kill(v1::TaskId { value: id.to_owned() }, leaving.agent.clone(), leaving.policy);
     }
 
     /// Says again what nothing has come of.

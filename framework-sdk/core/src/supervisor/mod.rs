@@ -294,7 +294,8 @@ impl Scheduler for Supervisor {
     }
 
     fn subscribed(&mut self, context: &mut Context<'_>, subscribed: &Subscribed) {
-        if !subscribed.again && !(self.index.is_empty() && self.leaving.is_empty()) {
+        let nothing_runs = self.index.is_empty() && self.leaving.is_empty();
+        if !subscribed.again && !nothing_runs {
             self.lost_everything(context);
         }
         self.subscribed = true;

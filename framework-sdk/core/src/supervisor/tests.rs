@@ -284,9 +284,9 @@ fn what_cannot_be_reached_is_started_elsewhere_and_killed_when_it_comes_back() {
     let new = bench.run_on(&["b"]).remove(0);
     assert!(bench.killed().is_empty());
     bench.update(&old, TaskState::TaskRunning);
-    assert_eq!(bench.killed(), [old.task_id.value.clone()]);
+    assert_eq!(bench.killed(), std::slice::from_ref(&old.task_id.value));
     bench.wait(second(11));
-    assert_eq!(bench.killed(), [old.task_id.value.clone()], "said again");
+    assert_eq!(bench.killed(), std::slice::from_ref(&old.task_id.value), "said again");
     bench.update(&old, TaskState::TaskKilled);
     bench.wait(second(300));
     assert!(bench.killed().is_empty());
@@ -426,7 +426,7 @@ fn start_first_kills_the_old_one_when_the_new_one_is_healthy() {
     let new = bench.run_on(&["a"]).remove(0);
     assert!(bench.killed().is_empty());
     bench.report(&new, TaskState::TaskRunning, Some(true));
-    assert_eq!(bench.killed(), [old.task_id.value.clone()]);
+    assert_eq!(bench.killed(), std::slice::from_ref(&old.task_id.value));
     assert_eq!((bench.summary().ready, bench.summary().outdated), (1, 0));
 }
 

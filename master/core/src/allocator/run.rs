@@ -53,8 +53,11 @@ enum Stage {
 struct Bundle {
     takes: Takes,
     /// With the resources, whether they meet the flag's minimum, and what is covered by what was refused.
-    offer: Option<(Resources, bool, SmallVec<[Option<bool>; 4]>)>,
+    offer: Option<(Resources, bool, Covered)>,
 }
+
+/// Whether a refusal covers a bundle, by refusal; unknown until somebody asks.
+type Covered = SmallVec<[Option<bool>; 4]>;
 
 impl Allocator {
     /// Ends filters and, if it is time, hands out what is free of some of the agents that wait.
@@ -228,14 +231,7 @@ impl Allocator {
     }
 
     /// Whether the client refused this, or more.
-    fn refuses(
-        &self,
-        client: &Client,
-        visit: &Visit,
-        agent: &Agent,
-        offer: &Resources,
-        covered: &mut SmallVec<[Option<bool>; 4]>,
-    ) -> bool {
+    fn refuses(&self, client: &Client, visit: &Visit, agent: &Agent, offer: &Resources, covered: &mut Covered) -> bool {
         if mezzo_api::mutant!("filter-ignored") {
             return false;
         }

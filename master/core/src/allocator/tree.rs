@@ -40,6 +40,7 @@ pub(super) struct Holding {
     pub(super) taken: Amounts,
     pub(super) served: u64,
     /// Shared resources are counted once however often they are held.
+    #[allow(clippy::box_collection)] // hardly anybody holds any, and there are many holdings
     shared: Option<Box<HashMap<(AgentKey, String), u32>>>,
 }
 
