@@ -24,6 +24,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     checkpoint::{Checkpoint, WorkDirLock},
@@ -41,7 +42,7 @@ use crate::{
 };
 
 /// What the core said last is given so long to leave: the link's connection does not tell when it is sent.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Runs until a signal, the master or damage ends the agent.
 ///
@@ -148,9 +149,16 @@ async fn agent(mut flags: Flags) -> Result<()> {
 
     tokio::spawn(accept(listener, door.clone()));
     let detector = Detector::new(flags.masters());
-    let link =
-        link::Keeper { detector, backoff: flags.registration_backoff_factor, door, handle: handle.clone(), leader };
-    tokio::spawn(link.keep(bulk));
+    let ending = CancellationToken::new();
+    let link = link::Keeper {
+        detector,
+        backoff: flags.registration_backoff_factor,
+        door,
+        handle: handle.clone(),
+        leader,
+        ending: ending.clone(),
+    };
+    let link = tokio::spawn(link.keep(bulk));
     let signals = tokio::spawn(signals(handle));
     let end = end.recv().await;
     signals.abort();
@@ -158,7 +166,8 @@ async fn agent(mut flags: Flags) -> Result<()> {
         Some(End::Asked) => Ok(()),
         Some(End::Core(reason)) => {
             tracing::info!("the agent ends: {reason}");
-            tokio::time::sleep(LAST_WORDS).await;
+            ending.cancel();
+            let _ = tokio::time::timeout(LAST_WORDS, link).await;
             Ok(())
         }
         Some(End::Checkpoint(error)) => Err(error.into()),

@@ -31,7 +31,7 @@ const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// The master opens the control stream within this time, or the agent dials again.
 const CONTROL_WITHIN: Duration = Duration::from_secs(15);
 /// A link that is to end may send what waits for so long.
-const LAST_FRAMES: Duration = Duration::from_millis(200);
+const LAST_FRAMES: Duration = Duration::from_secs(2);
 
 /// Asks for bulk connections.
 #[derive(Clone, Debug)]
@@ -76,6 +76,8 @@ pub(crate) struct Keeper {
     pub(crate) door: Arc<Door>,
     pub(crate) handle: Handle,
     pub(crate) leader: Leader,
+    /// The agent ends: the present link is the last one.
+    pub(crate) ending: CancellationToken,
 }
 
 /// How often dialling failed since a link stood or a new leader was told.
@@ -86,7 +88,7 @@ struct Failures {
 }
 
 impl Keeper {
-    /// Until the process ends. `bulk` are the second connections that are asked for.
+    /// Until the agent ends, and what it said last is sent. `bulk` are the second connections that are asked for.
     pub(crate) async fn keep(mut self, mut bulk: mpsc::UnboundedReceiver<String>) {
         let (leader, door) = (self.leader.clone(), self.door.clone());
         let serve_bulk = async {
@@ -94,7 +96,10 @@ impl Keeper {
                 tokio::spawn(bulk_connection(leader.present(), token, door.clone()));
             }
         };
-        tokio::join!(self.keep_control(), serve_bulk);
+        tokio::select! {
+            () = self.keep_control() => {}
+            () = serve_bulk => {}
+        }
     }
 
     async fn keep_control(&mut self) {
@@ -103,9 +108,12 @@ impl Keeper {
         let mut random = SmallRng::seed_from_u64(seed());
         let redirects = if self.detector.knows() { Redirects::Refuse } else { Redirects::Follow };
         let mut told = self.detector.changed().await;
-        loop {
+        while !self.ending.is_cancelled() {
             let Some(address) = told.as_ref().map(listening_at) else {
-                told = self.detector.changed().await;
+                tokio::select! {
+                    new = self.detector.changed() => told = new,
+                    () = self.ending.cancelled() => {}
+                }
                 continue;
             };
             let began = Instant::now();
@@ -132,6 +140,7 @@ impl Keeper {
             tokio::select! {
                 () = tokio::time::sleep(wait) => told = self.detector.leader().or(told),
                 new = self.detector.changed() => (failures, told) = (Failures { ..none }, new),
+                () = self.ending.cancelled() => {}
             }
         }
     }

@@ -43,7 +43,7 @@ pub(super) async fn asset(name: &str, headers: &HeaderMap) -> Response<Body> {
 
 fn media_type(name: &str) -> Option<&'static str> {
     Some(match name.rsplit_once('.')?.1 {
-        "html" => "text/html; charset=utf-8",
+        "html" => "text/html",
         "js" => "text/javascript; charset=utf-8",
         "css" => "text/css; charset=utf-8",
         "svg" => "image/svg+xml",

@@ -158,11 +158,12 @@ mod tests {
             ..Recovered::default()
         };
         let operations = read(&write(&content)).unwrap();
-        assert_eq!(operations.len(), 5);
+        assert_eq!(operations.len(), 6);
         for expected in [
             RegistryOp::PutAgent(Box::new(info)),
             RegistryOp::MarkUnreachable("b".into(), 5),
             RegistryOp::MarkGone("c".into(), 6),
+            RegistryOp::PutStanding("a".into(), Standing { deactivated: true, drain: Some(v1::DrainInfo::default()) }),
             RegistryOp::CompleteFramework("f".into()),
             RegistryOp::PutWeight("r".into(), 2.5),
         ] {

@@ -191,7 +191,7 @@ impl World {
         self.registry.latency = registry::LATENCY;
         self.registry.unknown_per_mille = 0;
         self.network.heal(&mut self.queue, now);
-        self.frozen.clear();
+        // Who is frozen wakes in his own time: what waits for him must not come after what is newer.
         if self.leader.is_none() {
             let host = self.leader_host;
             self.queue.push(now, Event::StartMaster(host));
