@@ -81,9 +81,11 @@ async fn talk(app: &App, link: LinkId, peer: SocketAddr, upgrade: OnUpgrade) -> 
         }
         read(app, link, response.into_body()).await
     };
+    let mut reading = std::pin::pin!(reading);
     tokio::select! {
-        result = reading => result,
-        result = connection => result.map_err(LinkError::from),
+        result = &mut reading => result,
+        // What came before the connection's end, a goodbye for one, is there to be read.
+        result = connection => reading.await.and(result.map_err(LinkError::from)),
         () = cut.wanted() => Err(LinkError::Cut),
         () = async {
             closing.wanted().await;

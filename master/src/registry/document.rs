@@ -152,7 +152,7 @@ mod tests {
             agents: vec![info.clone()],
             unreachable: vec![("b".into(), 5)],
             gone: vec![("c".into(), 6)],
-            standings: vec![("a".into(), Standing { deactivated: true, drain: Some(v1::DrainInfo::default()) })],
+            standings: vec![("a".into(), Standing { deactivated: true, drain: None })],
             completed_frameworks: vec!["f".into()],
             weights: vec![("r".into(), 2.5)],
             ..Recovered::default()
@@ -163,7 +163,7 @@ mod tests {
             RegistryOp::PutAgent(Box::new(info)),
             RegistryOp::MarkUnreachable("b".into(), 5),
             RegistryOp::MarkGone("c".into(), 6),
-            RegistryOp::PutStanding("a".into(), Standing { deactivated: true, drain: Some(v1::DrainInfo::default()) }),
+            RegistryOp::PutStanding("a".into(), Standing { deactivated: true, drain: None }),
             RegistryOp::CompleteFramework("f".into()),
             RegistryOp::PutWeight("r".into(), 2.5),
         ] {
