@@ -11,10 +11,10 @@ use mezzo_sim::{
     batch::Batch,
     election,
     fault::Mix,
-    mutants::{BUDGET, MUTANTS, OF_THE_ALLOCATOR, ORACLE_BUDGET, Simulation},
+    mutants::{BUDGET, HARD_BUDGET, MUTANTS, Mutant, OF_THE_ALLOCATOR, ORACLE_BUDGET, Simulation},
     oracle,
     plan::{Plan, Wishes},
-    run::{self, Failure},
+    run::{self, Failure, keep_panics},
     scale, shrink,
 };
 
@@ -234,7 +234,9 @@ fn mutants(arguments: &Arguments, names: &[String], wishes: Wishes) -> anyhow::R
     let unknown = names.iter().find(|name| !all().any(|mutant| mutant.name == **name));
     anyhow::ensure!(unknown.is_none(), "there is no mutant {unknown:?}");
     let wanted = |name: &str| names.is_empty() || names.iter().any(|chosen| chosen == name);
-    let chosen: Vec<_> = MUTANTS.iter().filter(|mutant| wanted(mutant.name)).collect();
+    let in_time = |mutant: &Mutant| !(names.is_empty() && mutant.hard);
+    let chosen: Vec<_> = MUTANTS.iter().filter(|mutant| wanted(mutant.name) && in_time(mutant)).collect();
+    keep_panics();
     let of_the_allocator: Vec<_> = OF_THE_ALLOCATOR.iter().filter(|mutant| wanted(mutant.name)).collect();
     let mut found = 0;
     for mutant in &of_the_allocator {
@@ -252,7 +254,7 @@ fn mutants(arguments: &Arguments, names: &[String], wishes: Wishes) -> anyhow::R
         let begun = Instant::now();
         let batch = Batch {
             from: arguments.from,
-            seeds: BUDGET,
+            seeds: if mutant.hard { HARD_BUDGET } else { BUDGET },
             wishes,
             jobs: arguments.jobs,
             stop_at_first: true,
@@ -281,6 +283,10 @@ fn mutants(arguments: &Arguments, names: &[String], wishes: Wishes) -> anyhow::R
         }
     }
     let all = chosen.len() + of_the_allocator.len();
+    if names.is_empty() {
+        let hard: Vec<_> = MUTANTS.iter().filter(|mutant| mutant.hard).map(|mutant| mutant.name).collect();
+        println!("tried only when named, for they take longer: {}", hard.join(" "));
+    }
     println!("found {found} of {all} mutants");
     Ok(code(found == all))
 }

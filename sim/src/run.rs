@@ -44,7 +44,7 @@ thread_local! {
 }
 
 /// A panic of a core is a finding, not the end of the simulator: its text is kept for the report.
-pub(crate) fn keep_panics() {
+pub fn keep_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         panic::set_hook(Box::new(|info| {
