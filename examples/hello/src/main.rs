@@ -47,18 +47,10 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn task(agent: v1::AgentId, needs: &Resources) -> v1::TaskInfo {
-    let command = v1::CommandInfo { value: Some("echo hello".into()), ..Default::default() };
-    let task_id = v1::TaskId { value: "hello-1".into() };
-    let resources = needs.to_protos();
-    v1::TaskInfo {
-        name: "hello".into(),
-        task_id,
-        agent_id: agent,
-        resources,
-        command: Some(command),
-        ..Default::default()
-    }
+fn task(agent_id: v1::AgentId, needs: &Resources) -> v1::TaskInfo {
+    let command = Some(v1::CommandInfo { value: Some("echo hello".into()), ..Default::default() });
+    let (task_id, resources) = (v1::TaskId { value: "hello-1".into() }, needs.to_protos());
+    v1::TaskInfo { name: "hello".into(), task_id, agent_id, resources, command, ..Default::default() }
 }
 
 fn whoami() -> String {
