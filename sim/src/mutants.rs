@@ -89,7 +89,7 @@ pub const MUTANTS: &[Mutant] = &[
     of_election("thaws-as-leader", "a leader that was frozen goes on without asking ZooKeeper"),
     of_election("challenge-unanswered", "a living leader does not answer a challenge"),
     of_election("removed-unnoticed", "a leader whose znode is gone does not step down"),
-    mutant("executor-forgets-updates", "an executor's driver does not repeat updates after its agent's restart"),
+    hard("executor-forgets-updates", "an executor's driver does not repeat updates after its agent's restart"),
 ];
 
 /// Those of the allocator's own, which its oracle finds.
