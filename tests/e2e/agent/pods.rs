@@ -23,7 +23,7 @@ fn a_sidecar_shares_a_directory() {
         task["container"] = json!({"type": "MESOS", "volumes": [volume(path)]});
         task
     };
-    let writer = task("writer", "echo from the writer > mine/file", "mine");
+    let writer = task("writer", "echo from the writer > mine/new && mv mine/new mine/file", "mine");
     let reader = task("reader", "while ! cat its/place/file; do sleep 0.05; done", "its/place");
     launch_group(&mut framework, &offer, "pod", &[writer, reader]);
     framework.wait_status("writer", "TASK_FINISHED");
