@@ -89,9 +89,17 @@ pub(crate) fn measure(load: Load, watched: Duration, as_json: bool) -> Result<()
         print(&format!("first_view_{page}"), first_view(&mut browser, address, page, selector), "ms");
     }
     first_view(&mut browser, address, "tasks", PAGES[1].1);
+    browser.call("Performance.enable", json!({ "timeDomain": "threadTicks" }));
+    let before = main_thread(&mut browser);
     let frames = browser.eval(SCROLL);
+    let after = main_thread(&mut browser);
     let mut frames: Vec<f64> = frames.as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
     frames.sort_by(f64::total_cmp);
+    #[expect(clippy::cast_precision_loss, reason = "four hundred frames")]
+    for (part, (before, after)) in MAIN_THREAD.iter().zip(before.iter().zip(&after)) {
+        let case = format!("scroll_{}_per_frame", part.to_lowercase());
+        print(&case, (after - before) * 1000.0 / frames.len().max(1) as f64, "ms of processor");
+    }
     print("scroll_frame_p99", crate::figure::percentile(&frames, 0.99), "ms");
     print("scroll_long_tasks", number(&browser.eval("longTasks.length")), "count");
     print("scroll_longest_task", number(&browser.eval("Math.max(0, ...longTasks)")), "ms");
@@ -117,6 +125,16 @@ fn first_view(browser: &mut Browser, address: SocketAddr, page: &str, selector: 
     let there = browser.wait("the page is there", "window.thereAt");
     browser.call("Page.removeScriptToEvaluateOnNewDocument", json!({ "identifier": added["identifier"] }));
     number(&there)
+}
+
+/// What the page's main thread does with its time.
+const MAIN_THREAD: [&str; 4] = ["TaskDuration", "ScriptDuration", "LayoutDuration", "RecalcStyleDuration"];
+
+/// Seconds of [`MAIN_THREAD`] so far, of processor time: what else runs on the machine does not count.
+fn main_thread(browser: &mut Browser) -> [f64; 4] {
+    let metrics = browser.call("Performance.getMetrics", json!({}));
+    let metrics = metrics["metrics"].as_array().cloned().unwrap_or_default();
+    MAIN_THREAD.map(|name| metrics.iter().find(|metric| metric["name"] == name).map_or(0.0, |it| number(&it["value"])))
 }
 
 fn number(value: &Value) -> f64 {

@@ -53,6 +53,8 @@ pub enum Event {
     StepDown(Reason, oneshot::Sender<()>),
     /// It stands by, and this one leads, or nobody does.
     Follow(Option<MasterInfo>),
+    /// These stand for election, itself among them.
+    Masters(Vec<MasterInfo>),
 }
 
 /// A master's part in an election.
@@ -220,6 +222,7 @@ impl Driver {
             }
             Told::Begun(term) => contender.begun(now, term, out),
             Told::Children(children) => contender.children(now, &children, out),
+            Told::Masters(masters) => self.event(Event::Masters(masters)),
             Told::Read(name, data) => contender.read(now, &name, data.as_deref(), out),
             Told::Confirmed { asked, present } => contender.confirmed(now, asked, present, out),
             Told::Probed(name, verdict) => contender.probed(now, &name, verdict, out),

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mezzo_api::v1::MasterInfo;
 use mezzo_election_core::{
-    Candidate, Ended, Joined,
+    Candidate, Ended, Joined, candidates,
     challenge::{COOLDOWN, Deposed, Made, Verdict},
-    encode,
+    decode, encode,
 };
 use tokio::sync::mpsc;
 use zookeeper_client::{Client, CreateMode, Error, EventType, MultiWriteError, SessionState, Stat};
@@ -24,6 +24,7 @@ pub(crate) enum Told {
     Joined(Option<Joined>),
     Begun(Option<u64>),
     Children(Vec<String>),
+    Masters(Vec<MasterInfo>),
     Read(String, Option<Vec<u8>>),
     Confirmed { asked: Duration, present: bool },
     Probed(String, Verdict),
@@ -160,7 +161,8 @@ impl Session {
         loop {
             match self.client.list_and_watch_children(&self.path).await {
                 Ok((children, watcher)) => {
-                    self.tell(Told::Children(children));
+                    self.tell(Told::Children(children.clone()));
+                    self.tell(Told::Masters(self.masters(&children).await));
                     let event = watcher.changed().await;
                     if event.event_type == EventType::Session && event.session_state.is_terminated() {
                         return;
@@ -173,6 +175,17 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// What the znodes of all candidates say, the leader's first; what cannot be read is left out.
+    async fn masters(&self, children: &[String]) -> Vec<MasterInfo> {
+        let mut masters = Vec::new();
+        for candidate in candidates(children.iter().map(String::as_str)) {
+            if let Ok((data, _)) = self.client.get_data(&self.znode(&candidate.name)).await {
+                masters.extend(decode(&candidate, &data).ok());
+            }
+        }
+        masters
     }
 
     /// Tells each challenge that is not answered.

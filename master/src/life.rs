@@ -116,6 +116,10 @@ impl Life {
                 self.node.set(Role::Standby(leader.map(Arc::new)));
                 doing
             }
+            Event::Masters(masters) => {
+                self.node.set_masters(masters);
+                doing
+            }
             Event::Lead { leadership, lease, id } => {
                 let identity = self.identity.elected(id);
                 self.node.set(Role::Recovering(Arc::new(identity.info.clone())));

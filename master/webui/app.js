@@ -1,7 +1,8 @@
 // The frame around the pages: where one is, how the connection stands, and the keys.
 import { html, render, useEffect, useRef, useState } from './vendor/preact-htm.js';
 import { Ago, Empty } from './parts.js';
-import { start, useLive } from './live.js';
+import { remember } from './leader.js';
+import { start, useLive, useRead } from './live.js';
 import { useRoute } from './router.js';
 import { Overview } from './pages/overview.js';
 import { Tasks } from './pages/tasks.js';
@@ -54,10 +55,13 @@ function useTheme() {
   return [theme, () => setTheme(THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length])];
 }
 
+const MASTERS_MS = 10000; // between two looks at who stands for election
 const SAYINGS = { connecting: 'connecting', live: 'live', lost: 'no answer, trying again', moving: 'following the leader' };
 
 function Connection() {
   const { status, since } = useLive();
+  const { data } = useRead('/ui/masters', MASTERS_MS);
+  useEffect(() => remember(data?.masters.map((master) => master.address)), [data]);
   return html`<span class="pill ${status}" role="status" id="link">${SAYINGS[status]}</span>${status === 'lost' && html`<p class="banner" role="alert">The master does not answer (<${Ago} at=${since / 1000} />). What is shown may be old. It is asked again by itself; if it stays away, look at its log, or open another master of the cluster.</p>`}`;
 }
 

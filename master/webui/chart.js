@@ -8,21 +8,22 @@ const HEIGHT = 120;
 const KEPT_S = 3600;
 const STEP_S = 5;
 
-/** The last hour as columns by name: read once, then grown by what the overview says. */
-export function useHistory(now) {
+/** The last hour as columns by name, the lines of roles and zones among them: read once, then grown by what the overview says. `shares`: of now, `{ 'role dev': 0.25, … }`. */
+export function useHistory(now, shares) {
   const [rows, setRows] = useState([]);
   useEffect(() => {
     let gone = false;
     read('/ui/history').then(({ data }) => {
       if (gone) return;
-      const of = (row) => Object.fromEntries(data.columns.map((name, index) => [name, row[index]]));
+      const lines = [...Object.entries(data.roles).map(([name, line]) => [`role ${name}`, line]), ...Object.entries(data.zones).map(([name, line]) => [`zone ${name}`, line])];
+      const of = (row, at) => ({ ...Object.fromEntries(data.columns.map((name, index) => [name, row[index]])), shares: Object.fromEntries(lines.filter(([, line]) => line[at] !== null).map(([name, line]) => [name, line[at] / 1000])) });
       setRows((later) => [...data.rows.map(of).filter((row) => !later.length || row.time < later[0].time), ...later]);
     }).catch(() => {});
     return () => { gone = true; };
   }, []);
   useEffect(() => {
     if (!now) return;
-    const row = { time: now.time, running: now.running, waiting: now.waiting, started: now.started, ended: now.ended };
+    const row = { time: now.time, running: now.running, waiting: now.waiting, started: now.started, ended: now.ended, shares };
     for (const name of ['cpus', 'mem', 'disk', 'gpus']) {
       Object.assign(row, { [name]: now.total[name], [`${name}_used`]: now.used[name], [`${name}_offered`]: now.offered[name] });
     }
@@ -73,10 +74,10 @@ export function Areas({ rows, layers, top, text, label }) {
   </figure>`;
 }
 
-/** A line without axes. */
-export function Spark({ values, label }) {
+/** A line without axes, as high as its largest value or `top`. */
+export function Spark({ values, label, top = 1 }) {
   if (values.length < 2) return null;
-  const most = Math.max(1, ...values);
+  const most = Math.max(top, ...values);
   const points = values.map((value, index) => [(index / (values.length - 1)) * 100, 28 - (value / most) * 25]);
   return html`<svg class="spark" viewBox="0 0 100 30" preserveAspectRatio="none" role="img" aria-label=${label}><path d=${`${line(points)}L100,30L0,30Z`} class="area" /><path d=${line(points)} class="edge" /></svg>`;
 }

@@ -41,8 +41,8 @@ async function broken() {
   clearTimeout(retry);
   failures += 1;
   change({ status: 'lost' });
-  if (await leaderMoved()) return change({ status: 'moving' });
-  if (failures > 2 && (await follow())) return change({ status: 'moving' });
+  const moved = await leaderMoved();
+  if (moved || (moved === null && failures > 2 && (await follow()))) return change({ status: 'moving' });
   retry = setTimeout(connect, Math.min(5000, 250 * 2 ** Math.min(failures, 5)) * (0.75 + Math.random() / 2));
 }
 

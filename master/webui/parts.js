@@ -26,14 +26,26 @@ export function Copy({ text, label = 'Copy' }) {
   return html`<button class="copy" type="button" aria-label=${`${label} ${text}`} title=${label} onclick=${copy}>${done ? '✓' : html`<svg viewBox="0 0 16 16" width="13" height="13" aria-hidden="true"><rect x="5.5" y="5.5" width="8" height="8" rx="1.5" /><path d="M3.5 10.5h-1v-8h8v1" /></svg>`}</button>`;
 }
 
+/** Every `Ago` on the page; one clock keeps them true, whatever draws them. */
+const times = new Map();
+setInterval(() => {
+  if (document.hidden) return;
+  for (const [place, at] of times) {
+    const text = ago(at);
+    if (place.firstChild && place.firstChild.data !== text) place.firstChild.data = text;
+  }
+}, 1000);
+
 /** How long ago; it keeps itself true. */
 export function Ago({ at }) {
-  const [, tick] = useState(0);
+  const place = useRef(null);
   useEffect(() => {
-    const timer = setInterval(() => document.hidden || tick((count) => count + 1), Date.now() / 1000 - at < 120 ? 1000 : 20000);
-    return () => clearInterval(timer);
+    const here = place.current;
+    if (!here) return undefined;
+    times.set(here, at);
+    return () => times.delete(here);
   }, [at]);
-  return at ? html`<time class="num" dateTime=${new Date(at * 1000).toISOString()} title=${clock(at)}>${ago(at)}</time>` : html`<span class="soft">–</span>`;
+  return at ? html`<time ref=${place} class="num" dateTime=${new Date(at * 1000).toISOString()} title=${clock(at)}>${ago(at)}</time>` : html`<span class="soft">–</span>`;
 }
 
 const share = (part, whole) => (whole > 0 ? Math.max(0, Math.min(1, part / whole)) : 0);

@@ -109,6 +109,11 @@ impl Browser {
     /// # Panics
     /// When the browser refuses, ends, or does not answer.
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.try_call(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// One command of the protocol; the browser may refuse it, as while a page is left.
+    fn try_call(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.number += 1;
         let mut message = json!({"id": self.number, "method": method, "params": parameters});
         if let Some(session) = &self.session {
@@ -121,8 +126,10 @@ impl Browser {
         loop {
             match self.messages.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(answer) if answer["id"] == self.number => {
-                    assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                    return answer["result"].clone();
+                    return match answer.get("error") {
+                        Some(error) => Err(error.clone()),
+                        None => Ok(answer["result"].clone()),
+                    };
                 }
                 Ok(event) => self.events.push(event),
                 Err(RecvTimeoutError::Timeout) => panic!("{method}: no answer in {ANSWER:?}"),
@@ -156,7 +163,7 @@ impl Browser {
     pub fn try_eval(&mut self, expression: &str) -> Result<Value, Value> {
         let parameters =
             json!({"expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true});
-        let answer = self.call("Runtime.evaluate", parameters);
+        let answer = self.try_call("Runtime.evaluate", parameters)?;
         match answer.get("exceptionDetails") {
             Some(thrown) => Err(thrown.clone()),
             None => Ok(answer["result"]["value"].clone()),

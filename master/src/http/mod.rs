@@ -4,6 +4,7 @@ mod body;
 mod events;
 mod explain;
 mod forward;
+mod masters;
 mod metrics;
 mod node;
 mod operator;
@@ -143,13 +144,13 @@ async fn dispatch(node: &Arc<Node>, peer: SocketAddr, cut: &Cut, request: Reques
         return answer::text(StatusCode::FORBIDDEN, text);
     }
     match node.role().await {
-        Role::Leading(app) => lead(&app, peer, cut, request).await,
+        Role::Leading(app) => lead(node, &app, peer, cut, request).await,
         role => standby::serve(node, &role, request).await,
     }
 }
 
 /// The doors of a leader.
-async fn lead(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<Incoming>) -> Response<Body> {
+async fn lead(node: &Node, app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     match route::find(&path) {
         Route::Scheduler => scheduler::serve(app, cut, request).await,
@@ -159,8 +160,9 @@ async fn lead(app: &Arc<App>, peer: SocketAddr, cut: &Cut, request: Request<Inco
             let (id, path) = (id.to_owned(), path.to_owned());
             forward::serve(app, &id, &path, request).await
         }
-        Route::Home => webui::home(request.headers()).await,
+        Route::Home => webui::home(node, request.headers()).await,
         Route::Asset(file) => webui::asset(file, request.headers()).await,
+        Route::Ui("masters") => masters::serve(node, &request).await,
         Route::Ui(name) => ui::serve(app, name, &request).await,
         Route::Change(endpoint) => operator::endpoint(app, endpoint, request).await,
         Route::Explain => explain::serve(app, &request).await,

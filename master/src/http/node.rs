@@ -29,6 +29,7 @@ pub(crate) enum Role {
 #[derive(Debug)]
 pub(crate) struct Node {
     role: RwLock<Role>,
+    masters: RwLock<Arc<[MasterInfo]>>,
     /// What it was told.
     pub(crate) flags: Flags,
     /// Seconds since the epoch.
@@ -43,12 +44,29 @@ impl Node {
     /// A master that knows of no leader yet.
     pub(crate) fn new(flags: Flags, start_time: f64, files: Files) -> Self {
         let file_router = mezzo_server::files::router(files.clone());
-        Self { role: RwLock::new(Role::Standby(None)), flags, start_time, files, file_router }
+        Self {
+            role: RwLock::new(Role::Standby(None)),
+            masters: RwLock::default(),
+            flags,
+            start_time,
+            files,
+            file_router,
+        }
     }
 
     /// It is something else from now on.
     pub(crate) fn set(&self, role: Role) {
         *self.role.write().unwrap_or_else(PoisonError::into_inner) = role;
+    }
+
+    /// These stand for election.
+    pub(crate) fn set_masters(&self, masters: Vec<MasterInfo>) {
+        *self.masters.write().unwrap_or_else(PoisonError::into_inner) = masters.into();
+    }
+
+    /// Who stands for election as far as this master knows; nobody where there is no election.
+    pub(crate) fn masters(&self) -> Arc<[MasterInfo]> {
+        Arc::clone(&self.masters.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn present(&self) -> Role {

@@ -8,7 +8,7 @@ use mezzo_election::listening_at;
 use mezzo_server::http::{answer, endpoints, machine, query::Query};
 use serde_json::json;
 
-use super::{Node, Role, body::Body, metrics, plain, route, route::Route, webui};
+use super::{Node, Role, body::Body, masters, metrics, plain, route, route::Route, webui};
 use crate::identity::authority_of;
 
 const ID: HeaderName = HeaderName::from_static(mezzo_election::ID_HEADER);
@@ -22,8 +22,9 @@ pub(super) async fn serve<B: Send + Sync + 'static>(
     let uri = request.uri().clone();
     let route = route::find(uri.path());
     match route {
-        Route::Home => webui::home(request.headers()).await,
+        Route::Home => webui::home(node, request.headers()).await,
         Route::Asset(file) => webui::asset(file, request.headers()).await,
+        Route::Ui("masters") => masters::serve(node, &request).await,
         Route::Health => health(id(role)),
         Route::NotFound if is_below_redirect(request.uri().path()) && leader(role).is_none() => no_leader(role),
         Route::NotFound => answer::bare(StatusCode::NOT_FOUND),

@@ -11,13 +11,16 @@ use http::{
 use mezzo_server::http::answer;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use super::body::Body;
+use super::{Node, body::Body, masters};
 
 /// Nothing from elsewhere, no inline script, no page around it, and no text that is parsed as HTML: a browser that knows
-/// trusted types refuses it even if the page's own code were to try.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+/// trusted types refuses it even if the page's own code were to try. `MASTERS`: the page may look for the next leader.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'MASTERS; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// A file on its own is no page.
+const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// A window that another site opened, or that opened it, has no hold on this one.
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
@@ -29,8 +32,13 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 struct Files;
 
 /// `/`
-pub(super) async fn home(headers: &HeaderMap) -> Response<Body> {
-    asset("index.html", headers).await
+pub(super) async fn home(node: &Node, headers: &HeaderMap) -> Response<Body> {
+    let policy = POLICY.replace("MASTERS", &masters::sources(&node.masters()));
+    let mut response = asset("index.html", headers).await;
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
 }
 
 /// `/assets/…`
@@ -62,7 +70,7 @@ async fn page(headers: &HeaderMap, media_type: &'static str, file: EmbeddedFile)
     };
     let out = response.headers_mut();
     for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
+        (CONTENT_SECURITY_POLICY, NOTHING),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "no-referrer"),
@@ -88,6 +96,8 @@ fn tag(file: &EmbeddedFile) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use std::{borrow::Cow, collections::BTreeMap};
+
+    use crate::flags::Flags;
 
     use super::*;
 
@@ -139,11 +149,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_browser_has_is_not_sent_again() {
-        let first = home(&HeaderMap::new()).await;
+        let node = Node::new(Flags::default(), 0.0, mezzo_server::files::Files::default());
+        let first = home(&node, &HeaderMap::new()).await;
         assert_eq!(first.status(), StatusCode::OK);
         assert!(first.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().contains("default-src 'none'"));
         let known = HeaderMap::from_iter([(IF_NONE_MATCH, first.headers()[ETAG].clone())]);
-        let again = home(&known).await;
+        let again = home(&node, &known).await;
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         assert!(again.headers().contains_key(CONTENT_SECURITY_POLICY));
         assert_eq!(asset("../Cargo.toml", &HeaderMap::new()).await.status(), StatusCode::NOT_FOUND);

@@ -1,8 +1,7 @@
 // The cluster at a glance: what it has, who uses it, what happened lately.
-import { html, useEffect } from '../vendor/preact-htm.js';
+import { html } from '../vendor/preact-htm.js';
 import { Areas, Spark, useHistory } from '../chart.js';
 import { AMOUNTS, agentPath, clock, counted, frameworkPath, number, path, percent, reason, stateOf, time } from '../format.js';
-import { remember } from '../leader.js';
 import { useRead } from '../live.js';
 import { Ago, Answer, Bar, Copy, Empty, Facts, Legend, Panel, State } from '../parts.js';
 
@@ -14,8 +13,10 @@ export function Overview() {
 const sum = (counts, ...names) => names.reduce((total, name) => total + (counts[name] ?? 0), 0);
 
 function Shown({ data }) {
-  const history = useHistory(data.now);
-  useEffect(() => remember(data.masters?.map((master) => master.address)), [data.masters]);
+  const part = (amounts, total) => Math.max(0, ...AMOUNTS.map(([key]) => (total[key] > 0 ? amounts[key] / total[key] : 0)).filter(Number.isFinite));
+  const zoneKey = (zone) => `${zone.region}/${zone.zone}`;
+  const history = useHistory(data.now, Object.fromEntries([...data.roles.map((role) => [`role ${role.name}`, part(role.used, data.now.total)]), ...data.zones.map((zone) => [`zone ${zoneKey(zone)}`, part(zone.used, zone.total)])]));
+  const line = (name) => history.map((row) => row.shares[name] ?? 0);
   const away = sum(data.agents, 'away') + data.unreachable + data.recovered;
   const shown = AMOUNTS.filter(([key]) => key !== 'gpus' || data.now.total.gpus > 0);
   const name = data.cluster || data.leader.address;
@@ -28,8 +29,8 @@ function Shown({ data }) {
     </div>
     <div class="charts">${shown.map(([key, title, text]) => html`<${Amount} key=${key} id=${key} title=${title} text=${text} now=${data.now} history=${history} />`)}</div>
     <div class="columns">
-      <${Panel} title="By role" flush><${Groups} rows=${data.roles.map((role) => ({ key: role.name, name: role.name === '*' ? '* (everyone)' : role.name, href: `#/roles?role=${encodeURIComponent(role.name)}`, note: counted(role.frameworks, 'framework'), used: role.used, offered: role.offered, total: data.now.total }))} empty="No framework has subscribed under a role yet." /><//>
-      <${Panel} title="By zone" flush><${Groups} rows=${data.zones.map((zone) => ({ key: `${zone.region}/${zone.zone}`, name: place(zone), href: '#/topology', note: counted(zone.agents, 'agent'), used: zone.used, offered: zone.offered, total: zone.total }))} empty="No agent is registered, so there are no zones." /><//>
+      <${Panel} title="By role" flush><${Groups} rows=${data.roles.map((role) => ({ key: role.name, line: line(`role ${role.name}`), name: role.name === '*' ? '* (everyone)' : role.name, href: `#/roles?role=${encodeURIComponent(role.name)}`, note: counted(role.frameworks, 'framework'), used: role.used, offered: role.offered, total: data.now.total }))} empty="No framework has subscribed under a role yet." /><//>
+      <${Panel} title="By zone" flush><${Groups} rows=${data.zones.map((zone) => ({ key: zoneKey(zone), line: line(`zone ${zoneKey(zone)}`), name: place(zone), href: '#/topology', note: counted(zone.agents, 'agent'), used: zone.used, offered: zone.offered, total: zone.total }))} empty="No agent is registered, so there are no zones." /><//>
     </div>
     <div class="columns">
       <${Panel} title="Task states" flush><${States} states=${data.states} /><//>
@@ -54,7 +55,7 @@ function Amount({ id, title, text, now, history }) {
 
 function Groups({ rows, empty }) {
   if (!rows.length) return html`<${Empty}>${empty}<//>`;
-  return html`<div class="groups">${rows.map((row) => html`<div class="group" key=${row.key}><a href=${row.href}>${row.name}</a><span class="soft num">${row.note}</span>
+  return html`<div class="groups">${rows.map((row) => html`<div class="group" key=${row.key}><a href=${row.href}>${row.name}</a><span class="soft num">${row.note}</span><${Spark} values=${row.line} top=${0.05} label=${`${row.name}: its largest share in the last hour, now ${percent(row.line.at(-1) ?? 0, 1)}`} />
     ${AMOUNTS.slice(0, 2).map(([key, title, text]) => html`<div key=${key}><span class="soft">${title}</span><${Bar} label=${`${row.name}, ${title}`} used=${row.used[key]} offered=${row.offered[key]} total=${row.total[key]} /><span class="num">${text(row.used[key])}</span></div>`)}</div>`)}</div>`;
 }
 
@@ -76,7 +77,8 @@ function Events({ events }) {
 }
 
 function Masters({ data }) {
-  const others = (data.masters ?? []).filter((master) => master.id !== data.leader.id);
+  const known = useRead('/ui/masters', 10000);
+  const others = (known.data?.masters ?? []).filter((master) => master.id !== data.leader.id);
   return html`<${Panel} title="Masters"><ul class="masters"><li><${State} state="leading" /> <b class="mono">${data.leader.address}</b> <span class="soft">since <${Ago} at=${data.leader.elected_time} /></span></li>
     ${others.map((master) => html`<li key=${master.id}><${State} state="standby" /> <span class="mono">${master.address}</span></li>`)}</ul>
     ${!others.length && html`<p class="soft">No other master is known here: when this one is away, tasks go on, and nothing new is placed until it is back.</p>`}

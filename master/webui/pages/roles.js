@@ -65,7 +65,7 @@ function Quota({ role }) {
   };
   const field = (kind, key, name) => html`<label class="field">${name}${key === 'mem' || key === 'disk' ? ' (MB)' : ''} <input name=${`${kind} ${key}`} type="number" min="0" step="any" value=${role?.quota?.[kind]?.[key] ?? ''} placeholder="none" /></label>`;
   return html`<${Act} label=${role ? 'Change quota' : 'Set a quota'} confirm="Set the quota" danger=${false} doing=${doing} question=${html`<p>What is guaranteed is kept free for the role; what is limited it never has more of. Fields left empty mean none.</p>`}>
-    ${!role && html`<label class="field">Role <input name="role" required pattern="[^/ ]+" title="a role at the top, without / and spaces" /></label>`}
+    ${!role && html`<label class="field">Role <input name="role" required pattern="[^\\/ ]+" title="a role at the top, without / and spaces" /></label>`}
     <div class="pair"><fieldset><legend>Guarantee</legend>${AMOUNTS.map(([key, name]) => field('guarantee', key, name))}</fieldset><fieldset><legend>Limit</legend>${AMOUNTS.map(([key, name]) => field('limit', key, name))}</fieldset></div>
     <label class="check"><input name="force" type="checkbox" /> even if the cluster has less than is guaranteed, or the role has more than the limit</label><//>`;
 }

@@ -19,7 +19,7 @@ use mezzo_server::http::{answer, query::Query};
 pub(super) use stream::Versions;
 
 use super::{App, body::Body};
-use crate::view::page::{PageRead, activity::Sample};
+use crate::view::page::{PageRead, history::Moment};
 
 /// Samples are taken this often,
 const SAMPLED_EVERY: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ const SAMPLES: usize = 720;
 #[derive(Debug, Default)]
 pub(crate) struct Page {
     rendered: budget::Rendered,
-    samples: Mutex<VecDeque<Sample>>,
+    samples: Mutex<VecDeque<Arc<Moment>>>,
 }
 
 impl Page {
@@ -41,7 +41,7 @@ impl Page {
         loop {
             ticks.tick().await;
             let Some(app) = app.upgrade() else { return };
-            let sample = app.published.snapshot().sample();
+            let sample = Arc::new(app.published.snapshot().moment());
             let mut samples = app.page.samples.lock().unwrap_or_else(PoisonError::into_inner);
             if samples.len() >= SAMPLES {
                 samples.pop_front();
@@ -50,8 +50,8 @@ impl Page {
         }
     }
 
-    fn samples(&self) -> Vec<Sample> {
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    fn samples(&self) -> Vec<Arc<Moment>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 

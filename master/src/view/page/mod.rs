@@ -5,16 +5,19 @@ pub(crate) mod activity;
 mod agents;
 mod amounts;
 mod frameworks;
+pub(crate) mod history;
 mod list;
 mod offers;
 mod overview;
 mod tasks;
 mod topology;
 
+use std::sync::Arc;
+
 use mezzo_server::http::query::Query;
 
 use super::{Master, View};
-use activity::Sample;
+use history::Moment;
 
 /// One thing that the page shows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,10 +66,10 @@ impl PageRead {
 }
 
 /// Renders it; nothing if there is no such agent, framework or task.
-pub(crate) fn render(view: &View, master: Master<'_>, samples: &[Sample], read: &PageRead) -> Option<Vec<u8>> {
+pub(crate) fn render(view: &View, master: Master<'_>, moments: &[Arc<Moment>], read: &PageRead) -> Option<Vec<u8>> {
     Some(match read {
         PageRead::Overview => overview::overview(view, master),
-        PageRead::History => overview::history(samples),
+        PageRead::History => history::history(moments),
         PageRead::Agents(wanted) => agents::agents(view, wanted),
         PageRead::Agent(id) => return agents::agent(view, id),
         PageRead::Frameworks(wanted) => frameworks::frameworks(view, wanted),

@@ -9,9 +9,8 @@ use serde_json::json;
 
 use super::{
     super::{Master, View, document::Document, roles::uses},
-    activity::Sample,
     agents::state,
-    amounts::{Amounts, Use},
+    amounts::Use,
     list::place,
 };
 
@@ -93,61 +92,4 @@ pub(crate) fn overview(view: &View, master: Master<'_>) -> Vec<u8> {
 
 fn shown(quantities: &BTreeMap<String, Scalar>) -> BTreeMap<String, f64> {
     quantities.iter().map(|(name, amount)| (name.clone(), amount.as_f64())).collect()
-}
-
-/// `/ui/history`: the last hour in samples, each an array whose members [`COLUMNS`] names.
-pub(crate) fn history(samples: &[Sample]) -> Vec<u8> {
-    let mut document = Document::default();
-    document.list("columns", COLUMNS).list("rows", samples.iter().map(columns));
-    document.end()
-}
-
-const COLUMNS: [&str; 17] = [
-    "time",
-    "cpus",
-    "cpus_used",
-    "cpus_offered",
-    "gpus",
-    "gpus_used",
-    "gpus_offered",
-    "mem",
-    "mem_used",
-    "mem_offered",
-    "disk",
-    "disk_used",
-    "disk_offered",
-    "running",
-    "waiting",
-    "started",
-    "ended",
-];
-
-#[allow(clippy::cast_precision_loss)] // counts, to be drawn
-fn columns(sample: &Sample) -> [f64; 17] {
-    let Use { total, used, offered } = &sample.resources;
-    let three = |amount: fn(&Amounts) -> Scalar| [amount(total), amount(used), amount(offered)].map(Scalar::as_f64);
-    let [cpus, cpus_used, cpus_offered] = three(|amounts| amounts.cpus);
-    let [gpus, gpus_used, gpus_offered] = three(|amounts| amounts.gpus);
-    let [mem, mem_used, mem_offered] = three(|amounts| amounts.mem);
-    let [disk, disk_used, disk_offered] = three(|amounts| amounts.disk);
-    let counts = [sample.running, sample.waiting, sample.started, sample.ended].map(|count| count as f64);
-    [
-        sample.time.round(),
-        cpus,
-        cpus_used,
-        cpus_offered,
-        gpus,
-        gpus_used,
-        gpus_offered,
-        mem,
-        mem_used,
-        mem_offered,
-        disk,
-        disk_used,
-        disk_offered,
-        counts[0],
-        counts[1],
-        counts[2],
-        counts[3],
-    ]
 }

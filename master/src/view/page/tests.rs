@@ -35,7 +35,7 @@ fn read(view: &View, name: &str, query: &str) -> Option<Value> {
     let read = PageRead::of(name, &Query::parse(query).unwrap())?;
     let flags = Flags::default();
     let identity = Identity::new(&flags, "127.0.0.1:5050".parse().unwrap(), None);
-    let samples = [view.sample()];
+    let samples = [std::sync::Arc::new(view.moment())];
     let body = render(view, Master { identity: &identity, flags: &flags }, &samples, &read)?;
     Some(serde_json::from_slice(&body).unwrap())
 }
