@@ -12,6 +12,7 @@ pub mod flags;
 mod gc;
 mod http;
 mod identity;
+pub mod isolation;
 mod link;
 mod memory;
 mod outbox;

@@ -17,6 +17,7 @@ use mezzo_agent_core::{
     Core,
     config::Config,
     effect::{Effect, Effects},
+    isolation::Abilities,
 };
 use mezzo_election::Detector;
 use tokio::{
@@ -35,6 +36,7 @@ use crate::{
     gc,
     http::Door,
     identity::{Addresses, describe},
+    isolation::{self, Chain},
     link,
     probes::Probes,
     shell::{Clock, Doors, End, Handle, Input, Shell},
@@ -74,7 +76,8 @@ async fn agent(mut flags: Flags) -> Result<()> {
 
     let listener = listen(&flags).await?;
     let addresses = Addresses::new(&flags, listener.local_addr().context("the listener has no address")?);
-    let config = config(&flags, addresses, boot_id)?;
+    let mut config = config(&flags, addresses, boot_id)?;
+    let chain = isolate(&mut flags, &mut config)?;
     let clock = Clock::new();
     let mut first = Vec::new();
     let recovered = Core::recover(config, crate::identity::seed(), clock.now(), records, &mut first)
@@ -86,7 +89,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
 
     let (events, container_events) = mpsc::unbounded_channel();
     let runtime_dir = flags.runtime_dir.clone().unwrap_or_else(|| default_runtime_dir(&flags.work_dir));
-    let containers = Containerizer::start(container_config(&flags, runtime_dir)?, events).await?;
+    let containers = Containerizer::start(container_config(&flags, runtime_dir, chain)?, events).await?;
     containers.recover(recovered.containers).await;
     failpoint::pass("containers-found");
 
@@ -249,6 +252,7 @@ fn config(flags: &Flags, addresses: Addresses, boot_id: String) -> Result<Config
         strict: flags.strict,
         reconfiguration: flags.reconfiguration_policy,
         max_completed_executors_per_framework: flags.max_completed_executors_per_framework,
+        abilities: Abilities::default(),
         max_completed_frameworks: 50,
     })
 }
@@ -258,12 +262,21 @@ fn default_runtime_dir(work_dir: &Path) -> PathBuf {
     work_dir.join("run")
 }
 
-fn container_config(flags: &Flags, runtime_dir: PathBuf) -> Result<containerizer::Config> {
+/// What keeps containers from one another; the core decides by what it can.
+fn isolate(flags: &mut Flags, config: &mut Config) -> Result<Chain> {
+    let chain = Chain::new(&flags.containers.settings(isolation::ports_of(&config.info.resources)))?;
+    config.abilities = chain.abilities();
+    flags.listed.insert("launcher".into(), chain.launcher().to_string());
+    Ok(chain)
+}
+
+fn container_config(flags: &Flags, runtime_dir: PathBuf, chain: Chain) -> Result<containerizer::Config> {
     Ok(containerizer::Config {
         runtime_dir,
         executor: containerizer::find_executor(flags.launcher_dir.as_deref())?,
         switch_user: flags.switch_user,
         rotation: rotation(flags),
+        isolation: Some(chain),
         fetcher: fetcher::Config {
             frameworks_home: Some(PathBuf::from(&flags.frameworks_home)).filter(|home| !home.as_os_str().is_empty()),
             stall_timeout: flags.fetcher_stall_timeout,

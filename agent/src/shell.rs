@@ -328,6 +328,7 @@ impl Shell {
                 self.containers.launch(*launch);
                 failpoint::pass("launched");
             }
+            Effect::Allot(container, allotment) => self.containers.allot(container, *allotment),
             Effect::Stop(container, how) => {
                 failpoint::pass("stop");
                 self.containers.stop(container, how);

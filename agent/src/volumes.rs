@@ -115,13 +115,19 @@ pub(crate) fn link(sandbox: &Path, links: &[VolumeLink], present: bool) -> Resul
     Ok(())
 }
 
-fn show(sandbox: &Path, link: &VolumeLink, shown: &Path) -> Result<(), VolumeError> {
+/// Makes the directory of a volume if it is not there, the sandbox's owner's unless it is shared.
+pub(crate) fn give(sandbox: &Path, link: &VolumeLink) -> Result<(), VolumeError> {
     let owner = fs::metadata(sandbox).map_err(failed("find the sandbox", sandbox))?;
     fs::create_dir_all(&link.source).map_err(failed("make the directory of a volume", &link.source))?;
     if owner.uid() != 0 && !link.shared {
         chown(&link.source, Some(owner.uid()), Some(owner.gid()))
             .map_err(failed("change the owner of", &link.source))?;
     }
+    Ok(())
+}
+
+fn show(sandbox: &Path, link: &VolumeLink, shown: &Path) -> Result<(), VolumeError> {
+    give(sandbox, link)?;
     if let Some(parent) = shown.parent().filter(|parent| *parent != sandbox) {
         fs::create_dir_all(parent).map_err(failed("make the directory", parent))?;
         // A link that the task planted must not lead the agent out of the sandbox.

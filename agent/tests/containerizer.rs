@@ -101,6 +101,7 @@ impl World {
             switch_user: true,
             fetcher: fetcher::Config::default(),
             rotation: None,
+            isolation: None,
         };
         let (sender, events) = mpsc::unbounded_channel();
         let containers = Some(Containerizer::start(config, sender).await.unwrap());
@@ -130,6 +131,7 @@ impl World {
             uris: Vec::new(),
             volumes: Vec::new(),
             nested: None,
+            isolation: None,
         }
     }
 

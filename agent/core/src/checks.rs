@@ -288,6 +288,7 @@ impl Core {
             }
             ContainerEvent::Exited { status: Some(status) } => Outcome::Error(status::describe_exit(*status)),
             ContainerEvent::Exited { status: None } => Outcome::Error("its end was not seen".into()),
+            ContainerEvent::Limited { limitation, .. } => Outcome::Error(limitation.message.clone()),
         };
         self.looked(now, probe, &outcome, out);
         self.probes.remove(probe);

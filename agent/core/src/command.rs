@@ -214,6 +214,7 @@ impl Core {
             uris: Vec::new(),
             volumes: Vec::new(),
             nested: None,
+            isolation: None,
         })
     }
 }

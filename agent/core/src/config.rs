@@ -8,6 +8,8 @@ use std::{
 
 use mezzo_api::v1;
 
+use crate::isolation::Abilities;
+
 /// Settings of an agent.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -45,6 +47,8 @@ pub struct Config {
     pub reconfiguration: Reconfiguration,
     /// `--max_completed_executors_per_framework` (150).
     pub max_completed_executors_per_framework: usize,
+    /// What the isolators of `--isolation` can do.
+    pub abilities: Abilities,
     /// Completed frameworks that are kept for readers (50).
     pub max_completed_frameworks: usize,
 }

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use mezzo_api::{ids::ContainerId, v1};
 
-use crate::volumes::VolumeLink;
+use crate::{
+    isolation::{Isolation, Limitation},
+    volumes::VolumeLink,
+};
 
 /// A process tree to start in a sandbox: a command task, or an executor.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +28,8 @@ pub struct Launch {
     pub volumes: Vec<VolumeLink>,
     /// It is a task of a pod, within the sandbox of its executor.
     pub nested: Option<Box<Nested>>,
+    /// How it is to be kept; `None`: in nothing, as a check of a task that is kept itself.
+    pub isolation: Option<Box<Isolation>>,
 }
 
 /// What the container of a task of a pod has of the executor's.
@@ -102,7 +107,7 @@ impl Command {
     }
 }
 
-/// What becomes of a container. Each launch ends in exactly one `Failed` or `Exited`.
+/// What becomes of a container. Each launch ends in exactly one `Failed`, `Exited` or `Limited`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ContainerEvent {
     /// All was fetched and the process forked.
@@ -119,6 +124,13 @@ pub enum ContainerEvent {
     Exited {
         /// Raw status of wait(2); `None` when nobody could learn it.
         status: Option<i32>,
+    },
+    /// It took more than it may, and was ended for it.
+    Limited {
+        /// Raw status of wait(2); `None` when nobody could learn it.
+        status: Option<i32>,
+        /// What it took too much of.
+        limitation: Limitation,
     },
 }
 

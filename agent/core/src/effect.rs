@@ -6,6 +6,7 @@ use mezzo_api::{ids::ContainerId, link, v1};
 
 use crate::{
     container::{Launch, Probe, Stop},
+    isolation::Allotment,
     volumes::{VolumeAction, VolumeLink},
 };
 
@@ -46,6 +47,8 @@ pub enum Effect {
     CloseStream(StreamId),
     /// Start a container.
     Launch(Box<Launch>),
+    /// A container that runs may use this from now on.
+    Allot(ContainerId, Box<Allotment>),
     /// End a container.
     Stop(ContainerId, Stop),
     /// The end of this container is recorded: the containerizer may forget its exit status.

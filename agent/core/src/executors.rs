@@ -13,6 +13,7 @@ use crate::{
     core::Core,
     effect::{Effect, Effects},
     entity::Container,
+    isolation::Limitation,
     record::{self, Entry, Termination},
     status::Report,
     timers::Timer,
@@ -35,7 +36,9 @@ impl Core {
             tracing::warn!(%container, "an event of a container that no executor has");
             match event {
                 ContainerEvent::Running { .. } => out.push(Effect::Stop(container, Stop::Kill)),
-                ContainerEvent::Failed { .. } | ContainerEvent::Exited { .. } => out.push(Effect::Forget(container)),
+                ContainerEvent::Failed { .. } | ContainerEvent::Exited { .. } | ContainerEvent::Limited { .. } => {
+                    out.push(Effect::Forget(container));
+                }
             }
             return;
         }
@@ -43,6 +46,9 @@ impl Core {
             ContainerEvent::Running { pid } => self.container_running(now, &container, Some(pid), out),
             ContainerEvent::Failed { message } => self.container_failed(now, &container, &message, out),
             ContainerEvent::Exited { status } => self.container_exited(now, &container, status, out),
+            ContainerEvent::Limited { status, limitation } => {
+                self.container_limited(now, &container, status, limitation, out);
+            }
         }
         if self.unheard.remove(&container) {
             self.end_recovery_if_complete(now, out);
@@ -79,6 +85,8 @@ impl Core {
                 at,
             });
             self.record(entry, out);
+        } else {
+            self.allot(&framework, &id, out); // an earlier life of the agent launched it
         }
         if generated {
             self.command_running(now, &framework, &id, out);
@@ -95,6 +103,7 @@ impl Core {
                 state: TaskState::TaskFailed as i32,
                 reason: Reason::ContainerLaunchFailed as i32,
                 message: format!("Failed to launch container: {message}"),
+                limitation: Vec::new(),
             }
         } else {
             self.launch_died_with_the_agent(&framework)
@@ -120,6 +129,29 @@ impl Core {
         self.container_gone(now, container, status, None, out);
     }
 
+    /// It took more than it may: its tasks fail for that, whatever else was to become of them.
+    fn container_limited(
+        &mut self,
+        now: Now,
+        container: &ContainerId,
+        status: Option<i32>,
+        limitation: Limitation,
+        out: &mut Effects,
+    ) {
+        let Some((framework, executor)) = self.executor_in(container) else { return };
+        tracing::info!(%framework, executor = %executor.id, %container, "{}", limitation.message);
+        if executor.container != Container::Started {
+            self.container_running(now, container, None, out); // it ran while nobody looked
+        }
+        let termination = Termination {
+            state: TaskState::TaskFailed as i32,
+            reason: limitation.reason as i32,
+            message: limitation.message,
+            limitation: limitation.resources,
+        };
+        self.container_gone(now, container, status, Some(termination), out);
+    }
+
     /// What is said of tasks whose container an earlier life of the agent meant to launch, and did not.
     fn launch_died_with_the_agent(&self, framework: &FrameworkId) -> Termination {
         let state = self.frameworks.get(framework).map_or(TaskState::TaskLost, |framework| framework.dropped());
@@ -127,6 +159,7 @@ impl Core {
             state: state as i32,
             reason: Reason::AgentRestarted as i32,
             message: "Task launched during agent restart".into(),
+            limitation: Vec::new(),
         }
     }
 
@@ -342,6 +375,7 @@ impl Core {
             state: TaskState::TaskFailed as i32,
             reason: Reason::ExecutorRegistrationTimeout as i32,
             message: format!("Executor did not register within {timeout}"),
+            limitation: Vec::new(),
         };
         self.kill_executor(&framework, &id, &container, termination, out);
     }
@@ -363,6 +397,7 @@ impl Core {
                 state: state as i32,
                 reason: Reason::ExecutorReregistrationTimeout as i32,
                 message: format!("Executor did not reregister within {timeout}"),
+                limitation: Vec::new(),
             };
             self.kill_executor(&framework, &id, &container, termination, out);
         }
@@ -471,7 +506,8 @@ fn report_of(id: &ExecutorId, [pending, last]: [Option<Termination>; 2]) -> Repo
     let says = last.as_ref().or(pending.as_ref());
     let state = says.and_then(|says| says.state.try_into().ok()).unwrap_or(TaskState::TaskFailed);
     let reason = says.and_then(|says| says.reason.try_into().ok()).unwrap_or(Reason::ExecutorTerminated);
-    Report::new(state).reason(reason).message(message).executor(id)
+    let limitation = says.map(|says| says.limitation.clone()).unwrap_or_default();
+    Report::new(state).reason(reason).message(message).executor(id).limited(limitation)
 }
 
 impl record::Container {

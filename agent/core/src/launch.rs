@@ -18,7 +18,9 @@ use crate::{
     effect::{Effect, Effects},
     entity::{self, Container, Executor, Framework},
     environment::{self, Subject},
-    generated, record,
+    generated,
+    isolation::{self, Abilities},
+    record,
     record::Entry,
     run::{Played, Run, Spec},
     status::{self, Report},
@@ -125,7 +127,26 @@ impl Core {
             self.launch_container(now, &request, &executor, out);
         } else {
             self.link_volumes(&request, &executor, out);
+            self.allot(&request.framework, &executor, out);
             self.deliver_queued(&request.framework, &executor, out);
+        }
+    }
+
+    /// What the container of an executor may use from now on.
+    pub(crate) fn allot(&mut self, framework: &FrameworkId, id: &ExecutorId, out: &mut Effects) {
+        let allots = self.config.abilities.allots;
+        let Some(executor) = self.executor(framework, id).filter(|_| allots) else { return };
+        let allotment = isolation::of_executor(executor);
+        out.push(Effect::Allot(executor.container_id.clone(), Box::new(allotment)));
+    }
+
+    /// A task has ended: what its executor may use is less.
+    pub(crate) fn allot_after(&mut self, framework: &FrameworkId, task: &TaskId, out: &mut Effects) {
+        let executor = self.frameworks.get_mut(framework).and_then(|framework| framework.executor_of(task));
+        let goes_on = |executor: &&mut Executor| !executor.generated() && executor.state == ExecutorState::Running;
+        let ended = executor.filter(goes_on).map(|executor| executor.id.clone());
+        if let Some(id) = ended {
+            self.allot(framework, &id, out);
         }
     }
 
@@ -186,7 +207,9 @@ impl Core {
             let text = "The checkpointed resources being used by the task are unknown to the agent";
             return Err(Refusal::new(Reason::ResourcesUnknown, text));
         }
-        if let Some(text) = request.tasks.iter().find_map(unsupported_limit) {
+        if let Some(text) =
+            request.tasks.iter().find_map(|task| isolation::unsupported_limit(self.config.abilities, task))
+        {
             return Err(Refusal { names_executor: false, ..Refusal::new(Reason::GcError, text) });
         }
         let repeated = |task: &v1::TaskInfo| {
@@ -320,10 +343,11 @@ impl Core {
 
     /// The default executor takes its groups as soon as it is there.
     fn launch_pod(&mut self, now: Now, framework: &FrameworkId, id: &ExecutorId, out: &mut Effects) {
+        let abilities = self.config.abilities;
         let Some(executor) = self.executor(framework, id) else { return };
         if executor.container == Container::Launched {
             let unlaunchable = check_container_info(executor.info.container.as_ref())
-                .and_then(|()| executor_volumes(executor.info.container.as_ref()));
+                .and_then(|()| executor_volumes(abilities, executor.info.container.as_ref()));
             let container = executor.container_id.clone();
             if let Err(why) = unlaunchable {
                 self.container_failed(now, &container, &why.text(), out);
@@ -352,6 +376,7 @@ impl Core {
                     state: TaskState::TaskFailed as i32,
                     reason: Reason::ExecutorTerminated as i32,
                     message: "Abnormal executor termination: unknown container".into(),
+                    limitation: Vec::new(),
                 };
                 self.container_gone(now, &container_id, None, Some(termination), out);
             }
@@ -364,7 +389,7 @@ impl Core {
         let executor = framework.executors.get(id).ok_or(Unlaunchable::Unknown)?;
         let agent = self.agent_id.as_ref().ok_or(Unlaunchable::Unknown)?;
         check_container_info(executor.info.container.as_ref())?;
-        executor_volumes(executor.info.container.as_ref())?;
+        executor_volumes(self.config.abilities, executor.info.container.as_ref())?;
         let task = &request.tasks[0];
         let info = if request.command { task.command.as_ref() } else { executor.info.command.as_ref() };
         let info = info.ok_or(Unlaunchable::NoCommand)?;
@@ -393,6 +418,11 @@ impl Core {
             uris: info.uris.clone(),
             volumes: volumes_of(&self.config.work_dir, request)?,
             nested: None,
+            isolation: Some(Box::new(isolation::Isolation {
+                info: executor.info.container.clone(),
+                allotment: isolation::of_executor(executor),
+                pod: None,
+            })),
         })
     }
 }
@@ -485,25 +515,6 @@ impl Unlaunchable {
     }
 }
 
-/// Limits need isolators that this agent has not; the reason is Mesos' (src/slave/slave.cpp,
-/// validateResourceLimitsAndIsolators).
-fn unsupported_limit(task: &v1::TaskInfo) -> Option<&'static str> {
-    let docker = |info: &v1::ContainerInfo| info.r#type() == container_info::Type::Docker;
-    if task.container.as_ref().is_some_and(docker) {
-        return None;
-    }
-    if task.limits.contains_key("cpus") {
-        return Some(
-            "CPU limits can only be set on tasks launched in Mesos containers when the agent has loaded the \
-             'cgroups/cpu' isolator",
-        );
-    }
-    task.limits.contains_key("mem").then_some(
-        "Memory limits can only be set on tasks launched in Mesos containers when the agent has loaded the \
-         'cgroups/mem' isolator",
-    )
-}
-
 /// What a container may ask of a host without images and networks.
 pub(crate) fn check_container_info(info: Option<&v1::ContainerInfo>) -> Result<(), Unlaunchable> {
     let Some(info) = info else { return Ok(()) };
@@ -520,8 +531,11 @@ pub(crate) fn check_container_info(info: Option<&v1::ContainerInfo>) -> Result<(
     Ok(())
 }
 
-/// An executor has no parent to share with, and a host without mounts shares nothing else.
-fn executor_volumes(info: Option<&v1::ContainerInfo>) -> Result<(), Unlaunchable> {
+/// An executor has no parent to share with, and an agent without mounts shares nothing else.
+fn executor_volumes(abilities: Abilities, info: Option<&v1::ContainerInfo>) -> Result<(), Unlaunchable> {
+    if abilities.mounts {
+        return isolation::check_volumes(info, false);
+    }
     match info.map_or(&[][..], |info| &info.volumes).first() {
         None => Ok(()),
         Some(volume) if is_of_parent(volume) => {
@@ -538,7 +552,14 @@ fn is_of_parent(volume: &v1::Volume) -> bool {
 
 /// What a task of a pod shares with its executor's sandbox: its own volumes, and those of the disks it uses, which are
 /// the executor's (src/launcher/default_executor.cpp; src/slave/containerizer/mesos/isolators/volume/sandbox_path.cpp).
-pub(crate) fn sandbox_volumes(task: &v1::TaskInfo) -> Result<Vec<container::SandboxVolume>, Unlaunchable> {
+pub(crate) fn sandbox_volumes(
+    abilities: Abilities,
+    task: &v1::TaskInfo,
+) -> Result<Vec<container::SandboxVolume>, Unlaunchable> {
+    if abilities.mounts {
+        isolation::check_volumes(task.container.as_ref(), true)?;
+        return Ok(Vec::new()); // they are mounted
+    }
     let refuse = |text: String| Err(Unlaunchable::Container(text));
     let mut volumes = Vec::new();
     for volume in task.container.as_ref().map_or(&[][..], |info| &info.volumes) {

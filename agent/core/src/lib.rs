@@ -19,6 +19,7 @@ mod environment;
 mod executor_api;
 mod executors;
 mod generated;
+pub mod isolation;
 mod launch;
 mod operations;
 mod played;

@@ -15,6 +15,7 @@ use crate::{
     effect::{Effect, Effects},
     entity::{Container, Executor},
     environment,
+    isolation::{self, Isolation, Limitation},
     launch::{Unlaunchable, check_container_info, sandbox_volumes, usable},
     played::{DEFAULT_GRACE, Place, hand_over},
     record::{self, Entry, Termination},
@@ -99,7 +100,7 @@ impl Core {
         let executor = framework.executors.get(id).ok_or(Unlaunchable::Unknown)?;
         let run = executor.run_of(task).ok_or(Unlaunchable::Unknown)?;
         check_container_info(info.container.as_ref())?;
-        let volumes = sandbox_volumes(info)?;
+        let volumes = sandbox_volumes(self.config.abilities, info)?;
         let command = info.command.as_ref().ok_or(Unlaunchable::NoCommand)?;
         let value = command.value.clone().ok_or(Unlaunchable::NoCommand)?;
         let sandbox = executor.sandbox_of(run);
@@ -118,6 +119,11 @@ impl Core {
                 parent_user: user,
                 task: task.to_string(),
                 volumes,
+            })),
+            isolation: Some(Box::new(Isolation {
+                info: info.container.clone(),
+                allotment: isolation::of_task(info),
+                pod: Some(isolation::pod(executor)),
             })),
         })
     }
@@ -138,7 +144,10 @@ impl Core {
         match event {
             ContainerEvent::Running { pid } => self.nested_running(now, place, container, Some(*pid), out),
             ContainerEvent::Failed { message } => self.run_failed(now, place, message, out),
-            ContainerEvent::Exited { status } => self.nested_exited(now, place, container, *status, out),
+            ContainerEvent::Exited { status } => self.nested_exited(now, place, container, (*status, None), out),
+            ContainerEvent::Limited { status, limitation } => {
+                self.nested_exited(now, place, container, (*status, Some(limitation)), out);
+            }
         }
         true
     }
@@ -175,7 +184,7 @@ impl Core {
         now: Now,
         place: Place<'_>,
         container: &ContainerId,
-        status: Option<i32>,
+        (status, limitation): (Option<i32>, Option<&Limitation>),
         out: &mut Effects,
     ) {
         let Some(run) = self.run_in(container) else { return };
@@ -191,6 +200,10 @@ impl Core {
             None if run.kill.is_some() => Report::new(TaskState::TaskKilled),
             None if ran => Report::new(TaskState::TaskFailed).message("Command terminated with unknown status"),
             None => Report::new(TaskState::TaskFailed).message("Unable to retrieve command's termination information"),
+        };
+        let report = match limitation {
+            Some(limitation) => limited(report, limitation),
+            None => report,
         };
         self.run_over(now, place, report, out);
     }
@@ -330,6 +343,18 @@ impl Core {
         self.container_gone(now, container, None, Some(termination), out);
         runs.iter().for_each(|run| self.forget_run(run));
     }
+}
+
+/// What the container's end says goes before how its process ended (src/launcher/default_executor.cpp, waited).
+fn limited(report: Report, limitation: &Limitation) -> Report {
+    let message = match &report.message {
+        Some(message) => format!("{message}: {}", limitation.message),
+        None => limitation.message.clone(),
+    };
+    Report { state: TaskState::TaskFailed, ..report }
+        .reason(limitation.reason)
+        .message(message)
+        .limited(limitation.resources.clone())
 }
 
 impl Executor {

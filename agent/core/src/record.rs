@@ -241,6 +241,9 @@ pub(crate) struct Termination {
     pub(crate) reason: i32,
     #[prost(string, required, tag = "3")]
     pub(crate) message: String,
+    /// What they took too much of.
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) limitation: Vec<v1::Resource>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -366,6 +366,7 @@ fn lost() -> Termination {
         state: TaskState::TaskFailed as i32,
         reason: Reason::ExecutorTerminated as i32,
         message: "Abnormal executor termination: unknown container".into(),
+        limitation: Vec::new(),
     }
 }
 

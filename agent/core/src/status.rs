@@ -52,11 +52,13 @@ pub(crate) struct Report {
     pub(crate) reason: Option<Reason>,
     pub(crate) message: Option<String>,
     pub(crate) executor_id: Option<ExecutorId>,
+    /// What the task took too much of.
+    pub(crate) limitation: Vec<v1::Resource>,
 }
 
 impl Report {
     pub(crate) fn new(state: TaskState) -> Self {
-        Self { state, reason: None, message: None, executor_id: None }
+        Self { state, reason: None, message: None, executor_id: None, limitation: Vec::new() }
     }
 
     pub(crate) fn reason(self, reason: Reason) -> Self {
@@ -69,6 +71,10 @@ impl Report {
 
     pub(crate) fn executor(self, id: &ExecutorId) -> Self {
         Self { executor_id: Some(id.clone()), ..self }
+    }
+
+    pub(crate) fn limited(self, resources: Vec<v1::Resource>) -> Self {
+        Self { limitation: resources, ..self }
     }
 
     /// The whole status.
@@ -90,6 +96,8 @@ impl Report {
             executor_id: self.executor_id.map(|id| id.proto()),
             timestamp: Some(now.timestamp()),
             uuid: Some(Bytes::copy_from_slice(uuid(random).as_bytes())),
+            limitation: (!self.limitation.is_empty())
+                .then_some(v1::TaskResourceLimitation { resources: self.limitation }),
             ..Default::default()
         }
     }

@@ -204,6 +204,7 @@ impl Core {
             let uuid = status.uuid.clone();
             if is_terminal(status.state()) {
                 self.unlink_volumes(framework_id, &task, out);
+                self.allot_after(framework_id, &task, out);
             }
             self.enqueue(now, framework_id, &task, status, out);
             if known.is_some() {

@@ -51,6 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 command: Command::Exec("/bin/true", &["true".to_owned()]),
                 environment: &environment,
                 rotation: None,
+                jail: None,
             };
             frame::encode(&mut bytes, &launch)?;
             launched += 1;

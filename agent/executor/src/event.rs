@@ -47,6 +47,8 @@ pub enum Event {
         task: i32,
         /// Raw status of wait(2).
         status: i32,
+        /// It was ended for the memory that it took; on record too, with its limit.
+        limited: bool,
     },
     /// The supervisor died; said by the zygote.
     Lost,
@@ -142,9 +144,14 @@ fn encode(number: u64, event: &Event) -> Vec<u8> {
     out.extend([VERSION, kind]);
     out.extend(number.to_le_bytes());
     match event {
-        Event::Running { task: first, supervisor: second } | Event::Exited { task: first, status: second } => {
-            out.extend(first.to_le_bytes());
-            out.extend(second.to_le_bytes());
+        Event::Running { task, supervisor } => {
+            out.extend(task.to_le_bytes());
+            out.extend(supervisor.to_le_bytes());
+        }
+        Event::Exited { task, status, limited } => {
+            out.extend(task.to_le_bytes());
+            out.extend(status.to_le_bytes());
+            out.push((*limited).into());
         }
         Event::Failed { message } => out.extend(shorten(message).as_bytes()),
         Event::Lost => {}
@@ -169,7 +176,7 @@ fn decode(bytes: &[u8]) -> Option<(u64, Event)> {
     };
     let event = match *kind {
         KIND_RUNNING => pair().map(|(task, supervisor)| Event::Running { task, supervisor })?,
-        KIND_EXITED => pair().map(|(task, status)| Event::Exited { task, status })?,
+        KIND_EXITED => pair().map(|(task, status)| Event::Exited { task, status, limited: rest.get(8) == Some(&1) })?,
         KIND_FAILED => Event::Failed { message: String::from_utf8_lossy(rest).into_owned() },
         KIND_LOST => Event::Lost,
         _ => return None,
@@ -190,7 +197,7 @@ mod tests {
         let events = [
             Event::Running { task: 5, supervisor: 4 },
             Event::Failed { message: long.clone() },
-            Event::Exited { task: 5, status: 256 },
+            Event::Exited { task: 5, status: 256, limited: true },
             Event::Lost,
         ];
         for event in &events {

@@ -5,9 +5,11 @@
 
 use std::{ffi::CStr, os::unix::ffi::OsStrExt, path::Path};
 
+use crate::jail::Jail;
+
 /// Version of the frame and of the events. Agent and zygote come from one build; an upgrade of the files on disk under
 /// a running agent is noticed by it.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// Longest frame, without its length.
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
@@ -57,6 +59,8 @@ pub struct Launch<'a> {
     pub environment: &'a [(String, String)],
     /// How the files of its output are kept short; `None`: they grow.
     pub rotation: Option<Rotation>,
+    /// What it is kept in; `None`: in nothing.
+    pub jail: Option<&'a Jail>,
 }
 
 /// When the files of a task's output are put aside.
@@ -107,7 +111,8 @@ pub fn length(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     if length > MAX_FRAME { Err(FrameError::TooLong(length)) } else { Ok(Some(length + 4)) }
 }
 
-struct Encoder<'a> {
+/// Appends the parts of a frame.
+pub(crate) struct Encoder<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
 }
@@ -150,6 +155,7 @@ impl Encoder<'_> {
         self.out.extend(rotation.stdout_bytes.to_le_bytes());
         self.out.extend(rotation.stderr_bytes.to_le_bytes());
         self.number(rotation.files);
+        self.option(launch.jail, |out, jail| jail.encode(out))?;
         let length = self.out.len() - self.start - 4;
         if length > MAX_FRAME {
             return Err(FrameError::TooLong(length));
@@ -159,8 +165,48 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn number(&mut self, number: u32) {
+    pub(crate) fn number(&mut self, number: u32) {
         self.out.extend(number.to_le_bytes());
+    }
+
+    pub(crate) fn byte(&mut self, byte: u8) {
+        self.out.push(byte);
+    }
+
+    pub(crate) fn flag(&mut self, flag: bool) {
+        self.byte(flag.into());
+    }
+
+    pub(crate) fn long(&mut self, number: u64) {
+        self.out.extend(number.to_le_bytes());
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
+        self.count(bytes.len())?;
+        self.out.extend(bytes);
+        Ok(())
+    }
+
+    pub(crate) fn path(&mut self, path: &Path) -> Result<(), FrameError> {
+        self.text("path", path.as_os_str().as_bytes(), &[])
+    }
+
+    pub(crate) fn option<T>(
+        &mut self,
+        value: Option<&T>,
+        write: impl FnOnce(&mut Self, &T) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
+        self.flag(value.is_some());
+        value.map_or(Ok(()), |value| write(self, value))
+    }
+
+    pub(crate) fn list<T>(
+        &mut self,
+        items: &[T],
+        mut write: impl FnMut(&mut Self, &T) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
+        self.count(items.len())?;
+        items.iter().try_for_each(|item| write(self, item))
     }
 
     fn count(&mut self, count: usize) -> Result<(), FrameError> {
@@ -168,14 +214,14 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn line(&mut self, what: &'static str, bytes: &[u8]) -> Result<(), FrameError> {
+    pub(crate) fn line(&mut self, what: &'static str, bytes: &[u8]) -> Result<(), FrameError> {
         if bytes.contains(&b'\n') {
             return Err(FrameError::LineBreak(what));
         }
         self.text(what, bytes, &[])
     }
 
-    fn text(&mut self, what: &'static str, first: &[u8], more: &[&[u8]]) -> Result<(), FrameError> {
+    pub(crate) fn text(&mut self, what: &'static str, first: &[u8], more: &[&[u8]]) -> Result<(), FrameError> {
         let parts = || std::iter::once(first).chain(more.iter().copied());
         if parts().any(|part| part.contains(&0)) {
             return Err(FrameError::Nul(what));
@@ -208,6 +254,8 @@ pub struct Received<'a> {
     pub environment: Vec<&'a CStr>,
     /// How the files of its output are kept short.
     pub rotation: Option<Rotation>,
+    /// What it is kept in.
+    pub jail: Option<Jail>,
 }
 
 /// The number of the launch in a frame (without its length), readable in any version.
@@ -247,15 +295,17 @@ pub fn decode(frame: &[u8]) -> Result<Received<'_>, FrameError> {
     };
     let environment = decoder.list(5, Decoder::text)?;
     let (stdout_bytes, stderr_bytes, files) = (decoder.long()?, decoder.long()?, decoder.number()?);
+    let jail = decoder.option(Jail::decode)?;
     if !decoder.rest.is_empty() {
         return Err(FrameError::Malformed);
     }
     let rotation = Rotation { stdout_bytes, stderr_bytes, files };
     let rotation = Some(rotation).filter(|_| stdout_bytes > 0 || stderr_bytes > 0);
-    Ok(Received { number, slot, container, sandbox, credentials, arguments, command, environment, rotation })
+    Ok(Received { number, slot, container, sandbox, credentials, arguments, command, environment, rotation, jail })
 }
 
-struct Decoder<'a> {
+/// Takes a frame apart.
+pub(crate) struct Decoder<'a> {
     rest: &'a [u8],
 }
 
@@ -266,28 +316,48 @@ impl<'a> Decoder<'a> {
         Ok(taken)
     }
 
-    fn byte(&mut self) -> Result<u8, FrameError> {
+    pub(crate) fn byte(&mut self) -> Result<u8, FrameError> {
         Ok(self.take(1)?[0])
     }
 
-    fn number(&mut self) -> Result<u32, FrameError> {
+    pub(crate) fn number(&mut self) -> Result<u32, FrameError> {
         let bytes = self.take(4)?.first_chunk::<4>().ok_or(FrameError::Malformed)?;
         Ok(u32::from_le_bytes(*bytes))
     }
 
-    fn long(&mut self) -> Result<u64, FrameError> {
+    pub(crate) fn long(&mut self) -> Result<u64, FrameError> {
         let bytes = self.take(8)?.first_chunk::<8>().ok_or(FrameError::Malformed)?;
         Ok(u64::from_le_bytes(*bytes))
     }
 
-    fn text(&mut self) -> Result<&'a CStr, FrameError> {
+    pub(crate) fn text(&mut self) -> Result<&'a CStr, FrameError> {
         let length = self.number()? as usize;
         let bytes = self.take(length.checked_add(1).ok_or(FrameError::Malformed)?)?;
         CStr::from_bytes_with_nul(bytes).map_err(|_| FrameError::Malformed)
     }
 
+    pub(crate) fn flag(&mut self) -> Result<bool, FrameError> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(FrameError::Malformed),
+        }
+    }
+
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], FrameError> {
+        let count = self.number()? as usize;
+        self.take(count)
+    }
+
+    pub(crate) fn option<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, FrameError>,
+    ) -> Result<Option<T>, FrameError> {
+        if self.flag()? { read(self).map(Some) } else { Ok(None) }
+    }
+
     /// A counted list; the count is held against what the bytes can contain (`least` bytes each) before memory is taken.
-    fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         least: usize,
         item: impl Fn(&mut Self) -> Result<T, FrameError>,
@@ -303,6 +373,7 @@ impl<'a> Decoder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jail::{Capabilities, Cgroup, MemoryLimit, Mount, Namespace, Part, Rlimit, Root, Source, Target};
 
     fn launch<'a>(arguments: &'a [String], environment: &'a [(String, String)]) -> Launch<'a> {
         Launch {
@@ -314,6 +385,36 @@ mod tests {
             command: Command::Exec("echo", arguments),
             environment,
             rotation: None,
+            jail: None,
+        }
+    }
+
+    fn jail() -> Jail {
+        Jail {
+            namespaces: vec![Namespace::Mount, Namespace::Net],
+            root: Some(Root { lower: vec!["/l".into()], upper: "/u".into(), work: "/w".into(), read_only: true }),
+            hostname: Some("box".into()),
+            mounts: vec![
+                Mount {
+                    source: Source::Bind { base: "/b".into(), below: "c".into() },
+                    target: Target::Sandbox("d".into()),
+                    read_only: true,
+                },
+                Mount { source: Source::Tmpfs { bytes: 5 }, target: Target::Root("/t".into()), read_only: false },
+            ],
+            sandbox: Some("/mnt/mesos/sandbox".into()),
+            directory: Some("/home".into()),
+            cgroups: vec![Cgroup {
+                path: "/g".into(),
+                files: vec![("cpu.shares".into(), "2".into())],
+                part: Part::Above,
+            }],
+            memory: Some(MemoryLimit { path: "/g".into(), bytes: 1 << 40 }),
+            oom_score: Some(-7),
+            rlimits: vec![Rlimit { resource: 7, soft: 1, hard: u64::MAX }],
+            capabilities: Some(Capabilities { effective: 1, bounding: u64::MAX }),
+            no_new_privileges: true,
+            filters: vec![vec![0; 8], Vec::new()],
         }
     }
 
@@ -323,7 +424,9 @@ mod tests {
         let arguments = ["echo".to_owned(), String::new(), "ä b".to_owned()];
         let environment = [("A".to_owned(), "1=2".to_owned()), ("B".to_owned(), String::new())];
         let rotation = Some(Rotation { stdout_bytes: 1 << 40, stderr_bytes: 2, files: 3 });
-        let launch = Launch { credentials: Some(&credentials), rotation, ..launch(&arguments, &environment) };
+        let jail = jail();
+        let launch =
+            Launch { credentials: Some(&credentials), rotation, jail: Some(&jail), ..launch(&arguments, &environment) };
         let mut bytes = Vec::new();
         encode(&mut bytes, &launch).unwrap();
         assert_eq!(length(&bytes), Ok(Some(bytes.len())));
@@ -336,6 +439,7 @@ mod tests {
         assert_eq!(received.arguments, Some(vec![c"echo", c"", c"ä b"]));
         assert_eq!(received.environment, [c"A=1=2", c"B="]);
         assert_eq!(received.rotation, rotation);
+        assert_eq!(received.jail, Some(jail));
     }
 
     #[test]
@@ -343,7 +447,8 @@ mod tests {
         let arguments = ["a".to_owned()];
         let environment = [("A".to_owned(), "1".to_owned())];
         let mut bytes = Vec::new();
-        encode(&mut bytes, &launch(&arguments, &environment)).unwrap();
+        let jail = jail();
+        encode(&mut bytes, &Launch { jail: Some(&jail), ..launch(&arguments, &environment) }).unwrap();
         let frame = &bytes[4..];
         for end in 0..frame.len() {
             assert!(decode(&frame[..end]).is_err(), "decoded after {end} bytes");

@@ -19,6 +19,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 pub mod event;
 pub mod frame;
+pub mod jail;
 pub mod output;
 pub mod process;
 pub mod record;

@@ -10,8 +10,10 @@
 //! A slot in use holds lines of text, NUL up to its end (format 1; later versions only add lines, which are ignored):
 //! ```text
 //! container <container id>
+//! cgroup <directory>                      for each that it has, the innermost first; written before they are made
 //! started <supervisor pid> <its start time> <task pid> <its start time> <sandbox>   | failed <message>
 //! exited <raw status of wait(2)>
+//! limited <bytes> <message>               when it was ended for its memory
 //! ```
 
 use std::{
@@ -40,11 +42,26 @@ pub struct Record {
     pub container: String,
     /// How far it came.
     pub stage: Stage,
+    /// Directories of cgroups that are its own or that it shares, the innermost first.
+    pub cgroups: Vec<PathBuf>,
+    /// It was ended for the memory that it took.
+    pub limitation: Option<Limitation>,
+}
+
+/// A container was ended for the memory that it took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limitation {
+    /// What it might have taken.
+    pub bytes: u64,
+    /// For people, one line.
+    pub message: String,
 }
 
 /// How far a container came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Its cgroups are being made.
+    Preparing,
     /// The task could not be started.
     Failed {
         /// Why.
@@ -195,13 +212,25 @@ fn write_slot(file: &File, slot: u32, text: &[u8]) -> io::Result<()> {
 fn parse(lines: &[Vec<u8>]) -> Option<Record> {
     let field = |name: &[u8]| lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(b" "));
     let container = String::from_utf8(field(b"container")?.to_vec()).ok()?;
+    let cgroups: Vec<PathBuf> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix(b"cgroup "))
+        .map(|path| PathBuf::from(OsStr::from_bytes(path)))
+        .collect();
+    let limitation = field(b"limited").and_then(|text| {
+        let (bytes, message) = std::str::from_utf8(text).ok()?.split_once(' ')?;
+        Some(Limitation { bytes: bytes.parse().ok()?, message: message.to_owned() })
+    });
+    let started = field(b"started");
     let stage = if let Some(message) = field(b"failed") {
         Stage::Failed { message: String::from_utf8_lossy(message).into_owned() }
+    } else if started.is_none() && !cgroups.is_empty() {
+        Stage::Preparing
     } else {
         let exited = field(b"exited").and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
-        Stage::Started { processes: parse_processes(field(b"started")?)?, exited }
+        Stage::Started { processes: parse_processes(started?)?, exited }
     };
-    Some(Record { container, stage })
+    Some(Record { container, stage, cgroups, limitation })
 }
 
 fn parse_processes(line: &[u8]) -> Option<Processes> {
@@ -221,50 +250,68 @@ pub struct Writer<'a> {
     file: &'a File,
     slot: u32,
     container: &'a str,
+    /// Lines on its cgroups.
+    cgroups: Vec<u8>,
     written: usize,
 }
 
 impl<'a> Writer<'a> {
     /// For one slot.
     pub fn new(file: &'a File, slot: u32, container: &'a str) -> Self {
-        Self { file, slot, container, written: 0 }
+        Self { file, slot, container, cgroups: Vec::new(), written: 0 }
+    }
+
+    /// These cgroups are about to be made.
+    pub fn preparing<'b>(&mut self, cgroups: impl Iterator<Item = &'b Path>) -> io::Result<()> {
+        for path in cgroups {
+            self.cgroups.extend([b"cgroup ", path.as_os_str().as_bytes(), b"\n"].concat());
+        }
+        write_slot(self.file, self.slot, &self.head())
+    }
+
+    fn head(&self) -> Vec<u8> {
+        let mut text = format!("container {}\n", self.container).into_bytes();
+        text.extend(&self.cgroups);
+        text
     }
 
     /// The task was started.
     pub fn started(&mut self, processes: &Processes) -> io::Result<()> {
         let Processes { supervisor, task, sandbox } = processes;
-        let container = self.container;
-        let mut text = format!(
-            "container {container}\nstarted {} {} {} {} ",
-            supervisor.pid, supervisor.start, task.pid, task.start
-        )
-        .into_bytes();
+        let mut text = self.head();
+        let numbers = format!("started {} {} {} {} ", supervisor.pid, supervisor.start, task.pid, task.start);
+        text.extend(numbers.as_bytes());
         text.extend(sandbox.as_os_str().as_bytes());
         text.push(b'\n');
         self.written = text.len();
-        if text.len() + EXIT_BYTES >= SLOT_BYTES {
+        if text.len() + END_BYTES >= SLOT_BYTES {
             return Err(io::Error::new(ErrorKind::InvalidInput, "the path of the sandbox is too long"));
         }
         write_slot(self.file, self.slot, &text)
     }
 
     /// It ended and its process tree is gone.
-    pub fn exited(&mut self, status: i32) -> io::Result<()> {
-        let line = format!("exited {status}\n");
+    pub fn exited(&mut self, status: i32, limitation: Option<&Limitation>) -> io::Result<()> {
+        let mut line = format!("exited {status}\n");
+        if let Some(Limitation { bytes, message }) = limitation {
+            line.push_str(&format!("limited {bytes} {}\n", message.replace('\n', " ")));
+            debug_assert!(line.len() <= END_BYTES);
+        }
         self.file.write_all_at(line.as_bytes(), offset(self.slot) + self.written as u64)
     }
 
     /// It could not be started.
     pub fn failed(&mut self, message: &str) -> io::Result<()> {
-        let mut text = format!("container {}\nfailed {}", self.container, message.replace('\n', " ")).into_bytes();
+        let mut text = self.head();
+        text.extend(format!("failed {}", message.replace('\n', " ")).as_bytes());
         text.truncate(SLOT_BYTES - 2);
         text.push(b'\n');
         write_slot(self.file, self.slot, &text)
     }
 }
 
-/// What is kept for the exit line.
-const EXIT_BYTES: usize = 32;
+/// What is kept for the lines of its end.
+const END_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -279,7 +326,8 @@ mod tests {
     }
 
     fn started(exited: Option<i32>) -> Record {
-        Record { container: "c-1".into(), stage: Stage::Started { processes: processes(), exited } }
+        let stage = Stage::Started { processes: processes(), exited };
+        Record { container: "c-1".into(), stage, cgroups: Vec::new(), limitation: None }
     }
 
     fn lines(text: &str) -> Vec<Vec<u8>> {
@@ -295,9 +343,10 @@ mod tests {
         let mut writer = Writer::new(records.file(), 7, "c-1");
         writer.started(&processes()).unwrap();
         assert_eq!(records.recover().unwrap(), [(7, started(None))]);
-        writer.exited(256).unwrap();
+        writer.exited(256, None).unwrap();
         Writer::new(records.file(), 2, "c-2").failed("no\nway").unwrap();
-        let failed = Record { container: "c-2".into(), stage: Stage::Failed { message: "no way".into() } };
+        let stage = Stage::Failed { message: "no way".into() };
+        let failed = Record { container: "c-2".into(), stage, cgroups: Vec::new(), limitation: None };
         assert_eq!(records.recover().unwrap(), [(2, failed), (7, started(Some(256)))]);
         records.clear(2).unwrap();
         assert_eq!(records.recover().unwrap(), [(7, started(Some(256)))]);
@@ -321,10 +370,27 @@ mod tests {
 
     #[test]
     fn lines_of_a_later_version_are_passed_over() {
-        let text = "container c-1\ncgroup /a/b\nstarted 3 30 4 40 /work dir/s\nusage 1 2\nexited 9\nmore\n";
+        let text = "container c-1\nnetwork /a/b\nstarted 3 30 4 40 /work dir/s\nusage 1 2\nexited 9\nmore\n";
         assert_eq!(parse(&lines(text)), Some(started(Some(9))));
         assert_eq!(parse(&lines("container c-1\nstarted 3 30 4\n")), None);
         assert_eq!(parse(&lines("started 3 30 4 40 /s\n")), None);
+    }
+
+    #[test]
+    fn cgroups_are_on_record_before_and_after_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let records = Records::open(&directory.path().join("containers")).unwrap();
+        let mut writer = Writer::new(records.file(), 3, "c-1");
+        let cgroups: Vec<PathBuf> = vec!["/g/p/c".into(), "/g/p".into()];
+        writer.preparing(cgroups.iter().map(PathBuf::as_path)).unwrap();
+        let preparing = records.read(3).unwrap().unwrap();
+        assert_eq!((preparing.stage, &preparing.cgroups), (Stage::Preparing, &cgroups));
+        writer.started(&processes()).unwrap();
+        assert_eq!(records.read(3).unwrap(), Some(Record { cgroups: cgroups.clone(), ..started(None) }));
+        let limitation = Limitation { bytes: 7, message: "Memory limit exceeded".into() };
+        writer.exited(9, Some(&limitation)).unwrap();
+        let ended = Record { cgroups, limitation: Some(limitation), ..started(Some(9)) };
+        assert_eq!(records.read(3).unwrap(), Some(ended));
     }
 
     #[test]

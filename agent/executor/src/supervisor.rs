@@ -17,9 +17,14 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, 
 use crate::{
     event::{Event, Patience, send},
     frame::{self, Received},
+    jail::{
+        Cgroup, Confined,
+        cgroup::{self, MemoryWatch},
+        init::{self, Started},
+    },
     output::Outputs,
     process::Identity,
-    record::{Processes, Writer},
+    record::{Limitation, Processes, Writer},
     sandbox,
     sys::{self, Spawn, Spawned, Wake},
     tree,
@@ -78,41 +83,53 @@ impl Supervisor {
     fn run(&self, launch: &Received<'_>, records: &File, pending: [OwnedFd; 2]) {
         let container = launch.container.to_string_lossy();
         let mut record = Writer::new(records, launch.slot, &container);
-        let (processes, outputs) = match start(launch) {
-            Ok((task, outputs)) => (
-                Processes {
-                    supervisor: own_identity(),
-                    // A child that is not reaped is there, dead or alive.
-                    task: Identity::of(task).unwrap_or(Identity { pid: task, start: 0 }),
-                    sandbox: path(launch.sandbox).to_path_buf(),
-                },
-                outputs,
-            ),
+        let cgroups = launch.jail.as_ref().map_or(&[][..], |jail| &jail.cgroups);
+        let kept = Kept { cgroups };
+        let started = kept.make(&mut record).and_then(|()| {
+            // Looked at before anything runs in it: it may be out of memory at once.
+            let memory = launch.jail.as_ref().and_then(|jail| jail.memory.as_ref()).map(MemoryWatch::new);
+            Ok((start(launch)?, memory))
+        });
+        let ((child, outputs), memory) = match started {
+            Ok(started) => started,
             Err(message) => {
                 let _ = record.failed(&message);
+                kept.remove();
                 return self.fail(message);
             }
         };
+        let processes = Processes {
+            supervisor: own_identity(),
+            // A child that is not reaped is there, dead or alive.
+            task: Identity::of(child.task).unwrap_or(Identity { pid: child.task, start: 0 }),
+            sandbox: path(launch.sandbox).to_path_buf(),
+        };
         if let Err(error) = record.started(&processes) {
             // Without a record a restarted agent would lose it: better not run at all.
+            kept.kill();
             tree::kill_own_descendants(KILL_PATIENCE);
+            kept.remove();
             return self.fail(format!("Failed to write the record of container '{container}': {error}"));
         }
         drop(pending);
-        let mut waiting = Waiting::new(self, &processes, outputs);
+        let mut waiting = Waiting::new(self, child, kept, memory, outputs);
         let status = waiting.until_end();
+        waiting.kept.kill();
         if !tree::kill_own_descendants(KILL_PATIENCE) {
             complain("Some processes of the container could not be killed");
         }
         if let Some(outputs) = &mut waiting.outputs {
             outputs.finish();
         }
-        if let Err(error) = record.exited(status) {
+        let limitation = waiting.limitation();
+        waiting.kept.remove();
+        if let Err(error) = record.exited(status, limitation.as_ref()) {
             complain(&format!("Failed to write the exit status {status}: {error}"));
         }
         // An agent that knows of us sees us end, and reads the record; one that does not must be told.
         let patience = if waiting.told { Patience::Drop } else { Patience::Wait };
-        self.tell(&Event::Exited { task: processes.task.pid, status }, patience);
+        let limited = limitation.is_some();
+        self.tell(&Event::Exited { task: processes.task.pid, status, limited }, patience);
     }
 
     fn fail(&self, message: String) {
@@ -130,6 +147,43 @@ impl Supervisor {
         let event = Event::Running { task, supervisor: own.as_raw_nonzero().get() };
         send(self.events.as_fd(), self.number, &event, pidfd.as_ref().map(AsFd::as_fd), Patience::Drop)
     }
+}
+
+/// The cgroups of a container.
+struct Kept<'a> {
+    cgroups: &'a [Cgroup],
+}
+
+impl Kept<'_> {
+    fn make(&self, record: &mut Writer<'_>) -> Result<(), String> {
+        if self.cgroups.is_empty() {
+            return Ok(());
+        }
+        record
+            .preparing(cgroup::directories(self.cgroups))
+            .map_err(|error| format!("Failed to write the record of the container's cgroups: {error}"))?;
+        cgroup::make(self.cgroups)
+    }
+
+    fn kill(&self) {
+        cgroup::kill_own(self.cgroups);
+    }
+
+    fn remove(&self) {
+        if let Err(message) = cgroup::remove(self.cgroups) {
+            complain(&message);
+        }
+    }
+}
+
+/// What was started.
+struct Child {
+    /// The supervisor's child: the task, or the first process of its container.
+    pid: i32,
+    /// The task's first process.
+    task: i32,
+    /// Set if `pid` is not the task.
+    init: Option<Started>,
 }
 
 fn own_pid() -> i32 {
@@ -150,8 +204,8 @@ fn complain(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Makes the sandbox and starts the task in it; the pid of its first process, or what could not be done and why.
-fn start(launch: &Received<'_>) -> Result<(i32, Option<Outputs>), String> {
+/// Makes the sandbox and starts the task in it; its first process, or what could not be done and why.
+fn start(launch: &Received<'_>) -> Result<(Child, Option<Outputs>), String> {
     let sandbox = path(launch.sandbox);
     let owner = launch.credentials.as_ref().map(|credentials| (credentials.uid, credentials.gid));
     let made = sandbox::create(sandbox, owner).map_err(|error| error.to_string())?;
@@ -172,26 +226,50 @@ fn start(launch: &Received<'_>) -> Result<(i32, Option<Outputs>), String> {
         None => (c"sh", &shell[..]),
         Some(arguments) => (launch.command, &arguments[..]),
     };
-    let candidates = candidates(file, launch);
-    let spawned = sys::spawn(&Spawn {
-        directory: launch.sandbox,
-        credentials: launch.credentials.as_ref(),
-        candidates: &candidates.iter().map(CString::as_c_str).collect::<Vec<_>>(),
-        arguments,
-        environment: &launch.environment,
-    });
+    let child = spawn(launch, file, arguments);
     if let Some(outputs) = &outputs {
         let redirected = outputs.started();
         redirected.map_err(|error| format!("Failed to redirect the output to the sandbox: {error}"))?;
     }
-    match spawned {
-        Spawned::Running(pid) => Ok((pid, outputs)),
+    Ok((child?, outputs))
+}
+
+/// Starts the task itself, in its jail if it has one.
+fn spawn(launch: &Received<'_>, file: &CStr, arguments: &[&CStr]) -> Result<Child, String> {
+    let jail = launch.jail.as_ref();
+    let inside = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string());
+    let seen = jail.and_then(|jail| jail.sandbox.as_deref()).map(inside).transpose()?;
+    let seen = seen.as_deref().unwrap_or(launch.sandbox);
+    let directory = jail.and_then(|jail| jail.directory.as_deref()).map(inside).transpose()?;
+    let candidates = candidates(file, launch, seen);
+    let confined = jail.map(|jail| Confined::new(jail, launch.credentials.as_ref()));
+    let task = Spawn {
+        directory: directory.as_deref().unwrap_or(seen),
+        credentials: launch.credentials.as_ref(),
+        candidates: &candidates.iter().map(CString::as_c_str).collect::<Vec<_>>(),
+        arguments,
+        environment: &launch.environment,
+        confined: confined.as_ref(),
+    };
+    let (spawned, init) = match jail.filter(|jail| jail.needs_init()) {
+        Some(jail) => {
+            let mut started = init::start(jail, launch.sandbox, &task)?;
+            let pid = started.init;
+            (std::mem::replace(&mut started.spawned, Spawned::Running(pid)), Some(started))
+        }
+        None => (sys::spawn(&task), None),
+    };
+    let task = match spawned {
+        Spawned::Running(pid) => pid,
         Spawned::NotExecuted(pid, error) => {
             complain(&format!("Failed to execute '{}': {}", file.to_string_lossy(), reason(&error)));
-            Ok((pid, outputs))
+            pid
         }
-        Spawned::Failed(what, error) => Err(format!("Failed to {what} (sandbox '{}'): {error}", sandbox.display())),
-    }
+        Spawned::Failed(what, error) => {
+            return Err(format!("Failed to {what} (sandbox '{}'): {error}", path(launch.sandbox).display()));
+        }
+    };
+    Ok(Child { pid: init.as_ref().map_or(task, |init| init.init), task, init })
 }
 
 /// The system's text without the number that Rust adds.
@@ -202,10 +280,10 @@ fn reason(error: &std::io::Error) -> String {
 
 /// Where a program may be: a relative name in the sandbox first, then, without a slash, in PATH
 /// (src/slave/containerizer/mesos/launch.cpp of apache/mesos).
-fn candidates(file: &CStr, launch: &Received<'_>) -> Vec<CString> {
+fn candidates(file: &CStr, launch: &Received<'_>, sandbox: &CStr) -> Vec<CString> {
     let name = file.to_bytes();
     let within = |directory: &[u8]| {
-        let directory = if directory.is_empty() { launch.sandbox.to_bytes() } else { directory };
+        let directory = if directory.is_empty() { sandbox.to_bytes() } else { directory };
         CString::new([directory, b"/", name].concat()).ok()
     };
     if name.is_empty() {
@@ -225,22 +303,32 @@ fn candidates(file: &CStr, launch: &Received<'_>) -> Vec<CString> {
     found.into_iter().flatten().collect()
 }
 
+/// How soon a lack of memory is noticed while output is moved.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The time between start and end.
 struct Waiting<'a> {
     supervisor: &'a Supervisor,
-    task: i32,
+    child: Child,
+    kept: Kept<'a>,
     told: bool,
     outputs: Option<Outputs>,
+    memory: Option<MemoryWatch>,
     /// When it is killed; set once it is asked to end.
     deadline: Option<Instant>,
     signalled: Vec<Identity>,
 }
 
 impl<'a> Waiting<'a> {
-    fn new(supervisor: &'a Supervisor, processes: &Processes, outputs: Option<Outputs>) -> Self {
-        let task = processes.task.pid;
-        let told = supervisor.tell_running(task);
-        Self { supervisor, task, told, outputs, deadline: None, signalled: Vec::new() }
+    fn new(
+        supervisor: &'a Supervisor,
+        child: Child,
+        kept: Kept<'a>,
+        memory: Option<MemoryWatch>,
+        outputs: Option<Outputs>,
+    ) -> Self {
+        let told = supervisor.tell_running(child.task);
+        Self { supervisor, child, kept, told, outputs, memory, deadline: None, signalled: Vec::new() }
     }
 
     /// Until the first process has ended: its raw status.
@@ -250,32 +338,52 @@ impl<'a> Waiting<'a> {
                 return status;
             }
             let now = Instant::now();
-            if self.deadline.is_some_and(|deadline| now >= deadline) {
+            if self.deadline.is_some_and(|deadline| now >= deadline) || self.is_out_of_memory() {
                 self.kill();
             }
-            let timeout =
-                [self.deadline.map(|deadline| deadline.saturating_duration_since(now)), (!self.told).then_some(RETRY)];
-            let timeout = timeout.into_iter().flatten().min();
-            let wake = match &mut self.outputs {
-                Some(outputs) => outputs.wait(timeout),
-                None => sys::wait_signal(timeout),
-            };
-            match wake {
+            match self.wait(now) {
                 Wake::Stop(grace) => self.stop(grace),
                 Wake::Terminate => self.stop(TERMINATE_GRACE),
                 Wake::Child | Wake::Timeout => {}
             }
             if !self.told {
-                self.told = self.supervisor.tell_running(self.task);
+                self.told = self.supervisor.tell_running(self.child.task);
             }
         }
     }
 
-    /// Takes note of children that ended: the task's first process, and strays that became ours.
+    fn wait(&mut self, now: Instant) -> Wake {
+        let timeout = [
+            self.deadline.map(|deadline| deadline.saturating_duration_since(now)),
+            (!self.told).then_some(RETRY),
+            (self.outputs.is_some() && self.memory.is_some()).then_some(MEMORY_INTERVAL),
+        ];
+        let timeout = timeout.into_iter().flatten().min();
+        match (&mut self.outputs, &self.memory) {
+            (Some(outputs), _) => outputs.wait(timeout),
+            (None, Some(memory)) => memory.wait(timeout),
+            (None, None) => sys::wait_signal(timeout),
+        }
+    }
+
+    /// Whether the kernel has begun to end it; the rest of it follows, as in Mesos.
+    fn is_out_of_memory(&self) -> bool {
+        self.memory.as_ref().is_some_and(MemoryWatch::is_exceeded)
+    }
+
+    /// Why it was ended, if it was for its memory.
+    fn limitation(&self) -> Option<Limitation> {
+        let memory = self.memory.as_ref().filter(|memory| memory.is_exceeded())?;
+        let (bytes, message) = memory.describe();
+        Some(Limitation { bytes, message })
+    }
+
+    /// Takes note of children that ended: the container's first process, and strays that became ours.
     fn reap(&self) -> Option<i32> {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if Pid::from_raw(self.task) == Some(pid) {
-                return Some(status.as_raw());
+            if Pid::from_raw(self.child.pid) == Some(pid) {
+                let status = status.as_raw();
+                return Some(self.child.init.as_ref().map_or(status, |init| init.end(status)));
             }
         }
         None
@@ -298,6 +406,7 @@ impl<'a> Waiting<'a> {
 
     /// SIGKILL to the whole tree. The deadline is moved on, against a process that slipped through while it forked.
     fn kill(&mut self) {
+        self.kept.kill();
         tree::signal_descendants(own_pid(), Signal::KILL, &mut Vec::new());
         self.deadline = Some(Instant::now() + Duration::from_millis(100));
     }

@@ -1,4 +1,4 @@
-//! The operating system's edge: what has no safe form. All `unsafe` of the crate is here.
+//! The operating system's edge: what has no safe form. All `unsafe` of the crate is here and in `jail/edge.rs`.
 //!
 //! The zygote and the supervisors are single-threaded, which is what makes `fork` and `clone` below sound.
 #![allow(unsafe_code)]
@@ -15,7 +15,10 @@ use std::{
 
 use nix::libc;
 
-use crate::frame::Credentials;
+use crate::{
+    frame::Credentials,
+    jail::{Confined, Moment},
+};
 
 /// The signal that tells a supervisor to end its task; its value is the grace in milliseconds (32 bits), 0 = kill now.
 /// A real-time signal, so that none is merged with another. Part of the contract with supervisors of other versions.
@@ -192,6 +195,8 @@ pub struct Spawn<'a> {
     pub arguments: &'a [&'a CStr],
     /// environ.
     pub environment: &'a [&'a CStr],
+    /// What its process is confined by.
+    pub(crate) confined: Option<&'a Confined>,
 }
 
 /// How a start went.
@@ -216,6 +221,8 @@ const STAGES: [&str; 6] = [
 ];
 const STAGE_EXEC: c_int = -1;
 const STAGE_ORPHAN: c_int = -2;
+/// What failed is in the child's record.
+const STAGE_CONFINE: c_int = -3;
 
 /// What the new process needs, made ready beforehand, and where it says how far it came: it shares our memory.
 struct Child {
@@ -226,8 +233,11 @@ struct Child {
     /// `/bin/sh <candidate> <arguments…>` for a script without `#!`, as execvp does; [1] is filled in by the child.
     script: *mut *const c_char,
     environment: *const *const c_char,
+    confined: *const Confined,
     supervisor: libc::pid_t,
     stage: c_int,
+    /// What could not be done, with [`STAGE_CONFINE`].
+    failed: &'static str,
     errno: c_int,
 }
 
@@ -261,8 +271,10 @@ pub fn spawn(task: &Spawn<'_>) -> Spawned {
         arguments: arguments.as_ptr(),
         script: script.as_mut_ptr(),
         environment: environment.as_ptr(),
+        confined: task.confined.map_or(ptr::null(), ptr::from_ref),
         supervisor,
         stage: DONE,
+        failed: "",
         errno: 0,
     };
     let argument = &raw mut child;
@@ -277,7 +289,13 @@ pub fn spawn(task: &Spawn<'_>) -> Spawned {
         return Spawned::Failed("fork the task", io::Error::last_os_error());
     }
     // SAFETY: `child` lives; volatile, since another process has written it.
-    let (stage, errno) = unsafe { (ptr::read_volatile(&raw const (*argument).stage), (*argument).errno) };
+    let (stage, errno, failed) = unsafe {
+        (
+            ptr::read_volatile(&raw const (*argument).stage),
+            ptr::read_volatile(&raw const (*argument).errno),
+            ptr::read_volatile(&raw const (*argument).failed),
+        )
+    };
     let error = io::Error::from_raw_os_error(errno);
     match stage {
         DONE => Spawned::Running(pid),
@@ -285,7 +303,8 @@ pub fn spawn(task: &Spawn<'_>) -> Spawned {
         stage => {
             // SAFETY: waits for our own child, which has ended or is about to.
             unsafe { libc::waitpid(pid, ptr::null_mut(), 0) };
-            let what = usize::try_from(stage).ok().and_then(|stage| STAGES.get(stage)).unwrap_or(&"start the task");
+            let known = usize::try_from(stage).ok().and_then(|stage| STAGES.get(stage)).copied();
+            let what = if stage == STAGE_CONFINE { failed } else { known.unwrap_or("start the task") };
             Spawned::Failed(what, error)
         }
     }
@@ -315,7 +334,15 @@ extern "C" fn run_child(argument: *mut c_void) -> c_int {
 unsafe fn prepare(child: *mut Child) -> c_int {
     // SAFETY: as in `run_child`; raw system calls for the ids, since the C library's would signal other threads.
     unsafe {
+        let failed = &raw mut (*child).failed;
         let child = &*child;
+        let confine = |moment| match child.confined.as_ref().map_or(Ok(()), |confined| confined.apply(moment)) {
+            Ok(()) => true,
+            Err(what) => {
+                *failed = what;
+                false
+            }
+        };
         if libc::setsid() == -1 {
             return 1;
         }
@@ -324,6 +351,9 @@ unsafe fn prepare(child: *mut Child) -> c_int {
         libc::sigprocmask(libc::SIG_SETMASK, empty.as_ptr(), ptr::null_mut());
         if libc::chdir(child.directory) == -1 {
             return 2;
+        }
+        if !confine(Moment::BeforeUser) {
+            return STAGE_CONFINE;
         }
         if let Some(credentials) = child.credentials.as_ref() {
             let (uid, gid) = (credentials.uid, credentials.gid);
@@ -337,10 +367,16 @@ unsafe fn prepare(child: *mut Child) -> c_int {
                 return 5;
             }
         }
+        if !confine(Moment::AfterUser) {
+            return STAGE_CONFINE;
+        }
         // After the change of user, which takes it back.
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         if libc::getppid() != child.supervisor {
             return STAGE_ORPHAN;
+        }
+        if !confine(Moment::Last) {
+            return STAGE_CONFINE;
         }
         DONE
     }

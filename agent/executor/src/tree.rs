@@ -39,6 +39,12 @@ pub fn descendants(root: i32) -> Vec<Stat> {
     found
 }
 
+/// The children of a process, dead ones that it has not noticed included.
+pub(crate) fn children_or_scan(pid: i32) -> Vec<i32> {
+    let scanned = || Stat::all().filter(|stat| stat.parent == pid).map(|stat| stat.identity.pid).collect();
+    children(pid).unwrap_or_else(scanned)
+}
+
 /// The kernel's own list, where it keeps one (CONFIG_PROC_CHILDREN): proportional to the tree, not to the host.
 fn children(pid: i32) -> Option<Vec<i32>> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;

@@ -90,6 +90,7 @@ impl Zygote {
             command,
             environment,
             rotation: self.rotation,
+            jail: None,
         };
         frame::encode(&mut bytes, &launch).unwrap();
         self.frames.as_ref().unwrap().write_all(&bytes).unwrap();

@@ -1,14 +1,17 @@
 //! The one who knows all containers.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use mezzo_agent_core::container::{ContainerEvent, Launch, Stop};
+use mezzo_agent_core::{
+    container::{ContainerEvent, Launch, Stop},
+    isolation::{Allotment, Limitation},
+};
 use mezzo_api::ids::ContainerId;
 use mezzo_executor::{
     event::{Event, Packet},
@@ -22,12 +25,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Config, StartError,
+    keeping::{Kept, destroy, exited},
     slots::Slots,
     user::Own,
     watch::Watch,
     zygote::{Heard, Zygote},
 };
-use crate::fetcher::Fetcher;
+use crate::{
+    fetcher::Fetcher,
+    isolation::{self, Chain},
+};
 
 /// What the actor is asked.
 #[derive(Debug)]
@@ -40,6 +47,13 @@ pub(super) enum Request {
     Prepared(Box<Launch>, Result<Option<Credentials>, String>),
     /// The processes of a container without supervisor are gone.
     Swept(u64),
+    Allot(ContainerId, Box<Allotment>),
+    /// It is time for one of those who look at running containers.
+    Look(usize),
+    /// It has looked.
+    Looked(usize),
+    /// What one of them found.
+    Found(ContainerId, Box<Limitation>),
 }
 
 /// A container, from its launch until it is forgotten.
@@ -54,6 +68,8 @@ pub(super) struct Container {
     pub(super) forget: bool,
     /// Nobody wants to hear of it (left by an earlier agent, unknown to the core).
     pub(super) silent: bool,
+    /// What the isolators know of it.
+    pub(super) kept: Kept,
 }
 
 /// How far a container came.
@@ -90,6 +106,9 @@ pub(super) struct Actor {
     pub(super) starting: usize,
     pub(super) zygote: Option<Zygote>,
     pub(super) watch: Watch,
+    pub(super) chain: Option<Chain>,
+    /// Those of the chain that look at running containers at the moment.
+    pub(super) looking: HashSet<usize>,
 }
 
 /// What woke the actor.
@@ -116,6 +135,7 @@ impl Actor {
             own: Own::new(config.switch_user),
             fetcher: Arc::new(Fetcher::new(config.fetcher.clone())),
             slots: Slots::new(found.iter().map(|(slot, _)| *slot)),
+            chain: config.isolation.clone(),
             config,
             records_path,
             records,
@@ -129,6 +149,7 @@ impl Actor {
             starting: 0,
             zygote: Some(zygote),
             watch,
+            looking: HashSet::new(),
         })
     }
 
@@ -175,6 +196,10 @@ impl Actor {
                 let _ = done.send(());
             }
             Request::Prepared(launch, result) => self.prepared(&launch, result),
+            Request::Allot(container, allotment) => self.allot(container, *allotment),
+            Request::Look(place) => self.look(place),
+            Request::Looked(place) => drop(self.looking.remove(&place)),
+            Request::Found(container, limitation) => self.limit(&container, *limitation),
             Request::Swept(number) => {
                 if let Some(container) = self.numbers.get(&number).cloned() {
                     self.end(&container, ContainerEvent::Exited { status: None });
@@ -192,11 +217,12 @@ impl Actor {
                 self.running(&id, task, pidfd);
             }
             Event::Failed { message } => self.end(&id, ContainerEvent::Failed { message }),
-            Event::Exited { task, status } => {
+            Event::Exited { task, status, limited } => {
                 if matches!(self.containers.get(&id).map(|container| &container.phase), Some(Phase::Starting { .. })) {
                     self.emit(&id, ContainerEvent::Running { pid: task });
                 }
-                self.end(&id, ContainerEvent::Exited { status: Some(status) });
+                let limitation = if limited { self.record_of(&id).and_then(|record| record.limitation) } else { None };
+                self.end(&id, exited(status, limitation));
             }
             Event::Lost => self.supervisor_ended(packet.number),
         }
@@ -218,6 +244,7 @@ impl Actor {
         }
         let started = matches!(container.phase, Phase::Starting { .. });
         container.phase = Phase::Running(pidfd);
+        container.kept.pid = pid;
         let stop = container.stop.take();
         if started {
             self.starting = self.starting.saturating_sub(1);
@@ -232,7 +259,7 @@ impl Actor {
     fn supervisor_ended(&mut self, number: u64) {
         let Some(id) = self.numbers.get(&number).cloned() else { return };
         if let Some(record) = self.record_of(&id) {
-            return self.take_over(&id, record.stage, Watched::UntilNow);
+            return self.take_over(&id, record, Watched::UntilNow);
         }
         if matches!(self.containers.get(&id).map(|container| &container.phase), Some(Phase::Starting { .. })) {
             let message = "The supervisor of the container died before it had started the task".to_owned();
@@ -242,23 +269,35 @@ impl Actor {
     }
 
     /// Goes on from what is on record, with nobody having told.
-    pub(super) fn take_over(&mut self, id: &ContainerId, stage: Stage, watched: Watched) {
-        match stage {
+    pub(super) fn take_over(&mut self, id: &ContainerId, record: Record, watched: Watched) {
+        let cgroups = record.cgroups;
+        if let (Stage::Started { processes, .. }, Some(container)) = (&record.stage, self.containers.get_mut(id)) {
+            container.kept.sandbox.clone_from(&processes.sandbox);
+        }
+        match record.stage {
+            Stage::Preparing => self.without_supervisor(id, None, cgroups, watched),
             Stage::Failed { message } => self.end(id, ContainerEvent::Failed { message }),
             Stage::Started { exited: Some(status), .. } => {
-                self.end(id, ContainerEvent::Exited { status: Some(status) });
+                self.end(id, exited(status, record.limitation));
             }
             Stage::Started { processes, exited: None } => match processes.supervisor.open() {
                 Some(pidfd) => self.running(id, processes.task.pid, Some(pidfd)),
-                None => self.without_supervisor(id, processes, watched),
+                None => self.without_supervisor(id, Some(processes), cgroups, watched),
             },
         }
     }
 
-    fn without_supervisor(&mut self, id: &ContainerId, processes: Processes, watched: Watched) {
+    fn without_supervisor(
+        &mut self,
+        id: &ContainerId,
+        processes: Option<Processes>,
+        cgroups: Vec<PathBuf>,
+        watched: Watched,
+    ) {
         // It may have written the end after the record was read, and left.
-        if let Some(Record { stage: Stage::Started { exited: Some(status), .. }, .. }) = self.record_of(id) {
-            return self.end(id, ContainerEvent::Exited { status: Some(status) });
+        if let Some(Record { stage: Stage::Started { exited: Some(status), .. }, limitation, .. }) = self.record_of(id)
+        {
+            return self.end(id, exited(status, limitation));
         }
         let Some(container) = self.containers.get_mut(id) else { return };
         if matches!(container.phase, Phase::Sweeping | Phase::Ended) {
@@ -271,7 +310,8 @@ impl Actor {
         let (number, id, requests) = (container.number, id.clone(), self.requests.clone());
         tracing::warn!(container = %id, "the supervisor was killed; ending what it left");
         tokio::task::spawn_blocking(move || {
-            let killed = tree::sweep(&processes, watched);
+            let killed = processes.map_or(0, |processes| tree::sweep(&processes, watched));
+            destroy(&id, &cgroups);
             tracing::info!(container = %id, killed, "ended the processes of a container without supervisor");
             if let Some(requests) = requests.upgrade() {
                 let _ = requests.send(Request::Swept(number));
@@ -323,6 +363,7 @@ impl Actor {
         }
         self.numbers.remove(&container.number);
         let forget = container.forget;
+        let event = container.kept.told(event);
         match &event {
             ContainerEvent::Failed { message } => tracing::warn!(container = %id, "container failed: {message}"),
             event => tracing::debug!(container = %id, ?event, "container ended"),
@@ -339,9 +380,11 @@ impl Actor {
             container.forget = true;
             return;
         }
-        if let Some(container) = self.containers.remove(id)
-            && let Some(slot) = container.slot
-        {
+        let Some(container) = self.containers.remove(id) else { return };
+        if container.kept.has_root {
+            isolation::remove_root(&self.config.runtime_dir.join("roots").join(id.as_str()));
+        }
+        if let Some(slot) = container.slot {
             self.free(slot);
         }
     }
@@ -357,7 +400,8 @@ impl Actor {
         let number = self.next_number;
         self.next_number += 1;
         self.numbers.insert(number, id.clone());
-        let container = Container { number, slot, phase, stop: None, forget: false, silent: false };
+        let kept = Kept::default();
+        let container = Container { number, slot, phase, stop: None, forget: false, silent: false, kept };
         self.containers.entry(id).insert_entry(container).into_mut()
     }
 
@@ -372,7 +416,7 @@ impl Actor {
     fn supervisor_of(&self, id: &ContainerId) -> Option<OwnedFd> {
         match self.record_of(id)?.stage {
             Stage::Started { processes, .. } => processes.supervisor.open(),
-            Stage::Failed { .. } => None,
+            Stage::Failed { .. } | Stage::Preparing => None,
         }
     }
 

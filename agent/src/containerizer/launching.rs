@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use mezzo_agent_core::container::{Command, ContainerEvent, Launch};
 use mezzo_executor::{
     frame::{self, Credentials, Rotation},
+    jail::Jail,
     sandbox,
     tree::Watched,
 };
@@ -46,8 +47,13 @@ impl Actor {
             return self.prepared(&launch, Ok(None));
         }
         let (own, fetcher, requests) = (self.own.clone(), self.fetcher.clone(), self.requests.clone());
+        let shown = if self.chain.as_ref().is_some_and(|chain| chain.abilities().mounts) {
+            Shown::Mounted
+        } else {
+            Shown::Linked
+        };
         tokio::spawn(async move {
-            let result = prepare(&launch, own, &fetcher, &cancel).await;
+            let result = prepare(&launch, own, &fetcher, &cancel, shown).await;
             if let Some(requests) = requests.upgrade() {
                 let _ = requests.send(Request::Prepared(launch, result));
             }
@@ -64,8 +70,11 @@ impl Actor {
         }
         let slot = self.slots.take();
         container.slot = Some(slot);
-        let frame =
-            result.and_then(|credentials| encode(launch, number, slot, credentials.as_ref(), self.config.rotation));
+        container.kept.of(launch);
+        let frame = result.and_then(|credentials| {
+            let jail = self.chain.as_ref().map_or(Ok(None), |chain| chain.prepare(launch, None))?;
+            encode(launch, (number, slot), credentials.as_ref(), self.config.rotation, jail.as_ref())
+        });
         match frame {
             Ok(frame) => {
                 container.phase = Phase::Queued(frame);
@@ -136,7 +145,7 @@ impl Actor {
     fn begin_again(&mut self, number: u64, soon: bool) {
         let Some(id) = self.numbers.get(&number).cloned() else { return };
         if let Some(record) = self.record_of(&id) {
-            return self.take_over(&id, record.stage, Watched::UntilNow);
+            return self.take_over(&id, record, Watched::UntilNow);
         }
         let Some(Phase::Starting { attempts, .. }) = self.containers.get(&id).map(|container| &container.phase) else {
             return;
@@ -151,10 +160,10 @@ impl Actor {
 
 fn encode(
     launch: &Launch,
-    number: u64,
-    slot: u32,
+    (number, slot): (u64, u32),
     credentials: Option<&Credentials>,
     rotation: Option<Rotation>,
+    jail: Option<&Jail>,
 ) -> Result<Vec<u8>, String> {
     let id = &launch.container_id;
     let command = match &launch.command {
@@ -170,6 +179,7 @@ fn encode(
         command,
         environment: &launch.environment,
         rotation,
+        jail,
     };
     let mut bytes = Vec::new();
     match frame::encode(&mut bytes, &launch) {
@@ -178,12 +188,22 @@ fn encode(
     }
 }
 
+/// How a container sees its persistent volumes.
+#[derive(Clone, Copy)]
+enum Shown {
+    /// By links in its sandbox.
+    Linked,
+    /// By mounts of its own.
+    Mounted,
+}
+
 /// Looks the user up and fetches what is to be fetched.
 async fn prepare(
     launch: &Launch,
     own: Own,
     fetcher: &Fetcher,
     cancel: &CancellationToken,
+    shown: Shown,
 ) -> Result<Option<Credentials>, String> {
     let (user, sandbox) = (launch.user.clone(), launch.sandbox.clone());
     let (fetches, mounts) = (!launch.uris.is_empty(), !launch.volumes.is_empty());
@@ -221,7 +241,11 @@ async fn prepare(
     }
     if mounts {
         let (sandbox, links) = (launch.sandbox.clone(), launch.volumes.clone());
-        let linked = tokio::task::spawn_blocking(move || volumes::link(&sandbox, &links, true)).await;
+        let linked = tokio::task::spawn_blocking(move || match shown {
+            Shown::Linked => volumes::link(&sandbox, &links, true),
+            Shown::Mounted => links.iter().try_for_each(|link| volumes::give(&sandbox, link)),
+        })
+        .await;
         linked.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     }
     Ok(credentials)

@@ -7,6 +7,7 @@
 
 mod actor;
 mod edge;
+mod keeping;
 mod launching;
 mod pod;
 mod recovery;
@@ -21,7 +22,10 @@ use std::{
     time::Duration,
 };
 
-use mezzo_agent_core::container::{ContainerEvent, Launch, Stop};
+use mezzo_agent_core::{
+    container::{ContainerEvent, Launch, Stop},
+    isolation::Allotment,
+};
 use mezzo_api::ids::ContainerId;
 pub use mezzo_executor::frame::Rotation;
 use mezzo_executor::record::{Records, RecordsError};
@@ -29,7 +33,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{mpsc, oneshot};
 
 use self::actor::{Actor, Request};
-use crate::fetcher;
+use crate::{fetcher, isolation::Chain};
 
 /// How long a start waits for an earlier agent's last supervisors to be on record.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15);
@@ -49,6 +53,8 @@ pub struct Config {
     pub fetcher: fetcher::Config,
     /// How the files of a task's output are kept short.
     pub rotation: Option<Rotation>,
+    /// How containers are kept from one another; `None`: in nothing but their process trees.
+    pub isolation: Option<Chain>,
 }
 
 /// The command line of `mezzo-executor`: in `launcher_dir`, beside the agent's own executable, or that executable itself
@@ -133,6 +139,7 @@ impl Containerizer {
             .map_err(|_| StartError::InUse { path: runtime_dir })?;
         let (requests, receiver) = mpsc::unbounded_channel();
         let actor = Actor::new(config, path, records, found, events, requests.downgrade())?;
+        actor.watch_running();
         tokio::spawn(actor.run(receiver));
         Ok(Self { requests })
     }
@@ -154,6 +161,11 @@ impl Containerizer {
     /// Ends a container, in whatever state it is; one that has ended or is not known is left alone.
     pub fn stop(&self, container: ContainerId, how: Stop) {
         self.tell(Request::Stop(container, how));
+    }
+
+    /// A container that runs may use this from now on.
+    pub fn allot(&self, container: ContainerId, allotment: Allotment) {
+        self.tell(Request::Allot(container, Box::new(allotment)));
     }
 
     /// The end of this container is known for good: its record goes.

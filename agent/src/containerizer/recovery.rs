@@ -1,24 +1,25 @@
 //! Finding again what an earlier agent left.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use mezzo_agent_core::container::{ContainerEvent, Stop};
 use mezzo_api::ids::ContainerId;
-use mezzo_executor::{
-    record::{Record, Stage},
-    tree::Watched,
-};
+use mezzo_executor::{record::Record, tree::Watched};
 use tokio_util::sync::CancellationToken;
 
 use super::actor::{Actor, Phase};
+use crate::isolation;
 
 impl Actor {
     /// Takes over what is on record and wanted, ends what is on record and not wanted, and reports what is wanted and
     /// not on record as ended with a status that nobody knows.
     pub(super) fn recover(&mut self, wanted: Vec<ContainerId>) {
         let records = std::mem::take(&mut self.found).into_iter();
-        let mut found: HashMap<String, (u32, Stage)> =
-            records.map(|(slot, Record { container, stage })| (container, (slot, stage))).collect();
+        let mut found: HashMap<String, (u32, Record)> =
+            records.map(|(slot, record)| (record.container.clone(), (slot, record))).collect();
+        let known: BTreeSet<&str> =
+            wanted.iter().map(ContainerId::as_str).chain(found.keys().map(String::as_str)).collect();
+        isolation::remove_roots(&self.config.runtime_dir, &known);
         tracing::info!(wanted = wanted.len(), found = found.len(), "recovering containers");
         for id in wanted {
             if self.containers.contains_key(&id) {
@@ -28,17 +29,17 @@ impl Actor {
             let slot = known.as_ref().map(|(slot, _)| *slot);
             self.add(id.clone(), slot, recovering());
             match known {
-                Some((_, stage)) => self.take_over(&id, stage, Watched::No),
+                Some((_, record)) => self.take_over(&id, record, Watched::No),
                 None => self.end(&id, ContainerEvent::Exited { status: None }),
             }
         }
-        for (container, (slot, stage)) in found {
+        for (container, (slot, record)) in found {
             let id = ContainerId::from(container);
             tracing::warn!(container = %id, "destroying a container that nobody knows");
             let container = self.add(id.clone(), Some(slot), recovering());
             container.silent = true;
             container.forget = true;
-            self.take_over(&id, stage, Watched::No);
+            self.take_over(&id, record, Watched::No);
             self.stop(&id, Stop::Kill);
         }
     }

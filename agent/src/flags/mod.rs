@@ -1,5 +1,6 @@
 //! The flags, with Mesos' names, text forms and environment variables (src/slave/flags.cpp).
 
+mod containers;
 mod elsewhere;
 mod values;
 
@@ -11,6 +12,7 @@ use mezzo_election::Source;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
 use mezzo_server::flags::{boolean, bytes, duration};
 
+pub use containers::Containers;
 use elsewhere::ELSEWHERE;
 pub use values::{Master, Variables};
 use values::{fraction, reconfiguration, recover, reregistration_timeout};
@@ -141,6 +143,10 @@ pub struct Flags {
     #[arg(long, help_heading = "Executors", default_value_t = 150, value_name = "N")]
     pub max_completed_executors_per_framework: usize,
 
+    /// How containers are kept from one another.
+    #[command(flatten)]
+    pub containers: Containers,
+
     /// How long a sandbox is kept after its end
     #[arg(long, help_heading = "Disk", default_value = "1weeks", value_parser = duration, value_name = "DURATION")]
     pub gc_delay: Duration,
@@ -254,7 +260,9 @@ mod tests {
             ("--nonsense=1", "--nonsense"),
             ("--master=zk://u:secret@z:1", "u:***@z:1' has no path"),
             ("--master=m:x", "no valid port"),
-            ("--isolation=cgroups/cpu", "posix/cpu"),
+            ("--isolation=network/cni", "leave it out"),
+            ("--launcher=docker", "neither posix nor linux"),
+            ("--effective_capabilities=x", "CapabilityInfo"),
             ("--image_providers=docker", "--image_providers"),
             ("--executor_reregistration_timeout=16secs", "15secs"),
             ("--gc_disk_headroom=2", "0 to 1"),

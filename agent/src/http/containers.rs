@@ -14,6 +14,8 @@ use mezzo_api::{
 use mezzo_server::http::{answer::text, query::Query};
 use serde_json::{Map, Value, json};
 
+use crate::isolation::usage::{disk, of_cgroups};
+
 use super::{
     Body,
     proc::{Usage, usage_by_session},
@@ -106,7 +108,7 @@ fn resource_statistics(executor: &ExecutorView, usage: &HashMap<i32, Usage>) -> 
     let held = allocated_to(executor);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let limit = (held.mem().as_f64() * MEGABYTE).max(0.0) as u64;
-    v1::ResourceStatistics {
+    let mut statistics = v1::ResourceStatistics {
         timestamp: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
         cpus_user_time_secs: Some(used.user_secs),
         cpus_system_time_secs: Some(used.system_secs),
@@ -115,5 +117,10 @@ fn resource_statistics(executor: &ExecutorView, usage: &HashMap<i32, Usage>) -> 
         mem_soft_limit_bytes: Some(limit),
         mem_rss_bytes: Some(used.rss_bytes),
         ..v1::ResourceStatistics::default()
+    };
+    if let Some(pid) = executor.pid {
+        of_cgroups(pid, &executor.container_id, &mut statistics);
     }
+    statistics.disk_used_bytes = disk(&executor.container_id);
+    statistics
 }

@@ -13,6 +13,7 @@ use mezzo_agent_core::{
     config::{Config, Reconfiguration, Recover},
     container::{ContainerEvent, Outcome, Stop},
     effect::{Effect, Effects, LinkId, RequestId, StreamId},
+    isolation::Abilities,
     validate,
     volumes::VolumeAction,
 };
@@ -139,6 +140,7 @@ impl AgentMachine {
             reconfiguration: Reconfiguration::Equal,
             max_completed_executors_per_framework: 150,
             max_completed_frameworks: 50,
+            abilities: Abilities::default(),
         }
     }
 }
@@ -360,7 +362,8 @@ impl World {
             | Effect::OpenBulk(_)
             | Effect::Attach { .. }
             | Effect::Collect(_)
-            | Effect::LinkVolumes { .. } => {}
+            | Effect::LinkVolumes { .. }
+            | Effect::Allot(..) => {}
             Effect::Volume { action, settled } => {
                 let machine = &mut self.agents[usize::from(number)];
                 match action {

@@ -13,6 +13,7 @@ use mezzo_agent_core::{
     config::{Config, Reconfiguration, Recover},
     container::{ContainerEvent, Launch, Stop},
     effect::{Answer, Effect, LinkId, RequestId, StreamId},
+    isolation::Abilities,
 };
 use mezzo_api::{
     ids::ContainerId,
@@ -53,6 +54,7 @@ pub fn config() -> Config {
         reconfiguration: Reconfiguration::Equal,
         max_completed_executors_per_framework: 150,
         max_completed_frameworks: 50,
+        abilities: Abilities::default(),
     }
 }
 
