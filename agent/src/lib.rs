@@ -19,7 +19,6 @@ mod probes;
 mod run;
 mod shell;
 mod volumes;
-mod web;
 
 use std::{ffi::OsString, process::ExitCode};
 
