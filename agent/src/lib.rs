@@ -20,7 +20,6 @@ mod probes;
 mod run;
 mod shell;
 mod volumes;
-mod web;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -4,18 +4,16 @@ use std::{collections::HashMap, net::SocketAddr};
 
 use mezzo_agent_core::container::{Outcome, Probe};
 use mezzo_api::ids::ContainerId;
+use mezzo_web::{Client, Verify};
 use tokio::{net::TcpStream, runtime::Handle as Runtime, task::AbortHandle};
 
-use crate::{
-    shell::{Handle, Input},
-    web::{self, Verify},
-};
+use crate::shell::{Handle, Input};
 
 /// Those that go on.
 pub(crate) struct Probes {
     runtime: Runtime,
     handle: Handle,
-    client: web::Client,
+    client: Client,
     running: HashMap<ContainerId, AbortHandle>,
 }
 
@@ -23,7 +21,7 @@ impl Probes {
     /// None yet; they run on the current runtime.
     pub(crate) fn new(handle: Handle) -> Self {
         // A task's certificate is its own affair, as for curl -k (src/checks/checker_process.cpp).
-        Self { runtime: Runtime::current(), handle, client: web::Client::new(Verify::Nothing), running: HashMap::new() }
+        Self { runtime: Runtime::current(), handle, client: Client::new(Verify::Nothing), running: HashMap::new() }
     }
 
     /// Looks at a task.
@@ -48,7 +46,7 @@ impl Probes {
     }
 }
 
-async fn look(client: &web::Client, url: &str) -> Outcome {
+async fn look(client: &Client, url: &str) -> Outcome {
     let address = match url.parse() {
         Ok(address) => address,
         Err(error) => return Outcome::Error(format!("'{url}' is no address: {error}")),

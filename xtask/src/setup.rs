@@ -42,13 +42,15 @@ struct Needed {
     present: fn() -> bool,
 }
 
-const NEEDED: [Needed; 6] = [
+const NEEDED: [Needed; 8] = [
     Needed { what: "Python with venv", package: "python3-venv", present: python_can_make_environments },
     Needed { what: "Chromium", package: "chromium", present: browser_is_there },
     Needed { what: "Java", package: "default-jre-headless", present: java_is_there },
     Needed { what: "ZooKeeper", package: "zookeeper", present: zookeeper_is_there },
     Needed { what: "ip", package: "iproute2", present: ip_is_there },
     Needed { what: "iptables", package: "iptables", present: iptables_is_there },
+    Needed { what: "an image registry", package: "docker-registry", present: registry_is_there },
+    Needed { what: "a static busybox", package: "busybox-static", present: busybox_is_there },
 ];
 
 fn java_is_there() -> bool {
@@ -66,6 +68,15 @@ fn ip_is_there() -> bool {
 
 fn iptables_is_there() -> bool {
     succeeds(command("iptables").arg("--version"))
+}
+
+fn registry_is_there() -> bool {
+    succeeds(command("docker-registry").arg("--version"))
+}
+
+/// What test images are made of: it runs where there is nothing else, which Debian's other busybox does not.
+fn busybox_is_there() -> bool {
+    Path::new("/usr/share/doc/busybox-static").exists() && Path::new("/bin/busybox").exists()
 }
 
 fn python_can_make_environments() -> bool {

@@ -5,9 +5,8 @@ use std::{fs::File, io, path::Path, path::PathBuf, time::Duration};
 use http::{HeaderValue, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use mezzo_web::{Client, Verify, WebError};
 use tokio::{io::AsyncWriteExt, time::timeout};
-
-use crate::web::{Client, Verify, WebError};
 
 /// How often one download is taken up again after it has broken off with something got.
 const MAX_RESUMPTIONS: usize = 16;

@@ -1,9 +1,10 @@
-//! HTTP and HTTPS to elsewhere: for downloads and for health checks. Redirects are followed.
+//! HTTP and HTTPS to elsewhere: for downloads, images and health checks. Redirects are followed.
+#![forbid(unsafe_code)]
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
@@ -23,18 +24,21 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("mezzo-agent/",
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum WebError {
+pub enum WebError {
+    /// No connection, or none that lasted.
     #[error("cannot connect or ask: {0}")]
     Request(String),
+    /// In a circle, most likely.
     #[error("more than {MAX_REDIRECTS} redirects")]
     Redirects,
+    /// To something else than http.
     #[error("redirected to '{0}', which cannot be fetched over http or https")]
     Target(String),
 }
 
 /// What is asked of a server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verify {
+pub enum Verify {
     /// One of the system's authorities has signed it.
     System,
     /// Nothing.
@@ -43,38 +47,49 @@ pub(crate) enum Verify {
 
 /// A client; clones share its connections.
 #[derive(Clone, Debug)]
-pub(crate) struct Client(Pool<HttpsConnector<HttpConnector>, Empty<Bytes>>);
+pub struct Client(Pool<HttpsConnector<HttpConnector>, Empty<Bytes>>);
 
 impl Client {
     /// A client. Without any authority in the system every certificate is refused, with a message that says so.
-    pub(crate) fn new(verify: Verify) -> Self {
+    pub fn new(verify: Verify) -> Self {
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls(verify)).https_or_http().enable_http1().build();
         Self(Pool::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(5)).build(connector))
     }
 
     /// GETs, from byte `range` on if that is given: a value of the header `Range`.
-    pub(crate) async fn get(
-        &self,
-        mut address: Uri,
-        range: Option<HeaderValue>,
-    ) -> Result<Response<Incoming>, WebError> {
+    ///
+    /// # Errors
+    /// When there is no response; one of any status is none.
+    pub async fn get(&self, address: Uri, range: Option<HeaderValue>) -> Result<Response<Incoming>, WebError> {
+        let mut headers = HeaderMap::new();
+        headers.extend(range.map(|range| (header::RANGE, range)));
+        self.get_with(address, headers).await
+    }
+
+    /// GETs with these headers. What authorizes goes to no other server than the one that is asked.
+    ///
+    /// # Errors
+    /// When there is no response; one of any status is none.
+    pub async fn get_with(&self, mut address: Uri, mut headers: HeaderMap) -> Result<Response<Incoming>, WebError> {
+        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         for _ in 0..=MAX_REDIRECTS {
             let mut request = Request::get(address.clone())
-                .header(header::USER_AGENT, USER_AGENT)
-                .header(header::ACCEPT, "*/*")
                 .body(Empty::new())
                 .map_err(|error| WebError::Request(error.to_string()))?;
-            if let Some(range) = &range {
-                request.headers_mut().insert(header::RANGE, range.clone());
-            }
+            request.headers_mut().clone_from(&headers);
             let answer = self.0.request(request).await;
             let response = answer.map_err(|error| WebError::Request(with_causes(&error)))?;
             let elsewhere = response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED;
-            match response.headers().get(header::LOCATION).filter(|_| elsewhere) {
-                Some(location) => address = redirect(&address, &String::from_utf8_lossy(location.as_bytes()))?,
-                None => return Ok(response),
+            let Some(location) = response.headers().get(header::LOCATION).filter(|_| elsewhere) else {
+                return Ok(response);
+            };
+            let target = redirect(&address, &String::from_utf8_lossy(location.as_bytes()))?;
+            if (target.scheme(), target.authority()) != (address.scheme(), address.authority()) {
+                headers.remove(header::AUTHORIZATION);
             }
+            address = target;
         }
         Err(WebError::Redirects)
     }
@@ -172,7 +187,7 @@ fn redirect(base: &Uri, location: &str) -> Result<Uri, WebError> {
 }
 
 /// The client's own text says little; its causes say why.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

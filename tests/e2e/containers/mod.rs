@@ -1,0 +1,3 @@
+//! Containers: isolation, images.
+
+mod registries;
