@@ -39,7 +39,7 @@ fn an_open_page_goes_on_at_the_next_leader() {
     let last = if standbys[0] == next { standbys[1] } else { standbys[0] };
     group.wait_for_standby(last, next);
     group.masters[next].part.kill();
-    group.wait_for_leader(&[last]);
+    assert_eq!(group.wait_for_leader(&[last]), last);
     at(&mut browser, &group, last);
 }
 
