@@ -74,7 +74,7 @@ impl Keeper {
             masters: masters.to_vec(),
             master,
             wanted,
-            share: wanted.div_ceil(2),
+            share: wanted,
             tasks: BTreeMap::new(),
             told: Vec::new(),
             count: 0,
@@ -167,7 +167,7 @@ impl Keeper {
             let missing = self.wanted.saturating_sub(self.counting());
             // One agent shall not have them all.
             let there = self.tasks.values().filter(|task| task.counts() && task.agent == agent).count();
-            let share = self.share.saturating_sub(there).min(missing);
+            let share = self.share.saturating_sub(there).min(missing).min(self.wanted.div_ceil(2));
             let chosen: Vec<Value> =
                 tasks::ports(&offer).into_iter().take(share).map(|port| self.task(&agent, port)).collect();
             let operations = if chosen.is_empty() {

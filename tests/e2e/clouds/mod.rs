@@ -5,4 +5,5 @@ mod away;
 mod checker;
 mod keeper;
 mod nat;
+mod region;
 mod site;
