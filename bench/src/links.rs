@@ -23,7 +23,10 @@ use mezzo_api::{
     v1,
 };
 use prost::Message;
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+};
 
 /// How long an agent waits at most before it dials again.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -40,28 +43,48 @@ pub(crate) struct Agent {
 /// How many are registered with the present master.
 pub(crate) type Registered = Arc<AtomicUsize>;
 
-/// Plays agents until the runtime ends.
-pub(crate) fn play(master: &str, count: usize, tasks: usize) -> Registered {
+/// Who leads, `host:port`, as far as known.
+pub(crate) type Leader = watch::Receiver<Option<String>>;
+
+/// Plays agents until the process ends, on a thread of their own: a framework that is measured beside them does not wait for
+/// them.
+pub(crate) fn play(leader: &Leader, count: usize, tasks: usize) -> Result<Registered> {
     let registered = Registered::default();
-    for number in 0..count {
-        let mut agent = Agent { number, tasks, id: None, registered: registered.clone() };
-        let master = master.to_owned();
-        tokio::spawn(async move {
-            loop {
-                let mut counted = false;
-                // Whatever ended it, the agent dials again, as a real one does.
-                let _ = agent.link(&master, &mut counted).await;
-                if counted {
-                    agent.registered.fetch_sub(1, Ordering::Relaxed);
-                }
-                tokio::time::sleep(BACKOFF.mul_f64(f64::from(u32::try_from(number % 100).unwrap_or(0)) / 100.0)).await;
-            }
-        });
-    }
-    registered
+    let (leader, all) = (leader.clone(), registered.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("agents".into()).spawn(move || {
+        for number in 0..count {
+            let agent = Agent { number, tasks, id: None, registered: all.clone() };
+            runtime.spawn(agent.live(leader.clone()));
+        }
+        runtime.block_on(std::future::pending::<()>());
+    })?;
+    Ok(registered)
 }
 
 impl Agent {
+    /// One link after the other, with whoever leads.
+    async fn live(mut self, mut leader: Leader) {
+        let pause = BACKOFF.mul_f64(f64::from(u32::try_from(self.number % 100).unwrap_or(0)) / 100.0);
+        loop {
+            let master = leader.borrow_and_update().clone();
+            if let Some(master) = master {
+                let mut counted = false;
+                tokio::select! {
+                    // Whatever ended it, the agent dials again, as a real one does.
+                    _ = self.link(&master, &mut counted) => {}
+                    () = changed(&mut leader) => {}
+                }
+                if counted {
+                    self.registered.fetch_sub(1, Ordering::Relaxed);
+                }
+            } else {
+                changed(&mut leader).await;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     /// One link, from the dial to its end.
     async fn link(&mut self, master: &str, counted: &mut bool) -> Result<()> {
         let stream = TcpStream::connect(master).await?;
@@ -162,6 +185,13 @@ impl Agent {
             tasks: (0..self.tasks).map(task).collect(),
             ..Default::default()
         })
+    }
+}
+
+/// Another one leads, or nobody does; never when the leader is always the same one.
+async fn changed(leader: &mut Leader) {
+    if leader.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

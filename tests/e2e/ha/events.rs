@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// Asks the group's ensemble something.
-fn ask<T, F: Future<Output = T>>(group: &Masters, question: impl FnOnce(Client) -> F) -> T {
+pub(super) fn ask<T, F: Future<Output = T>>(group: &Masters, question: impl FnOnce(Client) -> F) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let client = connect(&group.url().parse().unwrap(), Duration::from_secs(10)).await.unwrap();

@@ -3,5 +3,6 @@
 mod challenge;
 mod events;
 mod frozen;
+mod guards;
 mod standby;
 mod takeover;
