@@ -1,9 +1,6 @@
 //! How soon another master has all agents, and offers something, over real sockets.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use mezzo_election::{Detector, listening_at, source};
@@ -16,7 +13,7 @@ use crate::{
     cluster::Cluster,
     figure::Figure,
     framework::{Framework, Wanted},
-    links::{self, Leader, Registered},
+    links::{self, Agents, Leader},
 };
 
 /// Longer it may not take.
@@ -60,15 +57,15 @@ impl Scale {
 async fn alone(scale: Scale) -> Result<()> {
     let mut cluster = Cluster::start(0, "")?;
     let (_same, leader) = watch::channel(Some(cluster.address.clone()));
-    let registered = links::play(&leader, scale.agents, scale.tasks)?;
+    let agents = links::play(&leader, scale.agents, scale.tasks)?;
     let begun = Instant::now();
-    all(&registered, scale).await?;
+    all(&agents).await?;
     scale.print("first registration, durable", begun.elapsed().as_secs_f64(), None);
     cluster.kill_master()?;
-    wait("without their master", || registered.load(Ordering::Relaxed) == 0).await?;
+    wait("without their master", || agents.registered() == 0).await?;
     let started = Instant::now();
     cluster.start_master()?;
-    all(&registered, scale).await?;
+    all(&agents).await?;
     scale.print("master's start to all agents back", started.elapsed().as_secs_f64(), None);
     Ok(())
 }
@@ -76,7 +73,7 @@ async fn alone(scale: Scale) -> Result<()> {
 /// Two masters, three ZooKeeper servers, the agents, and a framework that hears of offers.
 struct Place {
     group: Masters,
-    registered: Registered,
+    agents: Agents,
     framework: Framework,
 }
 
@@ -84,37 +81,25 @@ impl Place {
     async fn start(scale: Scale, session: Duration) -> Result<Self> {
         let start = move || Masters::builder().servers(3).agents(0).session(session).start();
         let group = tokio::task::spawn_blocking(start).await?;
-        let registered = links::play(&follow(&group.url())?, scale.agents, scale.tasks)?;
-        all(&registered, scale).await?;
+        let agents = links::play(&follow(&group.url())?, scale.agents, scale.tasks)?;
+        all(&agents).await?;
         let wanted = Wanted { argv: Vec::new(), cpus: 1.0, mem: 32.0 };
         let framework = Framework::start(&group.url(), Encoding::Protobuf, wanted).await?;
-        let mut place = Self { group, registered, framework };
-        place.offered().await?;
+        let mut place = Self { group, agents, framework };
+        offered(&mut place.framework).await?;
         Ok(place)
     }
 
-    /// When the framework is subscribed again and something is offered to it.
-    async fn offered(&mut self) -> Result<Instant> {
-        let mut subscribed = false;
-        loop {
-            match self.framework.event().await? {
-                Event::Subscribed(_) => subscribed = true,
-                Event::Offers(_) if subscribed => return Ok(Instant::now()),
-                _ => {}
-            }
-        }
-    }
-
     /// Seconds from now until the next leader's first offer, and until it has all agents.
-    async fn takeover(&mut self, scale: Scale) -> Result<(f64, f64)> {
+    async fn takeover(&mut self) -> Result<(f64, f64)> {
         let begun = Instant::now();
-        let registered = self.registered.clone();
+        let agents = &self.agents;
         let back = async {
-            wait("without their master", || registered.load(Ordering::Relaxed) < scale.agents).await?;
-            all(&registered, scale).await?;
+            wait("without their master", || agents.registered() < agents.count).await?;
+            all(agents).await?;
             Ok::<_, anyhow::Error>(Instant::now())
         };
-        let (offered, back) = tokio::try_join!(self.offered(), back)?;
+        let (offered, back) = tokio::try_join!(offered(&mut self.framework), back)?;
         Ok(((offered - begun).as_secs_f64(), (back - begun).as_secs_f64()))
     }
 }
@@ -126,7 +111,7 @@ async fn killed(scale: Scale) -> Result<()> {
     for round in 0..ROUNDS {
         let (leader, next) = (round % 2, (round + 1) % 2);
         place.group.masters[leader].part.kill();
-        let (offered, back) = place.takeover(scale).await?;
+        let (offered, back) = place.takeover().await?;
         offers.push(offered);
         agents.push(back);
         place.group.masters[leader].part.start();
@@ -146,11 +131,23 @@ async fn killed(scale: Scale) -> Result<()> {
 async fn frozen(scale: Scale) -> Result<()> {
     let mut place = Place::start(scale, FROZEN).await?;
     place.group.masters[0].part.signal(Signal::SIGSTOP);
-    let (offered, back) = place.takeover(scale).await?;
+    let (offered, back) = place.takeover().await?;
     place.group.masters[0].part.signal(Signal::SIGCONT);
     scale.print("freeze to first offer of the next leader", offered, Some(FROZEN));
     scale.print("freeze to all agents back", back, Some(FROZEN));
     Ok(())
+}
+
+/// When it is subscribed, from now on, and something is offered to it.
+async fn offered(framework: &mut Framework) -> Result<Instant> {
+    let mut subscribed = false;
+    loop {
+        match framework.event().await? {
+            Event::Subscribed(_) => subscribed = true,
+            Event::Offers(_) if subscribed => return Ok(Instant::now()),
+            _ => {}
+        }
+    }
 }
 
 /// One detector for all the agents that are played: each real one has its own.
@@ -167,8 +164,8 @@ fn follow(url: &str) -> Result<Leader> {
     Ok(leader)
 }
 
-async fn all(registered: &Registered, scale: Scale) -> Result<()> {
-    wait("registered", || registered.load(Ordering::Relaxed) == scale.agents).await
+async fn all(agents: &Agents) -> Result<()> {
+    wait("registered", || agents.registered() == agents.count).await
 }
 
 async fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {

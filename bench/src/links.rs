@@ -20,12 +20,12 @@ use mezzo_api::{
     frame::{Decoder, encode_frame},
     link::{self, FromAgent, ToAgent, from_agent, to_agent},
     resources::Resources,
-    v1,
+    v1::{self, agent_info::capability::Type as Capability},
 };
 use prost::Message;
 use tokio::{
     net::TcpStream,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 
 /// How long an agent waits at most before it dials again.
@@ -37,18 +37,33 @@ pub(crate) struct Agent {
     /// What it reports once it has an id: tasks of one framework.
     tasks: usize,
     id: Option<v1::AgentId>,
-    registered: Arc<AtomicUsize>,
+    registered: Registered,
 }
 
 /// How many are registered with the present master.
-pub(crate) type Registered = Arc<AtomicUsize>;
+type Registered = Arc<AtomicUsize>;
+
+/// Agents that are played; they end with this.
+pub(crate) struct Agents {
+    /// How many there are.
+    pub(crate) count: usize,
+    registered: Registered,
+    _end: oneshot::Sender<()>,
+}
+
+impl Agents {
+    /// How many are registered with the present master.
+    pub(crate) fn registered(&self) -> usize {
+        self.registered.load(Ordering::Relaxed)
+    }
+}
 
 /// Who leads, `host:port`, as far as known.
 pub(crate) type Leader = watch::Receiver<Option<String>>;
 
-/// Plays agents until the process ends, on a thread of their own: a framework that is measured beside them does not wait for
-/// them.
-pub(crate) fn play(leader: &Leader, count: usize, tasks: usize) -> Result<Registered> {
+/// Plays agents on a thread of their own: a framework that is measured beside them does not wait for them.
+pub(crate) fn play(leader: &Leader, count: usize, tasks: usize) -> Result<Agents> {
+    let (end, ended) = oneshot::channel();
     let registered = Registered::default();
     let (leader, all) = (leader.clone(), registered.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -57,9 +72,9 @@ pub(crate) fn play(leader: &Leader, count: usize, tasks: usize) -> Result<Regist
             let agent = Agent { number, tasks, id: None, registered: all.clone() };
             runtime.spawn(agent.live(leader.clone()));
         }
-        runtime.block_on(std::future::pending::<()>());
+        let _ = runtime.block_on(ended);
     })?;
-    Ok(registered)
+    Ok(Agents { count, registered, _end: end })
 }
 
 impl Agent {
@@ -158,7 +173,15 @@ impl Agent {
             id: self.id.clone(),
             ..Default::default()
         };
-        let register = link::Register { agent, version: MESOS_VERSION.to_owned(), ..Default::default() };
+        let capability = |kind: Capability| v1::agent_info::Capability { r#type: Some(kind.into()) };
+        let register = link::Register {
+            agent,
+            version: MESOS_VERSION.to_owned(),
+            capabilities: [Capability::MultiRole, Capability::HierarchicalRole, Capability::ReservationRefinement]
+                .map(capability)
+                .into(),
+            ..Default::default()
+        };
         let Some(id) = &self.id else { return from_agent::Message::Register(register) };
         let framework = v1::FrameworkId { value: "bench-framework".to_owned() };
         let info = v1::FrameworkInfo {

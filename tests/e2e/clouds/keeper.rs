@@ -220,6 +220,16 @@ impl Keeper {
         self.told[mark..].iter().map(|(id, state)| format!("{id} {state}")).collect()
     }
 
+    /// Whether it is subscribed with this master.
+    pub(super) fn follows(&self, master: SocketAddr) -> bool {
+        self.master == master && self.framework.closed.is_none()
+    }
+
+    /// It wants one more.
+    pub(super) fn grow(&mut self) {
+        self.wanted += 1;
+    }
+
     pub(super) fn end(self) {
         self.framework.teardown();
     }
@@ -227,7 +237,7 @@ impl Keeper {
 
 /// Whether this master answers for itself: a standby sends on, and one that is cut off is not waited for.
 pub(super) fn leads(master: SocketAddr) -> bool {
-    TcpStream::connect_timeout(&master, Duration::from_secs(1)).is_ok()
+    TcpStream::connect_timeout(&master, Duration::from_millis(500)).is_ok()
         && http::send(master, &http::Request::get("/slaves")).is_ok_and(|response| response.status() == 200)
 }
 

@@ -3,7 +3,9 @@
 
 mod away;
 mod checker;
+mod isolated;
 mod keeper;
 mod nat;
 mod region;
 mod site;
+mod world;
