@@ -33,7 +33,8 @@ pub fn that_run(mark: &Path, command: &str) -> Vec<Process> {
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let mut found: Vec<Process> = pids.filter(|pid| *pid != own).filter_map(|pid| belongs(pid, mark, command)).collect();
+    let mut found: Vec<Process> =
+        pids.filter(|pid| *pid != own).filter_map(|pid| belongs(pid, mark, command)).collect();
     found.sort();
     found
 }

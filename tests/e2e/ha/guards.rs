@@ -162,7 +162,10 @@ fn needed(guard: &str, test: &str, because: &str) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(said.contains("running 1 test"), "{said}");
-    assert!(!output.status.success(), "{test} passes without {guard}: it would not find that the guard is gone\n{said}");
+    assert!(
+        !output.status.success(),
+        "{test} passes without {guard}: it would not find that the guard is gone\n{said}"
+    );
     assert!(said.contains(because), "{test} fails without {guard}, but says something else:\n{said}");
 }
 

@@ -4,5 +4,7 @@ mod challenge;
 mod events;
 mod frozen;
 mod guards;
+mod ipv6;
+mod policy;
 mod standby;
 mod takeover;
