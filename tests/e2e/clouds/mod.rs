@@ -5,6 +5,7 @@ mod away;
 mod checker;
 mod isolated;
 mod keeper;
+mod names;
 mod nat;
 mod region;
 mod site;
