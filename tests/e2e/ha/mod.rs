@@ -1,5 +1,6 @@
 //! Several masters: who leads when a leader goes, in whatever way, and what each event of ZooKeeper does.
 
+mod alone;
 mod challenge;
 mod events;
 mod frozen;
