@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
 use anyhow::{Context, Result};
 use mezzo_api::v1;
-use mezzo_server::flags::fault_domain;
+use mezzo_server::{flags::fault_domain, hostname::hostname};
 
 use crate::{detect, flags::Flags};
 
@@ -55,17 +55,6 @@ pub(crate) fn describe(flags: &Flags, addresses: Addresses) -> Result<v1::AgentI
         id: None,
         domain: fault_domain(flags.domain.as_ref(), flags.region.as_deref(), flags.zone.as_deref())?,
     })
-}
-
-fn hostname(ip: IpAddr, lookup: bool) -> String {
-    if !lookup {
-        return ip.to_string();
-    }
-    if ip.is_loopback() {
-        return "localhost".to_owned();
-    }
-    let own = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    own.unwrap_or_else(|| ip.to_string())
 }
 
 /// A number that nobody can foresee.

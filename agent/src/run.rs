@@ -232,6 +232,7 @@ async fn listen(flags: &Flags) -> Result<TcpListener> {
 fn config(flags: &Flags, addresses: Addresses, boot_id: String) -> Result<Config> {
     Ok(Config {
         info: describe(flags, addresses)?,
+        hostname_is_found: flags.hostname.is_none() && flags.hostname_lookup,
         work_dir: flags.work_dir.clone(),
         ip: addresses.local.ip(),
         port: addresses.local.port(),

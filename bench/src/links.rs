@@ -20,10 +20,13 @@ use mezzo_api::{
     frame::{Decoder, encode_frame},
     link::{self, FromAgent, ToAgent, from_agent, to_agent},
     resources::Resources,
-    v1,
+    v1::{self, agent_info::capability::Type as Capability},
 };
 use prost::Message;
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, oneshot, watch},
+};
 
 /// How long an agent waits at most before it dials again.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -34,34 +37,69 @@ pub(crate) struct Agent {
     /// What it reports once it has an id: tasks of one framework.
     tasks: usize,
     id: Option<v1::AgentId>,
-    registered: Arc<AtomicUsize>,
+    registered: Registered,
 }
 
 /// How many are registered with the present master.
-pub(crate) type Registered = Arc<AtomicUsize>;
+type Registered = Arc<AtomicUsize>;
 
-/// Plays agents until the runtime ends.
-pub(crate) fn play(master: &str, count: usize, tasks: usize) -> Registered {
-    let registered = Registered::default();
-    for number in 0..count {
-        let mut agent = Agent { number, tasks, id: None, registered: registered.clone() };
-        let master = master.to_owned();
-        tokio::spawn(async move {
-            loop {
-                let mut counted = false;
-                // Whatever ended it, the agent dials again, as a real one does.
-                let _ = agent.link(&master, &mut counted).await;
-                if counted {
-                    agent.registered.fetch_sub(1, Ordering::Relaxed);
-                }
-                tokio::time::sleep(BACKOFF.mul_f64(f64::from(u32::try_from(number % 100).unwrap_or(0)) / 100.0)).await;
-            }
-        });
+/// Agents that are played; they end with this.
+pub(crate) struct Agents {
+    /// How many there are.
+    pub(crate) count: usize,
+    registered: Registered,
+    _end: oneshot::Sender<()>,
+}
+
+impl Agents {
+    /// How many are registered with the present master.
+    pub(crate) fn registered(&self) -> usize {
+        self.registered.load(Ordering::Relaxed)
     }
-    registered
+}
+
+/// Who leads, `host:port`, as far as known.
+pub(crate) type Leader = watch::Receiver<Option<String>>;
+
+/// Plays agents on a thread of their own: a framework that is measured beside them does not wait for them.
+pub(crate) fn play(leader: &Leader, count: usize, tasks: usize) -> Result<Agents> {
+    let (end, ended) = oneshot::channel();
+    let registered = Registered::default();
+    let (leader, all) = (leader.clone(), registered.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("agents".into()).spawn(move || {
+        for number in 0..count {
+            let agent = Agent { number, tasks, id: None, registered: all.clone() };
+            runtime.spawn(agent.live(leader.clone()));
+        }
+        let _ = runtime.block_on(ended);
+    })?;
+    Ok(Agents { count, registered, _end: end })
 }
 
 impl Agent {
+    /// One link after the other, with whoever leads.
+    async fn live(mut self, mut leader: Leader) {
+        let pause = BACKOFF.mul_f64(f64::from(u32::try_from(self.number % 100).unwrap_or(0)) / 100.0);
+        loop {
+            let master = leader.borrow_and_update().clone();
+            if let Some(master) = master {
+                let mut counted = false;
+                tokio::select! {
+                    // Whatever ended it, the agent dials again, as a real one does.
+                    _ = self.link(&master, &mut counted) => {}
+                    () = changed(&mut leader) => {}
+                }
+                if counted {
+                    self.registered.fetch_sub(1, Ordering::Relaxed);
+                }
+            } else {
+                changed(&mut leader).await;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     /// One link, from the dial to its end.
     async fn link(&mut self, master: &str, counted: &mut bool) -> Result<()> {
         let stream = TcpStream::connect(master).await?;
@@ -135,7 +173,15 @@ impl Agent {
             id: self.id.clone(),
             ..Default::default()
         };
-        let register = link::Register { agent, version: MESOS_VERSION.to_owned(), ..Default::default() };
+        let capability = |kind: Capability| v1::agent_info::Capability { r#type: Some(kind.into()) };
+        let register = link::Register {
+            agent,
+            version: MESOS_VERSION.to_owned(),
+            capabilities: [Capability::MultiRole, Capability::HierarchicalRole, Capability::ReservationRefinement]
+                .map(capability)
+                .into(),
+            ..Default::default()
+        };
         let Some(id) = &self.id else { return from_agent::Message::Register(register) };
         let framework = v1::FrameworkId { value: "bench-framework".to_owned() };
         let info = v1::FrameworkInfo {
@@ -162,6 +208,13 @@ impl Agent {
             tasks: (0..self.tasks).map(task).collect(),
             ..Default::default()
         })
+    }
+}
+
+/// Another one leads, or nobody does; never when the leader is always the same one.
+async fn changed(leader: &mut Leader) {
+    if leader.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

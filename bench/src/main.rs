@@ -34,7 +34,8 @@ enum Bench {
     Latency,
     /// Resident memory: idle master, idle agent, each running command task.
     Memory,
-    /// `kill -9` of a master and a new one: until all its agents are back, over real sockets.
+    /// Masters that are killed or frozen, with a standby and without: until all agents are back and something is offered, over
+    /// real sockets (package `zookeeper`).
     Failover,
     /// A registry of many agents in ZooKeeper, written and read (package `zookeeper`).
     Registry,

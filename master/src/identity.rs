@@ -1,11 +1,12 @@
 //! Who this master is: what SUBSCRIBED, `/state` and `/version` say of it.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use mezzo_api::{MESOS_VERSION, v1};
+use mezzo_server::hostname::{hostname, own_addresses};
 use uuid::Uuid;
 
 use crate::flags::Flags;
@@ -112,26 +113,6 @@ fn routable(bound: IpAddr) -> IpAddr {
         return bound;
     }
     own_addresses().into_iter().find(IpAddr::is_ipv4).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
-}
-
-fn hostname(ip: IpAddr, lookup: bool) -> String {
-    match (lookup, ip.is_loopback()) {
-        (false, _) => ip.to_string(),
-        (true, true) => "localhost".to_owned(),
-        (true, false) if own_addresses().contains(&ip) => own_name().unwrap_or_else(|| ip.to_string()),
-        (true, false) => ip.to_string(),
-    }
-}
-
-fn own_name() -> Option<String> {
-    nix::unistd::gethostname().ok()?.into_string().ok()
-}
-
-fn own_addresses() -> Vec<IpAddr> {
-    let name = own_name().unwrap_or_default();
-    (name.as_str(), 0)
-        .to_socket_addrs()
-        .map_or_else(|_| Vec::new(), |found| found.map(|address| address.ip()).collect())
 }
 
 #[cfg(test)]

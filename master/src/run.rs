@@ -24,6 +24,8 @@ use crate::{
 /// Threads that serve connections.
 const WORKERS: usize = 2;
 const STACK_BYTES: usize = 1024 * 1024;
+/// How long a master that stops waits for connections to take what is left for them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why a master did not start.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +128,8 @@ impl Master {
         let _ = self.life.await;
         self.close.send_replace(true);
         let _ = self.serving.await;
+        // Whoever does not read what is left for him is not waited for.
+        let _ = tokio::time::timeout(LAST_WORDS, self.close.closed()).await;
     }
 }
 

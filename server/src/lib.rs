@@ -6,6 +6,7 @@
 pub mod build;
 pub mod files;
 pub mod flags;
+pub mod hostname;
 pub mod http;
 pub mod level;
 pub mod logs;

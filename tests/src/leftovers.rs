@@ -20,6 +20,12 @@ pub struct Process {
 /// All living processes that carry `mark`.
 #[must_use]
 pub fn of(mark: &Path) -> Vec<Process> {
+    that_run(mark, "")
+}
+
+/// Those whose command line begins with `command`: of the others no more than that is read.
+#[must_use]
+pub fn that_run(mark: &Path, command: &str) -> Vec<Process> {
     let mark = mark.as_os_str().as_encoded_bytes();
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let pids = fs::read_dir("/proc")
@@ -27,19 +33,23 @@ pub fn of(mark: &Path) -> Vec<Process> {
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let mut found: Vec<Process> = pids.filter(|pid| *pid != own).filter_map(|pid| belongs(pid, mark)).collect();
+    let mut found: Vec<Process> =
+        pids.filter(|pid| *pid != own).filter_map(|pid| belongs(pid, mark, command)).collect();
     found.sort();
     found
 }
 
-fn belongs(pid: i32, mark: &[u8]) -> Option<Process> {
+fn belongs(pid: i32, mark: &[u8], begins: &str) -> Option<Process> {
     let dir = Path::new("/proc").join(pid.to_string());
+    let command = fs::read(dir.join("cmdline")).ok()?;
+    if !String::from_utf8_lossy(&command).replace('\0', " ").starts_with(begins) {
+        return None;
+    }
     let state = fs::read_to_string(dir.join("stat")).ok()?;
     // A zombie has ended; whoever started it has not looked yet.
     if state.rsplit(')').next()?.trim_start().starts_with(['Z', 'X']) {
         return None;
     }
-    let command = fs::read(dir.join("cmdline")).ok()?;
     let place =
         fs::read_link(dir.join("cwd")).map(|path| path.as_os_str().as_encoded_bytes().to_vec()).unwrap_or_default();
     let environment = fs::read(dir.join("environ")).unwrap_or_default();

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod environment;
 pub mod framework;
 pub mod golden;
+pub mod hold;
 pub mod hosts;
 pub mod http;
 pub mod images;

@@ -1,6 +1,6 @@
 //! Several masters that elect their leader in a real ZooKeeper, and agents that follow it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,7 @@ pub struct Master {
 /// What a group is to be.
 #[derive(Clone, Debug)]
 pub struct Builder {
+    ip: IpAddr,
     servers: usize,
     masters: usize,
     agents: usize,
@@ -57,6 +58,12 @@ pub struct Masters {
 }
 
 impl Builder {
+    /// Everything listens on this address of the machine, and is named by it.
+    #[must_use]
+    pub fn ip(self, ip: IpAddr) -> Self {
+        Self { ip, ..self }
+    }
+
     /// So many ZooKeeper servers.
     #[must_use]
     pub fn servers(self, servers: usize) -> Self {
@@ -100,7 +107,7 @@ impl Builder {
     /// When it does not come up.
     #[must_use]
     pub fn start(self) -> Masters {
-        let ensemble = Ensemble::start(self.servers);
+        let ensemble = Ensemble::start_on(self.ip, self.servers);
         let dir =
             tempfile::Builder::new().prefix("mezzo-test-").tempdir().expect("the temporary directory must be writable");
         let (masters, agents) = (self.masters, self.agents);
@@ -140,6 +147,7 @@ impl Masters {
     #[must_use]
     pub fn builder() -> Builder {
         Builder {
+            ip: Ipv4Addr::LOCALHOST.into(),
             servers: 1,
             masters: 2,
             agents: 2,
@@ -170,11 +178,11 @@ impl Masters {
     /// Starts one more master, with more flags.
     pub fn add_master(&mut self, more: &[&str]) {
         let number = self.masters.len();
-        let address = SocketAddr::from(([127, 0, 0, 1], self.ports.take()));
+        let address = SocketAddr::new(self.builder.ip, self.ports.take());
         let work_dir = self.dir().join(format!("master{number}"));
         let mut flags = vec![
-            "--ip=127.0.0.1".to_owned(),
-            "--hostname=127.0.0.1".to_owned(),
+            format!("--ip={}", address.ip()),
+            format!("--hostname={}", address.ip()),
             format!("--port={}", address.port()),
             format!("--work_dir={}", work_dir.display()),
             format!("--zk_session_timeout={}ms", self.builder.session.as_millis()),
@@ -201,11 +209,11 @@ impl Masters {
         let number = self.agents.len();
         let home = self.dir().join(format!("agent{number}"));
         std::fs::create_dir_all(&home).expect("the test's directory must be writable");
-        let address = SocketAddr::from(([127, 0, 0, 1], self.ports.take()));
+        let address = SocketAddr::new(self.builder.ip, self.ports.take());
         let flags = [
             format!("--master={master}"),
-            "--ip=127.0.0.1".to_owned(),
-            "--hostname=127.0.0.1".to_owned(),
+            format!("--ip={}", address.ip()),
+            format!("--hostname={}", address.ip()),
             format!("--port={}", address.port()),
             format!("--work_dir={}", home.join("work").display()),
             format!("--runtime_dir={}", home.join("run").display()),

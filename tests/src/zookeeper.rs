@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,11 +37,17 @@ pub struct Ensemble {
 
 impl Ensemble {
     /// Starts so many servers, and waits until they serve.
+    #[must_use]
+    pub fn start(count: usize) -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST.into(), count)
+    }
+
+    /// The same on another address of this machine.
     ///
     /// # Panics
     /// When they do not come up; `cargo xtask setup` installs them.
     #[must_use]
-    pub fn start(count: usize) -> Self {
+    pub fn start_on(ip: IpAddr, count: usize) -> Self {
         let dir =
             tempfile::Builder::new().prefix("mezzo-zk-").tempdir().expect("the temporary directory must be writable");
         let mut ports = Ports::reserve();
@@ -49,10 +55,12 @@ impl Ensemble {
         let mut servers = Vec::new();
         for (index, [client, ..]) in addresses.iter().enumerate() {
             let home = dir.path().join(format!("zookeeper{index}"));
-            let configuration = configure(&home, index, &addresses);
-            let mut part = Part::new(&format!("zookeeper{index}"), java(), arguments(&configuration), dir.path());
+            let address = SocketAddr::new(ip, *client);
+            let list = if count > 1 { list(ip, &addresses) } else { String::new() };
+            let (program, arguments) = command(&home, index + 1, address, &list);
+            let mut part = Part::new(&format!("zookeeper{index}"), program, arguments, dir.path());
             part.start();
-            servers.push(Server { part, address: SocketAddr::from(([127, 0, 0, 1], *client)) });
+            servers.push(Server { part, address });
         }
         let mut ensemble = Self { servers, dir: Some(dir), _ports: ports };
         ensemble.wait_until_serving();
@@ -163,23 +171,34 @@ fn arguments(configuration: &Path) -> Vec<OsString> {
     arguments
 }
 
-/// Writes a server's files; gives the configuration's path.
-fn configure(home: &Path, index: usize, addresses: &[[u16; 3]]) -> PathBuf {
+/// Servers of an ensemble on one machine, by their ports: for clients, among themselves, for elections.
+fn list(ip: IpAddr, addresses: &[[u16; 3]]) -> String {
+    let line = |(id, [_, quorum, election]): (usize, &[u16; 3])| {
+        format!("server.{id}={}:{election}\n", SocketAddr::new(ip, *quorum))
+    };
+    (1..).zip(addresses).map(line).collect()
+}
+
+/// Writes the files of a server that is number `id` of the `server.N=…` lines in `list`, which is empty for one that stands
+/// alone; gives the command that runs it.
+///
+/// # Panics
+/// When `home` cannot be written, or there is no Java.
+#[must_use]
+pub fn command(home: &Path, id: usize, address: SocketAddr, list: &str) -> (PathBuf, Vec<OsString>) {
     let data = home.join("data");
     std::fs::create_dir_all(&data).expect("the test's directory must be writable");
-    let mut text = format!(
-        "tickTime={TICK}\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n\
-         admin.enableServer=false\n4lw.commands.whitelist=*\nforceSync=no\nmaxClientCnxns=0\n",
+    let text = format!(
+        "tickTime={TICK}\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort={}\nclientPortAddress={}\n\
+         admin.enableServer=false\n4lw.commands.whitelist=*\nforceSync=no\nmaxClientCnxns=0\n{list}",
         data.display(),
-        addresses[index][0]
+        address.port(),
+        address.ip(),
     );
-    if addresses.len() > 1 {
-        for (number, [_, quorum, election]) in addresses.iter().enumerate() {
-            text.push_str(&format!("server.{}=127.0.0.1:{quorum}:{election}\n", number + 1));
-        }
-        std::fs::write(data.join("myid"), format!("{}\n", index + 1)).expect("the test's directory must be writable");
+    if !list.is_empty() {
+        std::fs::write(data.join("myid"), format!("{id}\n")).expect("the test's directory must be writable");
     }
     let path = home.join("zoo.cfg");
     std::fs::write(&path, text).expect("the test's directory must be writable");
-    path
+    (java(), arguments(&path))
 }

@@ -15,6 +15,8 @@ use crate::isolation::Abilities;
 pub struct Config {
     /// The agent's description, without id: hostname, port, resources, attributes, domain.
     pub info: v1::AgentInfo,
+    /// Nobody has told the host name, it was looked up: name servers come and go, so the recorded one stays.
+    pub hostname_is_found: bool,
     /// `--work_dir`.
     pub work_dir: PathBuf,
     /// The address in `MESOS_SLAVE_PID`, `MESOS_AGENT_ENDPOINT` and the tasks' network infos.

@@ -47,13 +47,14 @@ impl Core {
         }
         let rebooted = boot.as_ref().is_some_and(|boot| *boot != config.boot_id);
         if let Some(id) = core.agent_id.clone() {
-            match compatible(&core.info, &config.info, config.reconfiguration) {
+            let info = described(&config, &core.info);
+            match compatible(&core.info, &info, config.reconfiguration) {
                 Err(error) if !rebooted => return Err(error),
                 Err(error) => {
                     tracing::warn!(agent = %id, "registering anew after a reboot: {error}");
                     core = Self::new(config.clone(), seed);
                 }
-                Ok(()) => core.adopt(v1::AgentInfo { id: Some(id.proto()), ..config.info.clone() }),
+                Ok(()) => core.adopt(v1::AgentInfo { id: Some(id.proto()), ..info }),
             }
         }
         if boot.as_ref() != Some(&config.boot_id) {
@@ -368,6 +369,20 @@ fn lost() -> Termination {
         message: "Abnormal executor termination: unknown container".into(),
         limitation: Vec::new(),
     }
+}
+
+/// The agent's description, under the host name that it has had so far where that is only looked up.
+fn described(config: &Config, was: &v1::AgentInfo) -> v1::AgentInfo {
+    let mut info = config.info.clone();
+    if config.hostname_is_found && info.hostname != was.hostname {
+        tracing::warn!(
+            hostname = was.hostname,
+            found = info.hostname,
+            "the address has another name now; this agent keeps the one that it registered with"
+        );
+        info.hostname.clone_from(&was.hostname);
+    }
+    info
 }
 
 /// Whether an agent may go on under its id with another description (src/slave/compatibility.cpp, `equal`). The port

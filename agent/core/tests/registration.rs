@@ -238,6 +238,12 @@ fn another_description_is_refused_unless_the_machine_was_started_anew() {
         Core::recover(config, 1, now, agent.records.clone(), &mut Vec::new())
     };
     assert!(matches!(recover(other.clone()), Err(RecoverError::Incompatible { what: "hostname", .. })));
+    // Name servers come and go: what was only looked up stays as it was registered.
+    other.hostname_is_found = true;
+    let recovered = recover(other.clone()).unwrap();
+    assert_eq!(recovered.core.agent_id(), agent.core.agent_id());
+    assert_eq!(recovered.core.view().info.hostname, "host");
+    other.hostname_is_found = false;
     other.boot_id = "boot-2".into();
     let recovered = recover(other).unwrap();
     assert_eq!(recovered.core.agent_id(), None, "it registers as a new agent");

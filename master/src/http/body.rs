@@ -58,7 +58,9 @@ impl http_body::Body for Body {
             Self::Events(events) => {
                 events.poll_record(context).map(|record| record.map(|bytes| Ok(Frame::data(bytes))))
             }
-            Self::Versions(versions) => versions.poll_event(context).map(|bytes| Some(Ok(Frame::data(bytes)))),
+            Self::Versions(versions) => {
+                versions.poll_event(context).map(|event| event.map(|bytes| Ok(Frame::data(bytes))))
+            }
             Self::OperatorEvents(events) => {
                 events.poll_record(context).map(|record| record.map(|bytes| Ok(Frame::data(bytes))))
             }

@@ -16,7 +16,7 @@ mod standby;
 mod ui;
 mod webui;
 
-use std::{net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{net::SocketAddr, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use http::{Request, Response, StatusCode};
@@ -117,12 +117,18 @@ async fn connection(
             async move { Ok::<_, std::convert::Infallible>(guarded(&node, peer, &cut, request).await) }
         })
     };
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     tokio::select! {
         // A client that goes away is no event of interest.
+        _ = served.as_mut() => return,
+        () = cut.wanted() => return,
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    // The streams have their ends already: they are written before the connection is closed.
+    served.as_mut().graceful_shutdown();
+    tokio::select! {
         _ = served => {}
         () = cut.wanted() => {}
-        _ = stop.wait_for(|stop| *stop) => {}
     }
 }
 

@@ -77,7 +77,7 @@ impl Node {
     pub(crate) async fn role(&self) -> Role {
         let role = self.present();
         let Role::Leading(app) = &role else { return role };
-        if app.lease.is_valid() {
+        if app.lease.is_valid() || mezzo_api::mutant!("doors-without-lease") {
             return role;
         }
         let mut lease = app.lease.clone();

@@ -51,6 +51,7 @@ pub(crate) type Batch = Arc<Vec<Announcement>>;
 pub(super) struct Feed {
     subscribers: VecDeque<Subscriber>,
     next: u64,
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -76,6 +77,9 @@ impl Feed {
         let number = self.next;
         self.next += 1;
         let (sender, receiver) = outbox::channel(LIMITS);
+        if self.ended {
+            return (number, receiver);
+        }
         self.subscribers.push_back(Subscriber { number, queue: sender, connection });
         while self.subscribers.len() > limit {
             let Some(oldest) = self.subscribers.pop_front() else { break };
@@ -83,6 +87,17 @@ impl Feed {
             oldest.connection.cut();
         }
         (number, receiver)
+    }
+
+    /// Nothing changes any more: every stream ends when it has told what is waiting, and so does each that is opened now.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        self.subscribers.clear();
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// One less.
@@ -132,6 +147,19 @@ mod tests {
         assert_eq!(record, format!("{}\n{event}", event.len()));
         assert_eq!(record.as_ptr(), second[0].record(Encoding::Json).as_ptr(), "written twice");
         assert_ne!(record, second[0].record(Encoding::Protobuf));
+    }
+
+    #[tokio::test]
+    async fn the_end_comes_after_what_is_waiting() {
+        let mut feed = Feed::default();
+        let (_, mut early) = feed.join(10, Cut::default());
+        feed.tell(drafts(1));
+        feed.end();
+        let (_, mut late) = feed.join(10, Cut::default());
+        assert!(poll_fn(|context| early.poll_next(context)).await.is_some());
+        assert!(poll_fn(|context| early.poll_next(context)).await.is_none());
+        assert!(poll_fn(|context| late.poll_next(context)).await.is_none());
+        assert_eq!(feed.len(), 0);
     }
 
     #[test]

@@ -134,6 +134,16 @@ impl Published {
         (inner.view.clone(), number, queue)
     }
 
+    /// Nothing changes any more: the leadership is over. Subscribers' streams end.
+    pub(crate) fn end(&self) {
+        self.lock().feed.end();
+    }
+
+    /// Whether that is so.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().feed.has_ended()
+    }
+
     /// The subscriber of this number is gone.
     pub(crate) fn unsubscribe(&self, number: u64) {
         self.lock().feed.leave(number);

@@ -123,6 +123,7 @@ impl AgentMachine {
                 resources: self.resources.to_protos(),
                 ..Default::default()
             },
+            hostname_is_found: false,
             work_dir: PathBuf::from("/work"),
             ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 5051,

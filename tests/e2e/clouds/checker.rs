@@ -23,7 +23,7 @@ pub(super) struct Running {
 
 /// All processes of tasks, by what `/proc` says of them.
 pub(super) fn processes(dir: &Path) -> Vec<Running> {
-    let of_tasks = leftovers::of(dir).into_iter().filter_map(|process| {
+    let of_tasks = leftovers::that_run(dir, COMMAND).into_iter().filter_map(|process| {
         let task = process.command.strip_prefix(COMMAND)?.to_owned();
         let place = std::fs::read_link(format!("/proc/{}/cwd", process.pid)).ok()?;
         let place = place.to_string_lossy().into_owned();
@@ -61,6 +61,9 @@ fn sound(known: &BTreeMap<String, Task>, running: &[Running]) -> Result<(), Stri
 /// What must hold when everything has come to rest.
 pub(super) fn at_rest(keeper: &Keeper, master: SocketAddr, dir: &Path) -> Result<(), String> {
     at_any_moment(keeper, dir)?;
+    if !keeper.follows(master) {
+        return Err(format!("the framework is not subscribed with {master}"));
+    }
     if !keeper.is_content() {
         return Err(format!("the framework is not content: {:?}", keeper.tasks));
     }

@@ -2,8 +2,8 @@
 //! that it kills.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use mezzo_tests::framework::Framework;
 use mezzo_tests::{http, tasks, wait};
@@ -41,20 +41,46 @@ impl Task {
 pub(super) struct Keeper {
     framework: Framework,
     masters: Vec<SocketAddr>,
+    /// The one that it is subscribed with.
+    master: SocketAddr,
     wanted: usize,
+    /// One agent gets no more.
+    pub(super) share: usize,
     pub(super) tasks: BTreeMap<String, Task>,
     /// States in the order in which they were told, by task.
     pub(super) told: Vec<(String, String)>,
     count: u32,
+    /// When anything came last, heartbeats too.
+    heard: Instant,
+    /// When it last asked what became of its tasks.
+    asked: Instant,
 }
+
+/// The master sends a heartbeat every 15 s: who hears nothing for longer has a dead connection.
+const SILENCE: Duration = Duration::from_secs(20);
+/// How often it asks for everything that may live.
+const RECONCILIATION: Duration = Duration::from_secs(5);
 
 impl Keeper {
     /// Subscribes with whoever leads.
     pub(super) fn start(masters: &[SocketAddr], name: &str, checkpoint: bool, wanted: usize) -> Self {
         let mut info = tasks::framework_info(name, "dev");
         info["checkpoint"] = json!(checkpoint);
-        let framework = wait::until("a master takes the framework", || subscribe(masters, &info));
-        Self { framework, masters: masters.to_vec(), wanted, tasks: BTreeMap::new(), told: Vec::new(), count: 0 }
+        info["capabilities"].as_array_mut().expect("a list").push(json!({"type": "REGION_AWARE"}));
+        let (framework, master) = wait::until("a master takes the framework", || subscribe(masters, &info));
+        let heard = Instant::now();
+        Self {
+            framework,
+            masters: masters.to_vec(),
+            master,
+            wanted,
+            share: wanted,
+            tasks: BTreeMap::new(),
+            told: Vec::new(),
+            count: 0,
+            heard,
+            asked: heard,
+        }
     }
 
     pub(super) fn id(&self) -> &str {
@@ -68,13 +94,21 @@ impl Keeper {
 
     /// Takes what comes, for so long, and does what follows from it.
     pub(super) fn work(&mut self, patience: Duration) {
-        if let Some(event) = self.framework.next(patience)
-            && event["type"] == "UPDATE"
-        {
-            self.update(&event["update"]["status"]);
+        if let Some(event) = self.framework.next(patience) {
+            self.heard = Instant::now();
+            if event["type"] == "UPDATE" {
+                self.update(&event["update"]["status"]);
+            }
         }
-        if self.framework.closed.is_some() {
+        if self.framework.closed.is_some() || self.heard.elapsed() > SILENCE {
             self.come_back();
+        }
+        if self.asked.elapsed() > RECONCILIATION {
+            // A call to a master that was cut off would be waited for.
+            if self.masters.len() > 1 && !leads(self.master) {
+                self.come_back();
+            }
+            self.reconcile();
         }
         self.launch();
         self.kill_surplus();
@@ -91,8 +125,10 @@ impl Keeper {
     fn update(&mut self, status: &Value) {
         let id = status["task_id"]["value"].as_str().unwrap_or_default();
         let state = status["state"].as_str().unwrap_or_default().to_owned();
-        self.told.push((id.to_owned(), state.clone()));
-        if let Some(task) = self.tasks.get_mut(id) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        // What it knows already is no news: answers to its own questions.
+        if task.state != state {
+            self.told.push((id.to_owned(), state.clone()));
             task.state = state;
         }
     }
@@ -100,14 +136,17 @@ impl Keeper {
     /// Subscribes again, and asks for everything that it knows.
     fn come_back(&mut self) {
         let (masters, info) = (self.masters.clone(), self.framework.info().clone());
-        self.framework = wait::until_within(Duration::from_secs(90), "the framework is subscribed again", || {
+        let back = wait::until_within(Duration::from_secs(90), "the framework is subscribed again", || {
             subscribe(&masters, &info)
         });
+        (self.framework, self.master) = back;
+        self.heard = Instant::now();
         self.reconcile();
     }
 
     /// Asks for every task that may live.
-    pub(super) fn reconcile(&mut self) {
+    fn reconcile(&mut self) {
+        self.asked = Instant::now();
         let open = self.tasks.iter().filter(|(_, task)| task.may_live());
         let open: Vec<Value> =
             open.map(|(id, task)| json!({"task_id": {"value": id}, "agent_id": {"value": task.agent}})).collect();
@@ -127,7 +166,8 @@ impl Keeper {
             let agent = tasks::agent_of(&offer).to_owned();
             let missing = self.wanted.saturating_sub(self.counting());
             // One agent shall not have them all.
-            let share = self.wanted.div_ceil(2).min(missing);
+            let there = self.tasks.values().filter(|task| task.counts() && task.agent == agent).count();
+            let share = self.share.saturating_sub(there).min(missing).min(self.wanted.div_ceil(2));
             let chosen: Vec<Value> =
                 tasks::ports(&offer).into_iter().take(share).map(|port| self.task(&agent, port)).collect();
             let operations = if chosen.is_empty() {
@@ -180,18 +220,31 @@ impl Keeper {
         self.told[mark..].iter().map(|(id, state)| format!("{id} {state}")).collect()
     }
 
+    /// Whether it is subscribed with this master.
+    pub(super) fn follows(&self, master: SocketAddr) -> bool {
+        self.master == master && self.framework.closed.is_none()
+    }
+
+    /// It wants one more.
+    pub(super) fn grow(&mut self) {
+        self.wanted += 1;
+    }
+
     pub(super) fn end(self) {
         self.framework.teardown();
     }
 }
 
+/// Whether this master answers for itself: a standby sends on, and one that is cut off is not waited for.
+pub(super) fn leads(master: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&master, Duration::from_millis(500)).is_ok()
+        && http::send(master, &http::Request::get("/slaves")).is_ok_and(|response| response.status() == 200)
+}
+
 /// With the first master that leads and takes it.
-fn subscribe(masters: &[SocketAddr], info: &Value) -> Option<Framework> {
-    let leads = |master: &&SocketAddr| {
-        http::send(**master, &http::Request::get("/health")).is_ok_and(|response| response.status() == 200)
-    };
-    masters
-        .iter()
-        .filter(leads)
-        .find_map(|master| Framework::try_subscribe(mezzo_api::codec::Encoding::Json, *master, info.clone()).ok())
+fn subscribe(masters: &[SocketAddr], info: &Value) -> Option<(Framework, SocketAddr)> {
+    masters.iter().filter(|master| leads(**master)).find_map(|master| {
+        let framework = Framework::try_subscribe(mezzo_api::codec::Encoding::Json, *master, info.clone()).ok()?;
+        Some((framework, *master))
+    })
 }

@@ -3,6 +3,10 @@
 
 mod away;
 mod checker;
+mod isolated;
 mod keeper;
+mod names;
 mod nat;
+mod region;
 mod site;
+mod world;

@@ -3,15 +3,17 @@
 
 use std::time::{Duration, Instant};
 
+use mezzo_api::codec::Encoding;
 use mezzo_election::{Client, Detector, address_of, connect, source};
 use mezzo_tests::framework::Framework;
 use mezzo_tests::masters::{Masters, SESSION};
-use mezzo_tests::{tasks, wait};
+use mezzo_tests::stream::Arrival;
+use mezzo_tests::{operator, tasks, wait};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// Asks the group's ensemble something.
-fn ask<T, F: Future<Output = T>>(group: &Masters, question: impl FnOnce(Client) -> F) -> T {
+pub(super) fn ask<T, F: Future<Output = T>>(group: &Masters, question: impl FnOnce(Client) -> F) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let client = connect(&group.url().parse().unwrap(), Duration::from_secs(10)).await.unwrap();
@@ -94,6 +96,7 @@ fn servers_that_do_not_answer_for_a_moment_change_nothing() {
 fn without_a_quorum_nobody_leads_and_with_one_somebody_does_again() {
     let mut group = Masters::builder().servers(3).start();
     let mut framework = watcher(&group, 0);
+    let operators = operator::subscribe(group.masters[0].address, Encoding::Json).unwrap();
     let since = Instant::now();
     group.ensemble.servers[0].part.kill();
     group.ensemble.servers[1].part.kill();
@@ -103,6 +106,10 @@ fn without_a_quorum_nobody_leads_and_with_one_somebody_does_again() {
     wait::until("the framework is let go", || {
         framework.listen(Duration::from_millis(50));
         framework.closed.is_some().then_some(())
+    });
+    wait::until("the operator is let go", || match operators.next(Duration::from_millis(50))? {
+        (_, Arrival::Closed(closing)) => Some(closing),
+        _ => None,
     });
     assert!(group.masters.iter_mut().all(|master| master.part.is_running()), "a master exited");
     group.ensemble.servers[0].part.start();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mezzo_tests::framework::Framework;
-use mezzo_tests::masters::{Masters, SESSION};
+use mezzo_tests::masters::Masters;
 use mezzo_tests::{leftovers, tasks, wait};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -93,20 +93,6 @@ fn a_killed_leader_is_replaced_long_before_its_session_ends() {
     group.masters[1].part.kill();
     let (leader, _) = group.takeover(Instant::now(), &[0], 2);
     assert_eq!(leader, 0);
-}
-
-#[test]
-fn a_whole_host_is_lost_with_its_zookeeper_server() {
-    let mut group = Masters::builder().servers(3).start();
-    let server = group.ensemble.leader();
-    // Nothing answers any more, and nothing resets: as if the host were gone.
-    hands_over(&mut group, SESSION + Duration::from_secs(4), |group| {
-        group.ensemble.servers[server].part.signal(Signal::SIGSTOP);
-        group.masters[0].part.signal(Signal::SIGSTOP);
-    });
-    group.ensemble.servers[server].part.signal(Signal::SIGCONT);
-    group.masters[0].part.signal(Signal::SIGCONT);
-    group.wait_for_standby(0, 1);
 }
 
 #[test]

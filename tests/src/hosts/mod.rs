@@ -209,6 +209,15 @@ impl Host {
         }
     }
 
+    /// Resets every TCP connection with `others`, as a firewall that rejects does. Resets come through.
+    pub fn reset_all_of(&self, others: &[Ipv4Addr]) {
+        for other in others {
+            let other = other.to_string();
+            let of_other = ["-A", "INPUT", "-s", &other, "-p", "tcp", "!", "--tcp-flags", "RST", "RST"];
+            iptables(&self.namespace, &[&of_other[..], &["-j", "REJECT", "--reject-with", "tcp-reset"]].concat());
+        }
+    }
+
     /// Takes its firewall's rules away.
     pub fn heal(&self) {
         for chain in ["INPUT", "OUTPUT"] {

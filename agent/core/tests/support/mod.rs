@@ -37,6 +37,7 @@ pub fn config() -> Config {
                 .collect(),
             ..Default::default()
         },
+        hostname_is_found: false,
         work_dir: PathBuf::from("/w"),
         ip: Ipv4Addr::LOCALHOST.into(),
         port: 5051,

@@ -25,6 +25,11 @@ const GONE: End = End {
 
 impl Core {
     pub(crate) fn on_mark_gone(&mut self, now: Now, request: RequestId, id: &AgentId, out: &mut Effects) {
+        if self.agents.gone.contains_key(id) {
+            // It is what was asked for (src/master/http.cpp, Master::Http::markAgentGone).
+            out.push(Effect::Reply(request, Answer::new(200, "")));
+            return;
+        }
         if self.agents.writing.contains_key(id) {
             let text = format!("Agent {id} is in transition: try again");
             out.push(Effect::Reply(request, Answer::new(503, text)));
@@ -40,7 +45,7 @@ impl Core {
             return;
         }
         if !self.agents.recovered.contains_key(id) && !self.agents.unreachable.contains_key(id) {
-            out.push(Effect::Reply(request, Answer::new(404, "")));
+            out.push(Effect::Reply(request, Answer::new(404, format!("Agent '{id}' not found"))));
             return;
         }
         self.agents.writing.insert(id.clone(), None);

@@ -46,18 +46,22 @@ pub(super) fn open(app: &Arc<App>) -> Response<Body> {
 }
 
 impl Versions {
-    /// The next event, when there is one.
-    pub(crate) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
+    /// The next event, when there is one; the end with the leadership, so that the page looks for the next leader.
+    pub(crate) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if self.ticks.poll_tick(context).is_pending() {
                 return Poll::Pending;
+            }
+            if self.app.published.has_ended() {
+                return Poll::Ready(None);
             }
             let version = self.app.published.version();
             if self.told != Some(version) || self.spoken.elapsed() >= STILL_HERE {
                 self.told = Some(version);
                 self.spoken = Instant::now();
                 let master = self.app.identity.id();
-                return Poll::Ready(format!("data: {{\"version\":{version},\"master\":\"{master}\"}}\n\n").into());
+                let event = format!("data: {{\"version\":{version},\"master\":\"{master}\"}}\n\n");
+                return Poll::Ready(Some(event.into()));
             }
         }
     }

@@ -43,11 +43,11 @@ pub(super) enum Multi<'a> {
 impl ZooKeeper {
     pub(super) fn multi(&self) -> Result<Multi<'_>, RegistryFailure> {
         match &self.fence.znode {
-            Some(znode) => {
+            Some(znode) if !mezzo_api::mutant!("registry-unfenced") => {
                 let writer = self.client.new_check_writer(znode, Some(0)).map_err(|error| failure(znode, error))?;
                 Ok(Multi::Fenced(writer))
             }
-            None => Ok(Multi::Free(self.client.new_multi_writer())),
+            _ => Ok(Multi::Free(self.client.new_multi_writer())),
         }
     }
 
