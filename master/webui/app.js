@@ -18,6 +18,7 @@ import { Maintenance } from './pages/maintenance.js';
 import { Explain } from './pages/explain.js';
 import { Files } from './pages/files.js';
 import { File } from './pages/file.js';
+import { TerminalPage } from './pages/terminal.js';
 
 const PAGES = [
   ['', 'Overview', 'o', Overview], ['tasks', 'Tasks', 't', Tasks], ['agents', 'Agents', 'a', Agents], ['frameworks', 'Frameworks', 'f', Frameworks],
@@ -30,7 +31,8 @@ const KEYS = [
 ];
 
 function pageOf({ parts, query, hash }) {
-  const [first = '', second, third] = parts;
+  const [first = '', second, third, fourth] = parts;
+  if (first === 'tasks' && fourth === 'terminal') return html`<${TerminalPage} framework=${second} id=${third} key=${hash} />`;
   if (first === 'tasks' && third !== undefined) return html`<${Task} framework=${second} id=${third} key=${hash} />`;
   if (first === 'agents' && third === 'files') return html`<${Files} agent=${second} dir=${query.get('path') ?? ''} />`;
   if (first === 'agents' && third === 'file') return html`<${File} agent=${second} file=${query.get('path') ?? ''} key=${hash} />`;

@@ -1,7 +1,8 @@
 // One task: what it is, what became of it, what it prints.
 import { html } from '../vendor/preact-htm.js';
-import { agentPath, clock, filePath, filesPath, frameworkPath, reason, resources, sandbox, shortId, stateOf } from '../format.js';
+import { agentPath, clock, filePath, filesPath, frameworkPath, reason, resources, sandbox, shortId, stateOf, taskPath } from '../format.js';
 import { form, useRead } from '../live.js';
+import { containerOf } from './terminal.js';
 import { Act, Ago, Answer, Crumbs, Facts, Id, Panel, State } from '../parts.js';
 import { Tail } from '../tail.js';
 
@@ -18,6 +19,7 @@ function Shown({ data }) {
   const kill = () => form('/kill-task', { frameworkId: row.framework_id, taskId: row.id });
   const latest = task.statuses?.at(-1);
   return html`<div class="title"><h1>${row.name || row.id}</h1><${State} state=${row.state} healthy=${row.healthy} /><span class="grow"></span>
+      ${row.state === 'TASK_RUNNING' && containerOf(task) && html`<a class="button" href=${`${taskPath(row)}/terminal`}>Terminal</a>`}
       ${!ended && html`<${Act} label="Kill" confirm="Kill the task" doing=${kill} question=${html`<p>The task <b>${row.name || row.id}</b> is asked to end, and ended when its grace is over. Its framework is told, and may start another in its place.</p>`} />`}</div>
     ${row.message && stateOf(row.state)[2] === 'bad' && html`<p class="notice bad"><b>${reason(row.reason) || stateOf(row.state)[1]}.</b> ${row.message}</p>`}
     ${data.list === 'unreachable' && html`<p class="notice">Its agent does not answer the master. The task may well go on running there; what becomes of it is known when the agent is back.</p>`}
