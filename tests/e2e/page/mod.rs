@@ -9,6 +9,7 @@ mod operations;
 mod pages;
 mod pictures;
 mod reach;
+mod terminal;
 
 use mezzo_tests::browser::Browser;
 use mezzo_tests::cluster::{Builder, Cluster};
