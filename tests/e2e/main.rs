@@ -6,6 +6,7 @@ mod bad_input;
 mod clients;
 mod clouds;
 mod commands;
+mod containers;
 mod faults;
 mod flags;
 mod fuzz;
