@@ -24,6 +24,9 @@ const ATTEMPTS: usize = 5;
 /// How long the kernel may take until nothing is in a cgroup any more whose processes are dead.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the kernel may take from a lack of memory to a victim.
+const VICTIM_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Makes them, and writes their files. Another container's end may take a shared one away meanwhile: then all over again.
 pub(crate) fn make(cgroups: &[Cgroup]) -> Result<(), String> {
     let made = |cgroup: &Cgroup| make_one(cgroup).map_err(|error| (cgroup.path.clone(), error));
@@ -201,6 +204,11 @@ impl MemoryWatch {
         let [signalled, exceeded] = watched.map(|fd| fd.revents().contains(PollFlags::IN));
         if exceeded {
             let _ = rustix::io::read(event, &mut [0; 8]);
+            // It is told before the kernel has chosen a victim, and of a victim it tells nothing.
+            let deadline = Instant::now() + VICTIM_PATIENCE;
+            while !self.is_exceeded() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         if signalled { sys::wait_signal(Some(Duration::ZERO)) } else { Wake::Timeout }
     }
