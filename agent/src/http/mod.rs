@@ -30,6 +30,7 @@ use crate::{
     files::{self, Files},
     flags::Flags,
     gc,
+    images::Images,
     link::{Leader, Session, control},
     shell::Handle,
 };
@@ -54,6 +55,8 @@ pub(crate) struct Door {
     pub(crate) start_time: f64,
     pub(crate) recovery_time_secs: f64,
     pub(crate) garbage: Arc<gc::Figures>,
+    /// What containers are made of, if it is images.
+    pub(crate) images: Option<Images>,
     /// What `/files/…` shows.
     pub(crate) attached: Files,
     /// `/files/…`
