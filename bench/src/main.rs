@@ -8,6 +8,7 @@ mod cluster;
 mod failover;
 mod figure;
 mod framework;
+mod images;
 mod latency;
 mod links;
 mod memory;
@@ -30,6 +31,8 @@ enum Bench {
     Agent,
     /// Tasks per second, ACCEPT to TASK_FINISHED, of `true` on one agent.
     Throughput,
+    /// Containers of an image that is there, launched and destroyed, per second (as root).
+    Images,
     /// ACCEPT to TASK_RUNNING on an idle cluster.
     Latency,
     /// Resident memory: idle master, idle agent, each running command task.
@@ -60,6 +63,9 @@ struct Arguments {
     /// Tasks for throughput.
     #[arg(long, default_value_t = 5000)]
     tasks: usize,
+    /// Containers for images.
+    #[arg(long, default_value_t = 1000)]
+    containers: usize,
     /// Samples for latency and run.
     #[arg(long, default_value_t = 200)]
     samples: usize,
@@ -116,6 +122,9 @@ async fn measure() -> Result<()> {
     }
     if chosen(Bench::Throughput) {
         throughput::measure(arguments.tasks, arguments.json).await?;
+    }
+    if chosen(Bench::Images) {
+        images::measure(arguments.containers, arguments.json).await?;
     }
     if chosen(Bench::Failover) {
         failover::measure(arguments.agents, arguments.tasks_per_agent, arguments.json).await?;

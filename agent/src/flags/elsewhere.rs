@@ -24,6 +24,7 @@ pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
         ("gc_non_executor_container_sandboxes", Some("false")),
         ("hadoop_home", None),
         ("http_heartbeat_interval", Some("30secs")),
+        ("image_provisioner_backend", Some("overlay")),
         ("initialize_driver_logging", Some("true")),
         ("logbufsecs", Some("0")),
         ("memory_profiling", Some("false")),

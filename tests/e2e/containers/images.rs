@@ -20,6 +20,7 @@ struct Bench {
     images: tempfile::TempDir,
     cluster: Cluster,
     framework: Framework,
+    _groups: super::Groups,
 }
 
 fn can_run() -> bool {
@@ -42,10 +43,11 @@ impl Bench {
         let images = tempfile::tempdir().unwrap();
         plain().lay_out(images.path(), "app:latest");
         lay_out(images.path());
-        let builder = flags.iter().fold(builder(images.path()), |builder, flag| builder.agent_flag(flag));
-        let cluster = builder.start();
+        let name = format!("mezzo-test-images-{}-{}", std::process::id(), super::unique());
+        let builder = builder(images.path()).agent_flag(&format!("--cgroups_root={name}"));
+        let cluster = flags.iter().fold(builder, |builder, flag| builder.agent_flag(flag)).start();
         let framework = Framework::subscribe(cluster.master_address, tasks::framework_info("images", "images"));
-        Some(Self { images, cluster, framework })
+        Some(Self { images, cluster, framework, _groups: super::Groups(name) })
     }
 
     /// Starts the agent anew, to be killed at this point; a new framework has no offers from before.
