@@ -7,6 +7,10 @@ use std::{ffi::CStr, os::unix::ffi::OsStrExt, path::Path};
 
 use crate::jail::Jail;
 
+mod surroundings;
+
+pub use surroundings::{Enter, Io, ReceivedEnter, ReceivedIo, Scope, Unread, Window};
+
 /// Version of the frame and of the events. Agent and zygote come from one build; an upgrade of the files on disk under
 /// a running agent is noticed by it.
 pub const VERSION: u8 = 3;
@@ -61,6 +65,10 @@ pub struct Launch<'a> {
     pub rotation: Option<Rotation>,
     /// What it is kept in; `None`: in nothing.
     pub jail: Option<&'a Jail>,
+    /// Its input and output are held for those who attach; `None`: it has no input and writes to its files itself.
+    pub io: Option<Io<'a>>,
+    /// Another container's process, into whose surroundings this one is put.
+    pub enter: Option<Enter<'a>>,
 }
 
 /// When the files of a task's output are put aside.
@@ -156,6 +164,7 @@ impl Encoder<'_> {
         self.out.extend(rotation.stderr_bytes.to_le_bytes());
         self.number(rotation.files);
         self.option(launch.jail, |out, jail| jail.encode(out))?;
+        self.surroundings(launch)?;
         let length = self.out.len() - self.start - 4;
         if length > MAX_FRAME {
             return Err(FrameError::TooLong(length));
@@ -256,6 +265,10 @@ pub struct Received<'a> {
     pub rotation: Option<Rotation>,
     /// What it is kept in.
     pub jail: Option<Jail>,
+    /// How its input and output are held.
+    pub io: Option<ReceivedIo<'a>>,
+    /// Whose surroundings are entered.
+    pub enter: Option<ReceivedEnter<'a>>,
 }
 
 /// The number of the launch in a frame (without its length), readable in any version.
@@ -296,12 +309,26 @@ pub fn decode(frame: &[u8]) -> Result<Received<'_>, FrameError> {
     let environment = decoder.list(5, Decoder::text)?;
     let (stdout_bytes, stderr_bytes, files) = (decoder.long()?, decoder.long()?, decoder.number()?);
     let jail = decoder.option(Jail::decode)?;
+    let (io, enter) = (decoder.io()?, decoder.enter()?);
     if !decoder.rest.is_empty() {
         return Err(FrameError::Malformed);
     }
     let rotation = Rotation { stdout_bytes, stderr_bytes, files };
     let rotation = Some(rotation).filter(|_| stdout_bytes > 0 || stderr_bytes > 0);
-    Ok(Received { number, slot, container, sandbox, credentials, arguments, command, environment, rotation, jail })
+    Ok(Received {
+        number,
+        slot,
+        container,
+        sandbox,
+        credentials,
+        arguments,
+        command,
+        environment,
+        rotation,
+        jail,
+        io,
+        enter,
+    })
 }
 
 /// Takes a frame apart.
@@ -376,6 +403,7 @@ mod tests {
     use crate::jail::{
         Capabilities, Cgroup, MemoryLimit, Mount, Namespace, Part, Rlimit, Root, Source, Target, Version,
     };
+    use crate::process::Identity;
 
     fn launch<'a>(arguments: &'a [String], environment: &'a [(String, String)]) -> Launch<'a> {
         Launch {
@@ -388,6 +416,8 @@ mod tests {
             environment,
             rotation: None,
             jail: None,
+            io: None,
+            enter: None,
         }
     }
 
@@ -428,8 +458,17 @@ mod tests {
         let environment = [("A".to_owned(), "1=2".to_owned()), ("B".to_owned(), String::new())];
         let rotation = Some(Rotation { stdout_bytes: 1 << 40, stderr_bytes: 2, files: 3 });
         let jail = jail();
-        let launch =
-            Launch { credentials: Some(&credentials), rotation, jail: Some(&jail), ..launch(&arguments, &environment) };
+        let terminal = Some(Window { rows: 24, columns: 80 });
+        let io = Some(Io { socket: Path::new("/run/io/c-1"), terminal, unread: Unread::Held });
+        let enter = Some(Enter { process: Identity { pid: 9, start: 10 }, scope: Scope::Inside(Path::new("/in")) });
+        let launch = Launch {
+            credentials: Some(&credentials),
+            rotation,
+            jail: Some(&jail),
+            io,
+            enter,
+            ..launch(&arguments, &environment)
+        };
         let mut bytes = Vec::new();
         encode(&mut bytes, &launch).unwrap();
         assert_eq!(length(&bytes), Ok(Some(bytes.len())));
@@ -443,6 +482,8 @@ mod tests {
         assert_eq!(received.environment, [c"A=1=2", c"B="]);
         assert_eq!(received.rotation, rotation);
         assert_eq!(received.jail, Some(jail));
+        assert_eq!(received.io.map(|io| (io.socket, io.terminal, io.unread)), Some((c"/run/io/c-1", Some(Window { rows: 24, columns: 80 }), Unread::Held)));
+        assert_eq!(received.enter, Some(ReceivedEnter { process: Identity { pid: 9, start: 10 }, inside: Some(c"/in") }));
     }
 
     #[test]
@@ -451,7 +492,10 @@ mod tests {
         let environment = [("A".to_owned(), "1".to_owned())];
         let mut bytes = Vec::new();
         let jail = jail();
-        encode(&mut bytes, &Launch { jail: Some(&jail), ..launch(&arguments, &environment) }).unwrap();
+        let io = Some(Io { socket: Path::new("/s"), terminal: None, unread: Unread::Filed });
+        let enter = Some(Enter { process: Identity { pid: 9, start: 10 }, scope: Scope::Beside });
+        let launch = Launch { jail: Some(&jail), io, enter, ..launch(&arguments, &environment) };
+        encode(&mut bytes, &launch).unwrap();
         let frame = &bytes[4..];
         for end in 0..frame.len() {
             assert!(decode(&frame[..end]).is_err(), "decoded after {end} bytes");
