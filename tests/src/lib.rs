@@ -21,5 +21,6 @@ pub mod ports;
 pub mod registry;
 pub mod stream;
 pub mod tasks;
+pub mod terminal;
 pub mod wait;
 pub mod zookeeper;

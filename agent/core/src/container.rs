@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use mezzo_api::{ids::ContainerId, v1};
 
 use crate::{
-    image::{Image, Rule},
+    image::{Image, Images, Rule},
     isolation::{Isolation, Limitation},
     volumes::VolumeLink,
 };

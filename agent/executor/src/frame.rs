@@ -482,8 +482,14 @@ mod tests {
         assert_eq!(received.environment, [c"A=1=2", c"B="]);
         assert_eq!(received.rotation, rotation);
         assert_eq!(received.jail, Some(jail));
-        assert_eq!(received.io.map(|io| (io.socket, io.terminal, io.unread)), Some((c"/run/io/c-1", Some(Window { rows: 24, columns: 80 }), Unread::Held)));
-        assert_eq!(received.enter, Some(ReceivedEnter { process: Identity { pid: 9, start: 10 }, inside: Some(c"/in") }));
+        assert_eq!(
+            received.io.map(|io| (io.socket, io.terminal, io.unread)),
+            Some((c"/run/io/c-1", Some(Window { rows: 24, columns: 80 }), Unread::Held))
+        );
+        assert_eq!(
+            received.enter,
+            Some(ReceivedEnter { process: Identity { pid: 9, start: 10 }, inside: Some(c"/in") })
+        );
     }
 
     #[test]

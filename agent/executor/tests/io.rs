@@ -118,14 +118,17 @@ fn input_goes_in_as_it_is_and_one_gives_it_at_a_time() {
     let mut writer = Attached::new(&socket, Message::Input);
     assert_eq!(writer.hear(), Some(Message::Ready));
     assert_eq!(Attached::new(&socket, Message::Input).hear(), Some(Message::Busy));
-    let all: Vec<u8> = (0..2_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let all: Vec<u8> = (0..2_000_000_u32).map(|number| number.to_le_bytes()[0] ^ number.to_le_bytes()[1]).collect();
     let pieces = all.clone();
     let writing = std::thread::spawn(move || {
         for piece in pieces.chunks(30_000) {
             writer.say(&Message::Stdin(piece.to_vec()));
         }
         writer.say(&Message::Resize(Window { rows: 1, columns: 1 }));
-        assert_eq!(writer.hear(), Some(Message::NotResized("Unable to set the window size: Inappropriate ioctl for device".into())));
+        assert_eq!(
+            writer.hear(),
+            Some(Message::NotResized("Unable to set the window size: Inappropriate ioctl for device".into()))
+        );
     });
     let mut received = Vec::new();
     while received.len() < all.len() {
@@ -228,14 +231,15 @@ fn a_session_runs_where_its_container_runs() {
     zygote.running();
     let (out, err) = Attached::new(&socket, Message::Output).rest();
     let said = String::from_utf8(out).unwrap();
-    let link = |name: &str| {
-        std::fs::read_link(format!("/proc/{}/ns/{name}", inner.pid)).unwrap().display().to_string()
-    };
+    let link = |name: &str| std::fs::read_link(format!("/proc/{}/ns/{name}", inner.pid)).unwrap().display().to_string();
     // The two sleeps, and the shell that looks for them.
     let expected = format!("inside\n3\n{}\n{}\n0 1 2 3 333\n", link("net"), link("mnt"));
     assert_eq!(said, expected, "{}", String::from_utf8_lossy(&err));
     assert_eq!(zygote.exited().code(), Some(5));
-    assert!(Stat::all().all(|stat| !command(&stat).contains("sleep\u{0}1002")), "what the session left behind lives on");
+    assert!(
+        Stat::all().all(|stat| !command(&stat).contains("sleep\u{0}1002")),
+        "what the session left behind lives on"
+    );
     // Its container's end is its own.
     zygote.launch(2, Command::Shell("sleep 1003"));
     zygote.running();

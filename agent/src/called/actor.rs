@@ -108,7 +108,7 @@ impl Actor {
                     Some(request) => self.handle(request),
                     None => return,
                 },
-                _ = look.tick(), if !self.entries.is_empty() => self.look().await,
+                _ = look.tick(), if !self.entries.is_empty() || !self.foreign.is_empty() => self.look().await,
             }
         }
     }
@@ -119,7 +119,11 @@ impl Actor {
                 let (meta, launch) = *what;
                 self.launch(meta, launch, answer);
             }
-            Request::Wait(Subject::Own(id), answer) => self.foreign.entry(id).or_default().push(answer),
+            Request::Wait(Subject::Own(id), answer) => {
+                let waiters = self.foreign.entry(id).or_default();
+                waiters.retain(|waiter| !waiter.is_closed());
+                waiters.push(answer);
+            }
             Request::Wait(Subject::Called(path), answer) => match self.entries.get_mut(&path) {
                 Some(Entry { stage: Stage::Ended(ended, _), .. }) => drop(answer.send(ended.clone())),
                 Some(entry) => entry.waiters.push(answer),
@@ -273,6 +277,18 @@ impl Actor {
     /// Ends what nobody reads, and what has lost its root.
     async fn look(&mut self) {
         let Some(view) = self.handle.view().await.filter(|view| !view.recovering) else { return };
+        // Containers of pods have no process whose end would be told.
+        let living = |id: &ContainerId| {
+            let mut executors = view.frameworks.iter().flat_map(|framework| &framework.executors);
+            executors.any(|executor| {
+                executor.container_id == *id && executor.state != ExecutorState::Terminated
+                    || executor.nested.contains(id)
+            })
+        };
+        let gone: Vec<_> = self.foreign.keys().filter(|id| !living(id)).cloned().collect();
+        for waiter in gone.iter().filter_map(|id| self.foreign.remove(id)).flatten() {
+            let _ = waiter.send(Termination::default());
+        }
         let now = Instant::now();
         let mut condemned = Vec::new();
         for entry in self.entries.values() {
@@ -298,12 +314,12 @@ impl Actor {
     fn has_root(&self, view: &View, path: &ContainerPath) -> bool {
         let root = path.root();
         let mut executors = view.frameworks.iter().flat_map(|framework| &framework.executors);
-        let own = executors.any(|executor| {
-            executor.container_id.as_str() == root && executor.state != ExecutorState::Terminated
-        });
-        own || self.entries.iter().any(|(other, entry)| {
-            entry.meta.kind == Kind::Standalone && other.root() == root && !entry.has_ended()
-        })
+        let own = executors
+            .any(|executor| executor.container_id.as_str() == root && executor.state != ExecutorState::Terminated);
+        own || self
+            .entries
+            .iter()
+            .any(|(other, entry)| entry.meta.kind == Kind::Standalone && other.root() == root && !entry.has_ended())
     }
 }
 

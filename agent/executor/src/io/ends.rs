@@ -82,4 +82,3 @@ pub(super) fn pipes(logs: [Option<Stream>; 2]) -> io::Result<Ends> {
         ],
     })
 }
-

@@ -60,9 +60,9 @@ pub fn socket_name(container: &str) -> String {
         return container.to_owned();
     }
     // FNV-1a: a name that is the same for every version of this program.
-    let hash = container.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = container
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let start: String = container.chars().filter(char::is_ascii).take(MAX_SOCKET_NAME - 17).collect();
     format!("{start}-{hash:016x}")
 }
@@ -420,8 +420,7 @@ impl Held {
         {
             log.say_here();
         }
-        let message =
-            if source.error { Message::Stderr(bytes.to_vec()) } else { Message::Stdout(bytes.to_vec()) };
+        let message = if source.error { Message::Stderr(bytes.to_vec()) } else { Message::Stdout(bytes.to_vec()) };
         let mut encoded = Vec::with_capacity(count + 8);
         wire::encode(&mut encoded, &message);
         for client in self.clients.iter_mut().filter(|client| client.is_reader()) {

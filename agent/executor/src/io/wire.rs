@@ -87,7 +87,8 @@ pub fn encode(out: &mut Vec<u8>, message: &Message) {
         Message::NotWritten(text) => (NOT_WRITTEN, text.as_bytes()),
     };
     let payload = &payload[..payload.len().min(MAX_PAYLOAD)];
-    out.extend((payload.len() as u32 + 1).to_le_bytes());
+    let length = u32::try_from(payload.len() + 1).unwrap_or_default(); // it is cut above
+    out.extend(length.to_le_bytes());
     out.push(kind);
     out.extend(payload);
 }

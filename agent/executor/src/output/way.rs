@@ -110,11 +110,7 @@ impl Output {
     }
 }
 
-fn logs(
-    sandbox: &Sandbox,
-    rotation: Option<Rotation>,
-    owner: Option<(u32, u32)>,
-) -> Result<[Stream; 2], String> {
+fn logs(sandbox: &Sandbox, rotation: Option<Rotation>, owner: Option<(u32, u32)>) -> Result<[Stream; 2], String> {
     let file = |name| Stream::file(sandbox, name, rotation, owner);
     Ok([file("stdout")?, file("stderr")?])
 }

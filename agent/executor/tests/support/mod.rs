@@ -178,4 +178,3 @@ pub fn alive(pid: i32) -> bool {
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
-

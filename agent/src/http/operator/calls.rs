@@ -161,12 +161,7 @@ fn alone(door: &Door, wanted: &Wanted) -> Result<(Meta, Launch), String> {
     Ok((meta, launch))
 }
 
-async fn within(
-    door: &Door,
-    view: &View,
-    parent: &ContainerPath,
-    wanted: &Wanted,
-) -> Result<(Meta, Launch), String> {
+async fn within(door: &Door, view: &View, parent: &ContainerPath, wanted: &Wanted) -> Result<(Meta, Launch), String> {
     let missing = || format!("Parent container {parent} does not exist");
     let around = match places::own(view, parent) {
         Some(own) => Parent::of_own(&own, door.flags.switch_user),

@@ -298,10 +298,14 @@ mod tests {
 
     #[test]
     fn ids_are_looked_at_as_mesos_does() {
-        let wait = |id: &str| refusal(&format!(r#"{{"type":"WAIT_CONTAINER","wait_container":{{"container_id":{id}}}}}"#));
+        let wait =
+            |id: &str| refusal(&format!(r#"{{"type":"WAIT_CONTAINER","wait_container":{{"container_id":{id}}}}}"#));
         assert_eq!(wait(r#"{"value":"a-b_c"}"#), "");
         assert_eq!(wait(r#"{"value":""}"#), "'wait_container.container_id' is invalid: ID must not be empty");
-        assert_eq!(wait(r#"{"value":"a/b"}"#), "'wait_container.container_id' is invalid: 'a/b' contains invalid characters");
+        assert_eq!(
+            wait(r#"{"value":"a/b"}"#),
+            "'wait_container.container_id' is invalid: 'a/b' contains invalid characters"
+        );
         let dotted = "'wait_container.container_id' is invalid: 'ContainerID.value' 'a.b' contains invalid characters";
         assert_eq!(wait(r#"{"value":"a.b"}"#), dotted);
         let long = "x".repeat(243);
@@ -328,7 +332,8 @@ mod tests {
             let id = r#""container_id":{"value":"a"}"#;
             refusal(&format!(r#"{{"type":"LAUNCH_CONTAINER","launch_container":{{{id},{rest}}}}}"#))
         };
-        let resource = r#"{"name":"cpus","type":"SCALAR","scalar":{"value":1},"reservations":[{"type":"DYNAMIC","role":"r"}]}"#;
+        let resource =
+            r#"{"name":"cpus","type":"SCALAR","scalar":{"value":1},"reservations":[{"type":"DYNAMIC","role":"r"}]}"#;
         assert_eq!(alone(&format!(r#""resources":[{resource}]"#)), "'launch_container.resources' must be unreserved");
         let shares = alone(r#""container":{"type":"MESOS","linux_info":{"share_cgroups":true}}"#);
         assert!(shares.ends_with("containers without a parent cannot set 'share_cgroups' to 'true'"), "{shares}");

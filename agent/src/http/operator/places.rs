@@ -87,12 +87,7 @@ pub(super) struct Parent {
 
 impl Parent {
     pub(super) fn of_own(own: &Own<'_>, switch_user: bool) -> Self {
-        Self {
-            id: own.id(),
-            sandbox: own.sandbox(),
-            user: switch_user.then(|| own.user()),
-            is_empty: own.is_empty(),
-        }
+        Self { id: own.id(), sandbox: own.sandbox(), user: switch_user.then(|| own.user()), is_empty: own.is_empty() }
     }
 
     pub(super) fn of_called(found: &Found) -> Self {

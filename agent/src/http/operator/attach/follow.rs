@@ -93,10 +93,8 @@ struct Follower {
 
 /// The stream, until the container's end.
 pub(super) fn body(sandbox: PathBuf, end: JoinHandle<Option<Termination>>, encoding: Encoding) -> Body {
-    let files = [
-        Followed::new(&sandbox, "stdout", data::Type::Stdout),
-        Followed::new(&sandbox, "stderr", data::Type::Stderr),
-    ];
+    let files =
+        [Followed::new(&sandbox, "stdout", data::Type::Stdout), Followed::new(&sandbox, "stderr", data::Type::Stderr)];
     let follower = Follower { files, encoding, heartbeat: heartbeat(), end };
     Body::from_stream(futures_util::stream::try_unfold(follower, async |mut follower: Follower| {
         let piece = follower.piece().await?;

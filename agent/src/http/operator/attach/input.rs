@@ -205,15 +205,24 @@ mod tests {
         let data = |data: &str| io(&format!(r#"{{"type":"DATA","data":{data}}}"#));
         assert_eq!(data(r#"{"type":"STDIN","data":"YWI="}"#), Ok(vec![Message::Stdin(b"ab".to_vec())]));
         assert_eq!(data(r#"{"type":"STDIN","data":""}"#), Ok(vec![Message::Eof]));
-        assert_eq!(data(r#"{"type":"STDOUT","data":"YWI="}"#), Err("Expecting 'process_io.data.type' to be 'STDIN'".into()));
+        assert_eq!(
+            data(r#"{"type":"STDOUT","data":"YWI="}"#),
+            Err("Expecting 'process_io.data.type' to be 'STDIN'".into())
+        );
         assert_eq!(data(r#"{"type":"STDIN"}"#), Err("Expecting 'process_io.data.data' to be present".into()));
         let control = |control: &str| io(&format!(r#"{{"type":"CONTROL","control":{control}}}"#));
         let resized = control(r#"{"type":"TTY_INFO","tty_info":{"window_size":{"rows":5,"columns":70000}}}"#);
         assert_eq!(resized, Ok(vec![Message::Resize(Window { rows: 5, columns: u16::MAX })]));
-        assert_eq!(control(r#"{"type":"TTY_INFO","tty_info":{}}"#), Err("Expecting 'tty_info.window_size' to be present".into()));
+        assert_eq!(
+            control(r#"{"type":"TTY_INFO","tty_info":{}}"#),
+            Err("Expecting 'tty_info.window_size' to be present".into())
+        );
         assert_eq!(control(r#"{"type":"HEARTBEAT","heartbeat":{}}"#), Ok(Vec::new()));
         assert_eq!(io("{}"), Err("Expecting 'process_io.type' to be present".into()));
         let again = meaning(r#"{"type":"CONTAINER_ID","container_id":{"value":"a"}}"#);
-        assert_eq!(again, Err("Expecting 'attach_container_input.type' to be 'PROCESS_IO' instead of: 'CONTAINER_ID'".into()));
+        assert_eq!(
+            again,
+            Err("Expecting 'attach_container_input.type' to be 'PROCESS_IO' instead of: 'CONTAINER_ID'".into())
+        );
     }
 }

@@ -1,12 +1,6 @@
 //! The agent's end of the socket on which a supervisor serves a container's input and output.
 
-use std::{
-    fs::File,
-    io,
-    os::fd::AsFd,
-    path::Path,
-    time::Duration,
-};
+use std::{fs::File, io, os::fd::AsFd, path::Path, time::Duration};
 
 use mezzo_executor::io::{
     address, socket_name,
