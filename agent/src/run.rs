@@ -125,7 +125,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
     }
     let (handle, inputs) = Handle::new();
     let (calls, requests) = called::Calls::new();
-    let actor = called::Actor::new(containers.clone(), handle.clone(), store, called);
+    let actor = called::Actor::new(containers.clone(), handle.clone(), store, &calls, called);
     tokio::spawn(actor.run(requests, ends));
     let (dialer, bulk) = link::dialer();
     let leader = link::Leader::default();

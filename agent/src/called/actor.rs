@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{ContainerPath, Found, Kind, Launched, Meta, Request, Store, Subject, Termination};
+use super::{Calls, ContainerPath, Found, Kind, Launched, Meta, Owner, Request, Store, Subject, Termination};
 use crate::{
     containerizer::{Containerizer, Told},
     shell::Handle,
@@ -67,6 +67,7 @@ pub(crate) struct Actor {
     containers: Containerizer,
     handle: Handle,
     store: Store,
+    requests: mpsc::WeakUnboundedSender<Request>,
     entries: BTreeMap<ContainerPath, Entry>,
     /// Who waits for the ends of the core's own.
     foreign: HashMap<ContainerId, Vec<oneshot::Sender<Termination>>>,
@@ -79,6 +80,7 @@ impl Actor {
         containers: Containerizer,
         handle: Handle,
         store: Store,
+        calls: &Calls,
         found: Vec<(Meta, Option<Termination>)>,
     ) -> Self {
         let entry = |meta: Meta, ended: Option<Termination>| Entry {
@@ -90,7 +92,8 @@ impl Actor {
             unread: Instant::now(),
         };
         let entries = found.into_iter().map(|(meta, ended)| (meta.path.clone(), entry(meta, ended))).collect();
-        Self { containers, handle, store, entries, foreign: HashMap::new(), ends: 0 }
+        let requests = calls.requests.downgrade();
+        Self { containers, handle, store, requests, entries, foreign: HashMap::new(), ends: 0 }
     }
 
     /// Serves until the agent ends.
@@ -224,7 +227,10 @@ impl Actor {
                 if let Stage::Launching(answer) = std::mem::replace(&mut entry.stage, Stage::Running)
                     && let Some(answer) = answer
                 {
-                    let _ = answer.send(Ok(Launched::New));
+                    // If nobody waits for it any more, it ends by being dropped here.
+                    let session = entry.meta.kind == Kind::Session;
+                    let owner = session.then(|| Owner { requests: self.requests.clone(), path: path.clone() });
+                    let _ = answer.send(Ok(Launched::New(owner)));
                 }
             }
             ContainerEvent::Failed { message } => {

@@ -65,10 +65,10 @@ pub(crate) struct Termination {
 }
 
 /// How a launch went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Launched {
-    /// It runs.
-    New,
+    /// It runs; a session for as long as this is kept.
+    New(Option<Owner>),
     /// One of this id is there already.
     Already,
 }
@@ -158,11 +158,6 @@ impl Calls {
         self.ask(|answer| Request::Remove(path.clone(), answer)).await.unwrap_or(Ok(None))
     }
 
-    /// A session ends when this is dropped.
-    pub(crate) fn own(&self, path: ContainerPath) -> Owner {
-        Owner { calls: self.clone(), path }
-    }
-
     /// A session is read until this is dropped.
     pub(crate) fn read(&self, path: ContainerPath) -> Reader {
         self.tell(Request::Reader(path.clone(), true));
@@ -173,13 +168,15 @@ impl Calls {
 /// The connection that a session was launched on: with it ends the session.
 #[derive(Debug)]
 pub(crate) struct Owner {
-    calls: Calls,
+    requests: mpsc::WeakUnboundedSender<Request>,
     path: ContainerPath,
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.calls.tell(Request::Destroy(self.path.clone()));
+        if let Some(requests) = self.requests.upgrade() {
+            let _ = requests.send(Request::Destroy(self.path.clone()));
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use mezzo_tests::terminal::Terminal;
 use mezzo_tests::{environment, leftovers, tasks, wait};
 use serde_json::{Value, json};
 
+use super::{USUAL, World};
+
 fn start(name: &str) -> (Cluster, Framework) {
     let cluster = Cluster::builder().start();
     let framework = Framework::subscribe(cluster.master_address, tasks::framework_info(name, "dev"));
@@ -202,4 +204,38 @@ fn attaching_to_every_kind_of_task() {
     let seen = (text(&output.stdout), text(&output.stderr), output.status.code());
     assert_eq!(seen, ("after\n".to_owned(), "problem\n".to_owned(), Some(6)));
     framework.teardown();
+}
+
+/// In a container that is kept from others the session is kept with it.
+#[test]
+fn a_session_is_within_its_isolated_container() {
+    let Some(mut world) = World::start(&format!("{USUAL},linux/nnp"), &[]) else { return };
+    world.launch(|agent| vec![super::task("task", agent, (0.1, 64.0), "exec sleep 1300")]);
+    let container = world.container("task");
+    let run = |script: &str| {
+        let output = exec(&world.cluster, &["task", "sh", "-c", script]);
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let seen = run(
+        "ps -e -o args= | grep -c 'sleep 1300$'; grep NoNewPrivs /proc/self/status; grep -c . /proc/self/cgroup >/dev/null && grep memory /proc/self/cgroup; exit 9",
+    );
+    assert_eq!(seen.0, Some(9), "{seen:?}");
+    let lines: Vec<&str> = seen.1.lines().collect();
+    assert_eq!(lines[..2], ["1", "NoNewPrivs:\t1"], "{seen:?}");
+    if let Some(memory) = lines.get(2) {
+        assert!(memory.contains(&container), "not in the cgroup of its container: {seen:?}");
+    }
+    // What detaches itself in there ends with the session, and all of it with the task.
+    assert_eq!(run("(setsid sleep 1301 >/dev/null 2>&1 </dev/null &); exit 0").0, Some(0));
+    wait::until_true("nothing of the session is left", || {
+        leftovers::that_run(world.cluster.dir(), "sleep 1301").is_empty()
+    });
+    let mut client = mezzo(&world.cluster, &["exec", "task", "sleep", "1302"]).spawn().unwrap();
+    wait::until_true("the command runs", || {
+        !leftovers::that_run(world.cluster.dir(), "sleep 1302").iter().all(|one| one.command.contains("mezzo"))
+    });
+    world.framework.call("KILL", json!({"task_id": {"value": "task"}}));
+    world.framework.wait_status("task", "TASK_KILLED");
+    assert_eq!(client.wait().unwrap().code(), Some(137));
+    world.wait_until_nothing_is_left();
 }

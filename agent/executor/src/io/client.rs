@@ -78,6 +78,11 @@ impl Client {
         self.gone || self.role == Role::Leaving && self.unsent.is_empty()
     }
 
+    /// It says nothing more, and is told nothing for now.
+    pub(super) fn is_done_talking(&self) -> bool {
+        self.silent && self.unsent.is_empty()
+    }
+
     /// Bytes that it has not taken.
     pub(super) fn owed(&self) -> usize {
         if self.gone { 0 } else { self.unsent.len() }

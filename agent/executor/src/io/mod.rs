@@ -290,7 +290,8 @@ impl Held {
             set.push(PollFd::new(input, PollFlags::OUT));
             of.push(Watched::Input);
         }
-        for (at, client) in self.clients.iter().enumerate() {
+        // A closed socket is always ready: one that is only waited for is left out.
+        for (at, client) in self.clients.iter().enumerate().filter(|(_, client)| !client.is_done_talking()) {
             set.push(PollFd::new(client.socket(), client.interest(self.unwritten.is_empty())));
             of.push(Watched::Client(at));
         }

@@ -6,10 +6,10 @@ use std::{
     ptr,
 };
 
-use nix::libc::{self, c_int, c_uint};
+use nix::libc::{self, c_uint};
 
 /// All resource limits of Linux.
-const LIMITS: usize = 16;
+const LIMITS: c_uint = 16;
 
 /// What is entered, made ready beforehand.
 #[derive(Debug, Default)]
@@ -32,10 +32,10 @@ pub struct Surroundings {
 
 /// The limits of a process.
 pub fn limits_of(pid: i32) -> Vec<Option<(u64, u64)>> {
-    let of = |resource: usize| {
+    let of = |resource: c_uint| {
         let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: `limit` is whole and lives through the call, which fills it in.
-        let result = unsafe { libc::prlimit64(pid, resource as c_uint, ptr::null(), &raw mut limit) };
+        let result = unsafe { libc::prlimit64(pid, resource, ptr::null(), &raw mut limit) };
         (result == 0).then_some((limit.rlim_cur, limit.rlim_max))
     };
     (0..LIMITS).map(of).collect()
@@ -74,16 +74,16 @@ pub(super) unsafe fn enter(surroundings: *const Surroundings) -> bool {
         {
             return false;
         }
-        for (resource, limit) in surroundings.limits.iter().enumerate() {
+        for (resource, limit) in (0..LIMITS).zip(&surroundings.limits) {
             if let Some((soft, hard)) = limit {
                 let limit = libc::rlimit64 { rlim_cur: *soft, rlim_max: *hard };
                 // Higher ones than ours need rights that we may not have: then ours stay.
-                libc::prlimit64(0, resource as c_uint, &raw const limit, ptr::null_mut());
+                libc::prlimit64(0, resource, &raw const limit, ptr::null_mut());
             }
         }
-        for capability in 0..64 {
+        for capability in 0..64_i32 {
             if surroundings.lost_capabilities & (1 << capability) != 0
-                && libc::prctl(libc::PR_CAPBSET_DROP, capability as c_int, 0, 0, 0) == -1
+                && libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) == -1
             {
                 return false;
             }

@@ -120,7 +120,7 @@ fn resources(limitation: &Limitation) -> v1::TaskResourceLimitation {
 
 fn launched(result: Result<Launched, Refused>) -> Response<Body> {
     match result {
-        Ok(Launched::New) => answer::empty(StatusCode::OK),
+        Ok(Launched::New(_)) => answer::empty(StatusCode::OK),
         Ok(Launched::Already) => answer::empty(StatusCode::ACCEPTED),
         Err((status, text)) => answer::text(status, text),
     }

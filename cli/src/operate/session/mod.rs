@@ -199,20 +199,27 @@ impl Session {
         let mut giving = std::pin::pin!(giving);
         let mut given = false;
         loop {
-            tokio::select! {
-                shown = self.show() => match shown {
-                    Ok(()) => return Ok(End::Over),
-                    Err(SessionError::Wire(error)) => {
-                        if !self.again(&error).await? {
-                            return Ok(End::Over);
-                        }
+            let shown = {
+                // Kept while the other ends: what is half written must not be overtaken.
+                let mut shown = std::pin::pin!(self.show());
+                loop {
+                    tokio::select! {
+                        shown = &mut shown => break shown,
+                        detached = &mut giving, if !given => match detached {
+                            Some(Detached) => return Ok(End::Detached),
+                            None => given = true,
+                        },
                     }
-                    Err(error) => return Err(error),
-                },
-                detached = &mut giving, if !given => match detached {
-                    Some(Detached) => return Ok(End::Detached),
-                    None => given = true,
-                },
+                }
+            };
+            match shown {
+                Ok(()) => return Ok(End::Over),
+                Err(SessionError::Wire(error)) => {
+                    if !self.again(&error).await? {
+                        return Ok(End::Over);
+                    }
+                }
+                Err(error) => return Err(error),
             }
         }
     }

@@ -107,12 +107,12 @@ async fn session(door: &Arc<Door>, view: &View, call: &Call, form: Form) -> Resu
         container: part.container,
         allotment: None,
     };
-    match calls::launch(door, view, wanted).await? {
-        Launched::Already => return Ok(answer::empty(StatusCode::ACCEPTED)),
-        Launched::New => {}
-    }
     // From here on it ends with its connection.
-    let guards = Guards { _owner: Some(door.calls.own(path.clone())), _reader: Some(door.calls.read(path.clone())) };
+    let owner = match calls::launch(door, view, wanted).await? {
+        Launched::Already => return Ok(answer::empty(StatusCode::ACCEPTED)),
+        Launched::New(owner) => owner,
+    };
+    let guards = Guards { _owner: owner, _reader: Some(door.calls.read(path.clone())) };
     let socket = Socket::open(&door.io_directory, &path.to_string()).await;
     let mut socket = socket.map_err(|NotHeld| internal(std::io::Error::other("I/O switchboard has shutdown")))?;
     socket.attach_output().await.map_err(internal)?;
