@@ -28,12 +28,18 @@ pub(crate) struct Cluster {
     pub(crate) agents: Vec<Child>,
     directory: TempDir,
     resources: String,
+    flags: Vec<String>,
     ports: Vec<u16>,
 }
 
 impl Cluster {
     /// Starts a master and `agents` agents with these resources, and waits until all are registered.
     pub(crate) fn start(agents: usize, resources: &str) -> Result<Self> {
+        Self::start_with(agents, resources, &[])
+    }
+
+    /// With further flags for the agents.
+    pub(crate) fn start_with(agents: usize, resources: &str, flags: &[String]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("mezzo-bench-").tempdir()?;
         let port = free_port()?;
         let master = spawn_master(directory.path(), port)?;
@@ -44,6 +50,7 @@ impl Cluster {
             agents: Vec::new(),
             directory,
             resources: resources.to_owned(),
+            flags: flags.to_vec(),
             ports: Vec::new(),
         };
         for number in 0..agents {
@@ -89,6 +96,7 @@ impl Cluster {
             .arg(format!("--work_dir={}", home.display()))
             .arg(format!("--runtime_dir={}", home.join("run").display()))
             .arg(format!("--resources={resources}"))
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(log(self.directory.path(), &format!("agent{number}.log"))?)
             .stderr(log(self.directory.path(), &format!("agent{number}.err"))?)

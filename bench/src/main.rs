@@ -5,6 +5,7 @@
 mod agent;
 mod allocator;
 mod cluster;
+mod containers;
 mod failover;
 mod figure;
 mod framework;
@@ -30,6 +31,8 @@ enum Bench {
     Agent,
     /// Tasks per second, ACCEPT to TASK_FINISHED, of `true` on one agent.
     Throughput,
+    /// The same two with cgroups and namespaces (as root).
+    Containers,
     /// ACCEPT to TASK_RUNNING on an idle cluster.
     Latency,
     /// Resident memory: idle master, idle agent, each running command task.
@@ -116,6 +119,9 @@ async fn measure() -> Result<()> {
     }
     if chosen(Bench::Throughput) {
         throughput::measure(arguments.tasks, arguments.json).await?;
+    }
+    if chosen(Bench::Containers) {
+        containers::measure(arguments.tasks, arguments.samples, arguments.json).await?;
     }
     if chosen(Bench::Failover) {
         failover::measure(arguments.agents, arguments.tasks_per_agent, arguments.json).await?;
