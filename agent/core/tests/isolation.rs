@@ -73,7 +73,7 @@ fn what_it_took_too_much_of_is_told_after_a_crash_too() {
     let mut agent = Agent::registered();
     let id = agent.run_command(&command_task("t", "sleep 1"), &modern());
     let mut agent = agent.restarted(2);
-    assert_eq!(agent.recovered, [id.clone()]);
+    assert_eq!(agent.recovered, std::slice::from_ref(&id));
     limited(&mut agent, &id);
     agent.reregister();
     check(&agent.take_updates()[0]);

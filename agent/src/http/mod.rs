@@ -30,6 +30,7 @@ use crate::{
     files::{self, Files},
     flags::Flags,
     gc,
+    isolation::Accounts,
     link::{Leader, Session, control},
     shell::Handle,
 };
@@ -54,6 +55,8 @@ pub(crate) struct Door {
     pub(crate) start_time: f64,
     pub(crate) recovery_time_secs: f64,
     pub(crate) garbage: Arc<gc::Figures>,
+    /// What containers use.
+    pub(crate) accounts: Arc<Accounts>,
     /// What `/files/…` shows.
     pub(crate) attached: Files,
     /// `/files/…`
@@ -129,8 +132,8 @@ impl Door {
             }
             Route::State => Ok(state::state(self, view).to_string()),
             Route::Metrics => Ok(metrics::snapshot(self, view).to_string()),
-            Route::Containers => containers::containers(view, query).map(|value| value.to_string()),
-            Route::Statistics => Ok(containers::statistics(view).to_string()),
+            Route::Containers => containers::containers(view, &self.accounts, query).map(|value| value.to_string()),
+            Route::Statistics => Ok(containers::statistics(view, &self.accounts).to_string()),
             _ => Err(Box::new(answer::bare(StatusCode::NOT_FOUND))),
         }
     }
