@@ -79,6 +79,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
     let addresses = Addresses::new(&flags, listener.local_addr().context("the listener has no address")?);
     let mut config = config(&flags, addresses, boot_id)?;
     let chain = isolate(&mut flags, &mut config)?;
+    let accounts = chain.accounts();
     let clock = Clock::new();
     let mut first = Vec::new();
     let recovered = Core::recover(config, crate::identity::seed(), clock.now(), records, &mut first)
@@ -129,6 +130,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
         recovery_time_secs: started.elapsed().as_secs_f64(),
         garbage: figures,
         images,
+        accounts,
         files: files::router(files.clone()),
         attached: files.clone(),
         flags: flags.clone(),

@@ -5,6 +5,7 @@
 mod agent;
 mod allocator;
 mod cluster;
+mod containers;
 mod failover;
 mod figure;
 mod framework;
@@ -33,6 +34,8 @@ enum Bench {
     Throughput,
     /// Containers of an image that is there, launched and destroyed, per second (as root).
     Images,
+    /// The same two with cgroups and namespaces (as root).
+    Containers,
     /// ACCEPT to TASK_RUNNING on an idle cluster.
     Latency,
     /// Resident memory: idle master, idle agent, each running command task.
@@ -125,6 +128,9 @@ async fn measure() -> Result<()> {
     }
     if chosen(Bench::Images) {
         images::measure(arguments.containers, arguments.json).await?;
+    }
+    if chosen(Bench::Containers) {
+        containers::measure(arguments.tasks, arguments.samples, arguments.json).await?;
     }
     if chosen(Bench::Failover) {
         failover::measure(arguments.agents, arguments.tasks_per_agent, arguments.json).await?;

@@ -31,6 +31,7 @@ use crate::{
     flags::Flags,
     gc,
     images::Images,
+    isolation::Accounts,
     link::{Leader, Session, control},
     shell::Handle,
 };
@@ -57,6 +58,8 @@ pub(crate) struct Door {
     pub(crate) garbage: Arc<gc::Figures>,
     /// What containers are made of, if it is images.
     pub(crate) images: Option<Images>,
+    /// What containers use.
+    pub(crate) accounts: Arc<Accounts>,
     /// What `/files/…` shows.
     pub(crate) attached: Files,
     /// `/files/…`
@@ -132,8 +135,8 @@ impl Door {
             }
             Route::State => Ok(state::state(self, view).to_string()),
             Route::Metrics => Ok(metrics::snapshot(self, view).to_string()),
-            Route::Containers => containers::containers(view, query).map(|value| value.to_string()),
-            Route::Statistics => Ok(containers::statistics(view).to_string()),
+            Route::Containers => containers::containers(view, &self.accounts, query).map(|value| value.to_string()),
+            Route::Statistics => Ok(containers::statistics(view, &self.accounts).to_string()),
             _ => Err(Box::new(answer::bare(StatusCode::NOT_FOUND))),
         }
     }

@@ -90,7 +90,7 @@ async fn carry_out(
             }
             return answer::empty(StatusCode::OK);
         }
-        _ => match of_agent(door, view, kind).or_else(|| reads::of_view(view, &call)) {
+        _ => match of_agent(door, view, kind).or_else(|| reads::of_view(view, &door.accounts, &call)) {
             Some(message) => message,
             None => {
                 let text = format!("This version of Mezzo does not know the call {} yet.", kind.as_str_name());
