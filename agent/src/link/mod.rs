@@ -95,6 +95,8 @@ impl Keeper {
             while let Some(token) = bulk.recv().await {
                 tokio::spawn(bulk_connection(leader.present(), token, door.clone()));
             }
+            // Nobody asks any more since the agent ends: its last words are still on their way.
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = self.keep_control() => {}
