@@ -304,5 +304,8 @@ mod tests {
         assert_eq!(variables.get("PATH").map(String::as_str), Some("/opt/bin:/bin"));
         assert_eq!(flags.domain.unwrap().0.fault_domain.unwrap().zone.name, "z");
         assert_eq!(flags.listed.get("gc_delay").map(String::as_str), Some("1weeks"));
+        let flags = read(&["--docker_config={\"auths\": {\"h\": {\"auth\": \"dTpwOnE=\"}}}"]).unwrap();
+        assert_eq!(flags.listed.get("docker_config").map(String::as_str), Some("***"), "passwords are not shown");
+        assert!(flags.images.credentials().is_some());
     }
 }
