@@ -70,6 +70,20 @@ impl Door {
         request: Request<Incoming>,
         session: Option<&Session>,
     ) -> Response<Body> {
+        // What comes over the link was asked of the master.
+        let Some(origins) = self.flags.cors_allowed_origins.as_ref().filter(|_| session.is_none()) else {
+            return self.dispatch(request, session).await;
+        };
+        if let Some(answer) = origins.preflight(request.method(), request.headers()) {
+            return answer;
+        }
+        let headers = request.headers().clone();
+        let mut response = self.dispatch(request, session).await;
+        origins.mark(&headers, &mut response);
+        response
+    }
+
+    async fn dispatch(self: &Arc<Self>, request: Request<Incoming>, session: Option<&Session>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         match (route::find(&path), session) {
             (Route::Control, Some(session)) => control(request, session),
@@ -122,7 +136,7 @@ impl Door {
                 }
             }
         };
-        answer::json(request.headers(), &query, body.into()).await
+        answer::tagged_json(request.headers(), &query, body.into()).await
     }
 
     fn of_view(&self, route: &Route<'_>, query: &Query, view: &View) -> Result<String, Box<Response<Body>>> {
