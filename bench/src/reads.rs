@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use mezzo_master::stand_in::Load;
 use mezzo_sdk::Encoding;
+use tokio::sync::watch;
 
 pub(crate) use crowd::look_on;
 
@@ -32,6 +33,8 @@ use crate::{
 const READS: usize = 30;
 /// How often it is measured with the crowd and without it, in turn.
 const ROUNDS: usize = 4;
+/// Of the agent where tasks are launched.
+const RESOURCES: &str = "cpus:4;mem:4096;disk:1024;ports:[31000-32000]";
 /// How long the crowd may take to be there: each wants the whole state first.
 const CROWD_WITHIN: Duration = Duration::from_secs(300);
 
@@ -132,23 +135,35 @@ async fn scheduling(plan: Plan, json: bool) -> Result<()> {
     let each = tasks / agents.max(1);
     // They have exactly what their tasks hold: nothing of them is offered.
     let resources = format!("cpus:{};mem:{}", each as f64 / 10.0, each * 64);
-    let mut cluster = Cluster::start(0, "cpus:4;mem:4096;disk:1024;ports:[31000-32000]")?;
-    let registered = links::play(&cluster.address, agents, each, &resources);
-    failover::wait("registered", || registered.load(std::sync::atomic::Ordering::Relaxed) == agents).await?;
+    let mut cluster = Cluster::start(0, RESOURCES)?;
+    let (_same, leader) = watch::channel(Some(cluster.address.clone()));
+    let all = links::play(&leader, agents, each, &resources)?;
+    failover::all(&all).await?;
     // Agents tell of their tasks to a master that does not know them.
     cluster.kill_master()?;
-    failover::wait("without their master", || registered.load(std::sync::atomic::Ordering::Relaxed) == 0).await?;
+    failover::wait("without their master", || all.registered() == 0).await?;
     cluster.start_master()?;
-    failover::wait("back", || registered.load(std::sync::atomic::Ordering::Relaxed) == agents).await?;
-    cluster.add_agent().await?;
+    failover::all(&all).await?;
     let wanted = Wanted { argv: vec!["true".into()], cpus: 0.1, mem: 32.0 };
     let mut framework = Framework::start(&cluster.address, Encoding::Protobuf, wanted).await?;
-    latency::sample(&mut framework, plan.samples / 10).await?;
+    // The master's own part first: the agent is played, and answers at once.
+    let played = links::play(&leader, 1, 0, RESOURCES)?;
+    failover::all(&played).await?;
+    in_turn("master", &cluster, &mut framework, plan, json).await?;
+    drop(played);
+    cluster.add_agent().await?;
+    in_turn("scheduling", &cluster, &mut framework, plan, json).await
+}
+
+/// With the crowd and without it, in turn.
+async fn in_turn(name: &str, cluster: &Cluster, framework: &mut Framework, plan: Plan, json: bool) -> Result<()> {
+    let Load { agents, tasks, .. } = plan.load;
+    latency::sample(framework, plan.samples / 10).await?;
     let (mut alone, mut watched) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        alone.extend(latency::sample(&mut framework, plan.samples).await?);
+        alone.extend(latency::sample(framework, plan.samples).await?);
         let crowd = Crowd::gather(&cluster.address, plan).await?;
-        watched.extend(latency::sample(&mut framework, plan.samples).await?);
+        watched.extend(latency::sample(framework, plan.samples).await?);
         crowd.go(json)?;
     }
     let print = |case: &str, value: f64, unit: &'static str| {
@@ -160,14 +175,14 @@ async fn scheduling(plan: Plan, json: bool) -> Result<()> {
             .with("samples", plan.samples * ROUNDS)
             .print(json);
     };
-    for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
+    for (part, share) in [("p50", 0.5), ("p99", 0.99)] {
         let [before, during] = [&mut alone, &mut watched].map(|times| {
             times.sort_by(f64::total_cmp);
             percentile(times, share)
         });
-        print(&format!("scheduling_alone_{name}"), before, "ms");
-        print(&format!("scheduling_watched_{name}"), during, "ms");
-        print(&format!("scheduling_change_{name}"), (during / before - 1.0) * 100.0, "percent");
+        print(&format!("{name}_alone_{part}"), before, "ms");
+        print(&format!("{name}_watched_{part}"), during, "ms");
+        print(&format!("{name}_change_{part}"), (during / before - 1.0) * 100.0, "percent");
     }
     #[expect(clippy::cast_precision_loss, reason = "kilobytes, to be read")]
     print("master_rss", process::memory(cluster.master.id())?.rss as f64 / 1024.0, "MiB");

@@ -25,7 +25,7 @@ pub(super) async fn measure(load: Load, json: bool) -> Result<()> {
     let load = Load { changes_per_second: CHANGES_PER_SECOND, ..load };
     let server = Server::start(load)?;
     // All that a reader of the same state needs is there before.
-    crowd::Client::connect(server.address).await?.subscribe().await?;
+    drop(crowd::Client::connect(server.address).await?.subscribe().await?);
     let before = process::memory(server.pid())?.rss;
     let start = Instant::now();
     let silent = (0..SILENT).map(|_| crowd::silent(server.address)).collect::<Result<Vec<_>>>()?;

@@ -193,7 +193,8 @@ mod tests {
                 decode::<Response>(encoding, &response(&view, part, encoding)).expect("it is well-formed")
             });
             assert_eq!(json.r#type(), part.kind());
-            // An empty list is there in JSON, and nowhere in what is decoded.
+            // Defaults are there in JSON, and are none once they are read.
+            let [json, protobuf] = [json, protobuf].map(|response| encode(Encoding::Json, &response));
             assert_eq!(json, protobuf, "{part:?}");
         }
         let state = decode::<Response>(Encoding::Protobuf, &response(&view, Part::State, Encoding::Protobuf)).unwrap();
