@@ -206,9 +206,7 @@ impl Agent {
         let agent = v1::AgentInfo {
             hostname: format!("agent-{:05}.bench", self.number),
             port: Some(5051),
-            resources: Resources::parse(&self.resources, "*")
-                .unwrap_or_default()
-                .to_protos(),
+            resources: Resources::parse(&self.resources, "*").unwrap_or_default().to_protos(),
             id: self.id.clone(),
             ..Default::default()
         };

@@ -17,7 +17,9 @@ use mezzo_api::time::parse_duration;
 use mezzo_server::{
     http::{
         answer::{self, text},
-        endpoints, machine,
+        endpoints,
+        help::{self, Entry},
+        machine,
         query::Query,
     },
     prometheus,
@@ -117,7 +119,8 @@ impl Door {
             Route::SystemStats => machine::stats().to_string(),
             Route::Constant(text) => (*text).to_owned(),
             Route::LoggingToggle => return endpoints::logging_toggle(&query),
-            Route::Help => return help(),
+            Route::Help => return help::serve(&ENDPOINTS, request.uri().path(), request.headers(), &query),
+            Route::Profiler => return help::no_profiler(),
             _ => {
                 let Some(view) = self.handle.view().await else { return answer::bare(StatusCode::SERVICE_UNAVAILABLE) };
                 if *route == Route::Prometheus {
@@ -153,10 +156,15 @@ impl Door {
     }
 }
 
-/// `/help`
-fn help() -> Response<Body> {
-    const HELP: &str = "## HELP\n\
-        > /api/v1/executor\n> /containers\n> /files/browse\n> /files/debug\n> /files/download\n> /files/read\n> /flags\n\
-        > /health\n> /metrics/snapshot\n> /monitor/statistics\n> /state\n> /system/stats.json\n> /version\n";
-    answer::help(HELP)
-}
+/// What `/help` tells of the agent's own endpoints.
+const ENDPOINTS: [Entry; 9] = [
+    Entry("memory-profiler", "", "Refuses: there is none"),
+    Entry("profiler", "", "Refuses: there is none"),
+    Entry("slave(1)", "/api/v1", "Calls of operators, POST"),
+    Entry("slave(1)", "/api/v1/executor", "Calls of executors, POST"),
+    Entry("slave(1)", "/containers", "Containers and what they use: container_id, framework_id, executor_id"),
+    Entry("slave(1)", "/flags", "The flags that this agent was started with"),
+    Entry("slave(1)", "/health", "200 while it lives"),
+    Entry("slave(1)", "/monitor/statistics", "What containers use"),
+    Entry("slave(1)", "/state", "All there is"),
+];

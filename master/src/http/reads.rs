@@ -15,7 +15,7 @@ use http::{
 };
 use mezzo_server::http::{
     answer::{self, MIN_GZIP_BYTES},
-    endpoints, machine,
+    endpoints, help, machine,
     negotiate::accepts_gzip,
     query::Query,
 };
@@ -92,6 +92,11 @@ pub(super) async fn serve<B>(app: &Arc<App>, route: &Route<'_>, request: &Reques
         Err(error) => return answer::text(StatusCode::BAD_REQUEST, error.to_string()),
     };
     let headers = request.headers();
+    match route {
+        Route::Help => return help::serve(&plain::ENDPOINTS, request.uri().path(), headers, &query),
+        Route::Profiler => return help::no_profiler(),
+        _ => {}
+    }
     let some = |key: &str| query.get(key).map(str::to_owned);
     let read = match route {
         Route::State => Read::State,
@@ -116,7 +121,12 @@ async fn plain(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap, query: &Q
         },
         Route::Prometheus => return metrics::prometheus(app, headers).await,
         Route::LoggingToggle => return endpoints::logging_toggle(query),
-        Route::Help => return plain::help(),
+        Route::Registry => {
+            let (view, app) = (app.published.snapshot(), Arc::clone(app));
+            let written = tokio::task::spawn_blocking(move || view::registry(&view, app.master())).await;
+            let Ok(body) = written else { return answer::bare(StatusCode::INTERNAL_SERVER_ERROR) };
+            return answer::json(headers, query, body.into()).await;
+        }
         Route::Constant(constant) => (*constant).to_owned(),
         _ => return answer::bare(StatusCode::NOT_FOUND),
     };

@@ -96,11 +96,6 @@ pub fn not_acceptable<B: From<Bytes>>() -> Response<B> {
     text(StatusCode::NOT_ACCEPTABLE, explanation)
 }
 
-/// `/help`: a list of endpoints as Markdown.
-pub fn help<B: From<Bytes>>(text: &'static str) -> Response<B> {
-    of_type(StatusCode::OK, HeaderValue::from_static("text/x-markdown"), text.into())
-}
-
 /// `Location` without a body.
 pub fn redirect<B: From<Bytes>>(location: &str) -> Response<B> {
     let mut response = empty(StatusCode::TEMPORARY_REDIRECT);

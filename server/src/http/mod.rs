@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod cors;
 pub mod endpoints;
+pub mod help;
 pub mod machine;
 pub mod negotiate;
 pub mod query;
