@@ -145,13 +145,14 @@ async fn scheduling(plan: Plan, json: bool) -> Result<()> {
     cluster.start_master()?;
     failover::all(&all).await?;
     let wanted = Wanted { argv: vec!["true".into()], cpus: 0.1, mem: 32.0 };
-    let mut framework = Framework::start(&cluster.address, Encoding::Protobuf, wanted).await?;
+    let mut framework = Framework::start(&cluster.address, Encoding::Protobuf, wanted.clone()).await?;
     // The master's own part first: the agent is played, and answers at once.
     let played = links::play(&leader, 1, 0, RESOURCES)?;
     failover::all(&played).await?;
     in_turn("master", &cluster, &mut framework, plan, json).await?;
-    drop(played);
+    drop((framework, played));
     cluster.add_agent().await?;
+    let mut framework = Framework::start(&cluster.address, Encoding::Protobuf, wanted).await?;
     in_turn("scheduling", &cluster, &mut framework, plan, json).await
 }
 

@@ -255,11 +255,11 @@ fn what_happens_is_told_and_explained() {
     events.kill().unwrap();
     events.wait().unwrap();
 
-    let why = cli.says(&["explain", &framework.id, "--resources=cpus:1000"]);
+    let why = cli.says(&["explain", "--framework", &framework.id, "--resources=cpus:1000"]);
     assert!(why.contains("cpus"), "{why}");
-    let json = cli.json(&["explain", &framework.id]);
+    let json = cli.json(&["explain", "--framework", &framework.id]);
     assert!(json.is_object(), "{json}");
-    assert!(cli.fails(&["explain", "nobody"], 125).contains("nobody"));
+    assert!(cli.fails(&["explain", "--framework", "nobody"], 125).contains("nobody"));
     assert!(cli.fails(&["events", "--nonsense"], 2).contains("--nonsense"));
     assert!(cli.fails(&["completions", "noshell"], 2).contains("noshell"));
     assert!(cli.fails(&["man", "/proc/nowhere"], 1).contains("/proc/nowhere"));
