@@ -12,6 +12,7 @@ use mezzo_agent_core::config::{Reconfiguration, Recover};
 use mezzo_election::Source;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
 use mezzo_server::flags::{Origin, Report, boolean, bytes, duration};
+use mezzo_server::http::cors::Origins;
 
 pub use containers::Containers;
 use elsewhere::ELSEWHERE;
@@ -77,6 +78,10 @@ pub struct Flags {
     /// Largest request body that is taken
     #[arg(long, help_heading = "Network", default_value = "8MB", value_parser = bytes, value_name = "SIZE")]
     pub max_request_bytes: Bytes,
+    /// Pages of other sites that may use this server: scheme://host[:port], with commas; those of * may read only. None unless
+    /// it is given
+    #[arg(long, help_heading = "Network", value_name = "ORIGINS")]
+    pub cors_allowed_origins: Option<Origins>,
 
     /// Directory that keeps sandboxes and the checkpoint
     #[arg(long, help_heading = "Directories", value_name = "DIR")]

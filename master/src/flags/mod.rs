@@ -10,6 +10,7 @@ use mezzo_election::ZkUrl;
 use mezzo_master_core::input::Sorter;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
 use mezzo_server::flags::{DomainError, Origin, Report, boolean, bytes, fault_domain, positive_duration};
+use mezzo_server::http::cors::Origins;
 
 use elsewhere::ELSEWHERE;
 pub use values::{Registry, RemovalRate, Zk};
@@ -55,6 +56,10 @@ pub struct Flags {
     /// Largest request body that is taken
     #[arg(long, help_heading = "Network", default_value = "8MB", value_parser = bytes, value_name = "SIZE")]
     pub max_request_bytes: Bytes,
+    /// Pages of other sites that may use this server: scheme://host[:port], with commas; those of * may read only. None unless
+    /// it is given
+    #[arg(long, help_heading = "Network", value_name = "ORIGINS")]
+    pub cors_allowed_origins: Option<Origins>,
 
     /// Directory that keeps the registry
     #[arg(long, help_heading = "State", value_name = "DIR")]
