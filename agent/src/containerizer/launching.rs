@@ -1,6 +1,7 @@
 //! From a launch to the zygote: preparing, queueing, handing over, and over again when the zygote dies.
 
 use std::{
+    borrow::Cow,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -205,6 +206,7 @@ fn encode(
         Command::Exec { file, arguments } => frame::Command::Exec(file, arguments),
         Command::Image(_) => return Err(format!("Cannot start container '{id}': it has no image to run")),
     };
+    let environment = seen_by(launch, jail);
     let launch = frame::Launch {
         number,
         slot,
@@ -212,7 +214,7 @@ fn encode(
         sandbox: &launch.sandbox,
         credentials,
         command,
-        environment: &launch.environment,
+        environment: &environment,
         rotation: config.rotation,
         jail,
         io,
@@ -223,6 +225,17 @@ fn encode(
         Ok(()) => Ok(bytes),
         Err(error) => Err(format!("Cannot start container '{id}': {error}")),
     }
+}
+
+/// The environment names the sandbox where the container sees it.
+fn seen_by<'a>(launch: &'a Launch, jail: Option<&Jail>) -> Cow<'a, [(String, String)]> {
+    let mut environment = Cow::from(&launch.environment);
+    if let Some(inside) = jail.and_then(|jail| jail.sandbox.as_ref()) {
+        for (_, value) in environment.to_mut().iter_mut().filter(|(name, _)| name == "MESOS_SANDBOX") {
+            *value = inside.display().to_string();
+        }
+    }
+    environment
 }
 
 /// How a container sees its persistent volumes.

@@ -5,13 +5,17 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose};
 use mezzo_tests::{
     cluster::{Builder, Cluster},
     environment,
     framework::Framework,
     http,
     images::{Image, Layer, busybox},
-    operator, tasks, wait,
+    operator,
+    ports::Ports,
+    registry::{Guard, Registry},
+    tasks, wait,
 };
 use serde_json::{Value, json};
 
@@ -350,5 +354,33 @@ fn a_task_goes_on_over_a_restart_of_the_agent_and_its_layers_stay() {
     let sandbox = sandboxes(&bench.cluster.agents[0].work_dir, "long").pop().unwrap();
     std::fs::write(sandbox.join("go"), "").unwrap();
     bench.framework.wait_status("long", "TASK_FINISHED");
+    bench.wait_until_nothing_is_left();
+}
+
+#[test]
+fn a_private_registry_is_pulled_from_with_the_agents_credentials_or_the_tasks_own() {
+    if !can_run() {
+        return;
+    }
+    if !Registry::is_installed() {
+        return environment::skip("docker-registry is not installed: run `cargo xtask setup`");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut ports = Ports::reserve();
+    let registry = Registry::start(dir.path(), ports.take(), Guard::Token);
+    registry.push(&plain(), "private/app", "1");
+    let name = registry.name("private/app:1");
+    let Some(mut bench) = Bench::start(&[]) else { return };
+    let status = bench.run(in_image("without", &name, shell("true")), "TASK_FAILED");
+    assert!(status["message"].as_str().unwrap().contains("--docker_config"), "{status}");
+    let mut own = in_image("own", &name, shell("test -x /srv/show"));
+    let secret = general_purpose::STANDARD.encode(registry.docker_config());
+    own["container"]["mesos"]["image"]["docker"]["config"] = json!({"type": "VALUE", "value": {"data": secret}});
+    bench.run(own, "TASK_FINISHED");
+
+    let file = dir.path().join("config.json");
+    std::fs::write(&file, registry.docker_config()).unwrap();
+    let Some(mut bench) = Bench::start(&[&format!("--docker_config={}", file.display())]) else { return };
+    bench.run(in_image("agents", &name, shell("test -x /srv/show")), "TASK_FINISHED");
     bench.wait_until_nothing_is_left();
 }

@@ -102,13 +102,13 @@ impl World {
         }
         let mut cluster = builder.start();
         if let Some(death) = death {
+            let registered = |cluster: &Cluster| cluster.agents[0].part.log().matches("registered agent=").count();
+            wait::until_true("the agent knows its id", || registered(&cluster) == 1);
             let part = &mut cluster.agents[0].part;
             part.kill();
             part.set_variable("MEZZO_FAILPOINT", death);
             part.start();
-            wait::until_true("the agent is back", || {
-                cluster.agents[0].part.log().matches("registered agent=").count() >= 2
-            });
+            wait::until_true("the agent is back", || registered(&cluster) == 2);
         }
         let framework = Framework::subscribe(cluster.master_address, tasks::framework_info("containers", "dev"));
         Some(Self { cluster, framework, _groups: groups })

@@ -55,7 +55,7 @@ pub(super) fn of_view(view: &View, call: &Call) -> Option<Answer> {
 /// GET_CONTAINERS: executors', and what else is asked for. A nested one shows its whole id only in its status, as in
 /// Mesos (src/slave/http.cpp, __containers).
 pub(super) async fn containers(door: &Door, view: &View, wanted: &call::GetContainers) -> Answer {
-    let mut containers = containers::messages(view);
+    let mut containers = containers::messages(view, &door.accounts);
     if wanted.show_nested() {
         containers.extend(containers::nested(view));
     }
