@@ -15,6 +15,8 @@
 mod door;
 mod replica;
 
+use std::io::IsTerminal;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use mezzo_sdk::{
@@ -72,7 +74,8 @@ async fn main() -> Result<()> {
     if matches!(arguments.role, Some(Role::Replica)) {
         return replica::serve().await;
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    // who reads a file wants no colours
+    tracing_subscriber::fmt().with_target(false).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
 
     let store: Box<dyn Store> = match arguments.state.starts_with("zk://") {
         true => Box::new(ZooKeeperStore::open(&arguments.state).await?),

@@ -42,6 +42,5 @@ pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
         "modules_dir",
         "rate_limits",
         "weights",
-        "whitelist",
     ],
 };

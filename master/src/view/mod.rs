@@ -263,9 +263,10 @@ impl View {
     pub(crate) fn tasks_of(&self, framework: &FrameworkId, list: TaskList) -> Vec<&Arc<Task>> {
         let tasks = self.tasks.get(framework).into_iter().flat_map(HashMap::values);
         let mut tasks: Vec<_> = tasks.filter(|task| task.list == list).collect();
-        let latest = |task: &Task| task.statuses.last().and_then(|status| status.timestamp).unwrap_or_default();
-        tasks.sort_by(|a, b| latest(a).total_cmp(&latest(b)).then_with(|| a.id.cmp(&b.id)));
-        tasks
+        let dated = tasks.drain(..).map(|task| (task.statuses.last_time().unwrap_or_default(), task));
+        let mut dated: Vec<(f64, &Arc<Task>)> = dated.collect();
+        dated.sort_by(|(a, one), (b, other)| a.total_cmp(b).then_with(|| one.id.cmp(&other.id)));
+        dated.into_iter().map(|(_, task)| task).collect()
     }
 
     /// All tasks of frameworks that are not completed.

@@ -1,11 +1,11 @@
 //! Mesos' way of writing flags, turned into clap's (3rdparty/stout/include/stout/flags/flags.hpp).
 
-use std::{collections::BTreeSet, ffi::OsString};
+use std::{any::TypeId, collections::BTreeSet, ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Command, error::ErrorKind};
 
 /// Names lower-cased and with underscores, `--no-flag` as `--flag=false`, the environment's flags appended, values
-/// `file://PATH` replaced by what the file holds.
+/// `file://PATH` replaced by what the file holds, or by the path where a path is wanted.
 pub(super) fn normalised(
     arguments: impl IntoIterator<Item = OsString>,
     command: &Command,
@@ -84,8 +84,17 @@ fn written(name: &str, value: Option<&str>) -> OsString {
 
 fn from_file(name: &str, value: &str, command: &Command) -> Result<String, clap::Error> {
     let Some(path) = value.strip_prefix("file://") else { return Ok(value.to_owned()) };
+    if is_path(name, command) {
+        return Ok(path.to_owned());
+    }
     std::fs::read_to_string(path)
         .map_err(|failure| error(command, format!("--{name}={value}: the file {path} cannot be read: {failure}")))
+}
+
+/// 3rdparty/stout/include/stout/flags/fetch.hpp: a path is not the text that lies there.
+fn is_path(name: &str, command: &Command) -> bool {
+    let argument = command.get_arguments().find(|argument| argument.get_long() == Some(name));
+    argument.is_some_and(|argument| argument.get_value_parser().type_id() == TypeId::of::<PathBuf>())
 }
 
 pub(super) fn error(command: &Command, message: String) -> clap::Error {
