@@ -26,11 +26,16 @@ pub(crate) fn plot(words: &[String]) -> Result<()> {
     let text = fs::read_to_string(figures).with_context(|| format!("{figures} cannot be read"))?;
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let cycles: Vec<Value> = lines.filter(|line| line["case"] == "cycle").collect();
-    ensure!(!cycles.is_empty(), "{figures} has no line with the case 'cycle': it is what `mezzo-bench allocator --json` prints");
+    ensure!(
+        !cycles.is_empty(),
+        "{figures} has no line with the case 'cycle': it is what `mezzo-bench allocator --json` prints"
+    );
     let number = |line: &Value, name: &str| line[name].as_f64().filter(|value| *value > 0.0);
     let of = |wanted: &dyn Fn(f64, f64) -> bool, value: &str| -> Vec<[f64; 2]> {
         let chosen = cycles.iter().filter(|line| {
-            number(line, "agents").zip(number(line, "frameworks")).is_some_and(|(agents, frameworks)| wanted(agents, frameworks))
+            number(line, "agents")
+                .zip(number(line, "frameworks"))
+                .is_some_and(|(agents, frameworks)| wanted(agents, frameworks))
         });
         chosen.filter_map(|line| Some([number(line, "agents")?, number(line, value)?])).collect()
     };
@@ -38,7 +43,11 @@ pub(crate) fn plot(words: &[String]) -> Result<()> {
     let series = [
         Series { name: "Apache Mesos 1.8, as published", colour: "#b4502d", points: of(&tenth, "mesos") },
         Series { name: "Mezzo, a framework for ten agents", colour: "#1f6f8b", points: of(&tenth, "value") },
-        Series { name: "Mezzo, 1,000 frameworks", colour: "#4c9a5b", points: of(&|_, frameworks| frameworks == 1_000.0, "value") },
+        Series {
+            name: "Mezzo, 1,000 frameworks",
+            colour: "#4c9a5b",
+            points: of(&|_, frameworks| frameworks == 1_000.0, "value"),
+        },
     ];
     fs::write(Path::new(picture), svg(&series)).with_context(|| format!("{picture} cannot be written"))
 }
@@ -74,7 +83,8 @@ fn svg(series: &[Series]) -> String {
     let (from, to) = (point([1_000.0, 1.5]), point([50_000.0, 75.0]));
     line([from.0, from.1, to.0, to.1], "stroke=\"#888888\" stroke-dasharray=\"4 4\"");
     let mut text = |x: f64, y: f64, anchor: &str, colour: &str, said: &str| {
-        let _ = writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{said}</text>");
+        let _ =
+            writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{said}</text>");
     };
     for agents in TICKS {
         text(point([agents, 1.0]).0, bottom + 18.0, "middle", "#333333", &format!("{agents}"));
@@ -94,7 +104,8 @@ fn svg(series: &[Series]) -> String {
         let points: Vec<String> =
             one.points.iter().map(|at| point(*at)).map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let (colour, points_text) = (one.colour, points.join(" "));
-        let _ = writeln!(out, "<polyline points=\"{points_text}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>");
+        let _ =
+            writeln!(out, "<polyline points=\"{points_text}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>");
         for at in &one.points {
             let (x, y) = point(*at);
             let _ = writeln!(out, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>");

@@ -201,9 +201,8 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
 }
 
 fn open_whitelist(flags: &Flags) -> Result<Option<Whitelist>, StartError> {
-    let open = |path: &PathBuf| {
-        Whitelist::open(path).map_err(|error| StartError::Whitelist { path: path.clone(), error })
-    };
+    let open =
+        |path: &PathBuf| Whitelist::open(path).map_err(|error| StartError::Whitelist { path: path.clone(), error });
     flags.whitelist.as_ref().map(open).transpose()
 }
 

@@ -22,3 +22,4 @@ mod page;
 mod service;
 mod smoke;
 mod storage;
+mod volumes;

@@ -25,7 +25,7 @@ const AGENTS: usize = 3;
 /// An agent that has been silent for so long is given up: three pings.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What else it may take, on a machine that builds and tests at the same time.
-const SOME_SECONDS: Duration = Duration::from_secs(40);
+const SOME_SECONDS: Duration = Duration::from_secs(20);
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug)]

@@ -101,8 +101,7 @@ impl Journal {
             before = self.written,
             after = self.written + 1,
         );
-        let variable =
-            v1::environment::Variable { name: "ENTRY".into(), value: Some(entry), ..Default::default() };
+        let variable = v1::environment::Variable { name: "ENTRY".into(), value: Some(entry), ..Default::default() };
         Some(v1::TaskInfo {
             name: "entry".into(),
             task_id: v1::TaskId { value: id },
@@ -198,7 +197,9 @@ impl Scheduler for Journal {
     fn updated(&mut self, context: &mut Context<'_>, status: &v1::TaskStatus) {
         let id = status.task_id.value.as_str();
         match status.state() {
-            TaskState::TaskStaging | TaskState::TaskStarting | TaskState::TaskRunning | TaskState::TaskKilling => return,
+            TaskState::TaskStaging | TaskState::TaskStarting | TaskState::TaskRunning | TaskState::TaskKilling => {
+                return;
+            }
             TaskState::TaskUnreachable => return, // as long as nothing is known, nobody else writes
             _ if self.running.as_deref() != Some(id) => return,
             TaskState::TaskFinished => {

@@ -48,8 +48,7 @@ pub(crate) fn find(offer: &v1::Offer) -> Option<(v1::Resource, Vec<v1::Resource>
 pub(crate) fn unmake(volume: v1::Resource, beside: Vec<v1::Resource>) -> Vec<Operation> {
     use mezzo_sdk::scheduler::calls::{destroy, unreserve, with_feedback};
     let disk = v1::Resource { disk: None, ..volume.clone() };
-    let mut all: Vec<v1::Resource> =
-        beside.into_iter().filter(|resource| !resource.reservations.is_empty()).collect();
+    let mut all: Vec<v1::Resource> = beside.into_iter().filter(|resource| !resource.reservations.is_empty()).collect();
     all.push(disk);
     vec![with_feedback(destroy(vec![volume]), DESTROY), with_feedback(unreserve(all), UNRESERVE)]
 }

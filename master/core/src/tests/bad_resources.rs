@@ -172,7 +172,9 @@ fn weights_that_cannot_be() {
             WeightInfo { role: Some(role.into()), weight },
         ])
     };
-    for (role, value) in [("dev", 0.0), ("dev", -1.0), ("dev", f64::NAN), ("dev", f64::INFINITY), ("a b", 1.0), ("/x", 1.0)] {
+    for (role, value) in
+        [("dev", 0.0), ("dev", -1.0), ("dev", f64::NAN), ("dev", f64::INFINITY), ("a b", 1.0), ("/x", 1.0)]
+    {
         let answer = world.answered(weight(role, value));
         assert_eq!(answer.status, 400, "{role} {value}: {answer:?}");
         assert!(world.view.weights.is_empty() && world.writes.is_empty(), "{role} {value}");
