@@ -66,6 +66,8 @@ impl Scene {
         let mut cluster = Cluster::builder()
             .agents(AGENTS)
             .lost_after(3, "1secs")
+            // After a change of masters it is this that a machine is given up by which does not come back.
+            .master_flag("--agent_reregister_timeout=5secs")
             .agent_flag("--executor_reregistration_timeout=2secs")
             .start();
         let door = SocketAddr::from(([127, 0, 0, 1], cluster.take_port()));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mezzo_tests::cluster::Cluster;
 use mezzo_tests::framework::Framework;
-use mezzo_tests::tasks;
+use mezzo_tests::{operator, tasks};
 use serde_json::{Value, json};
 
 use crate::storage::{finished, has_volume, on_volume, reserved, volume};
@@ -129,7 +129,16 @@ fn a_volume_grows_and_shrinks_and_keeps_its_data() {
             {"type": "GROW_VOLUME", "id": {"value": "g"}, "grow_volume": {"volume": small, "addition": addition}},
         ]),
     );
+    let told = |event: &Value| event["update_operation_status"]["status"]["operation_id"]["value"] == "g";
+    framework.wait_since(0, "the status of g", told);
+    // The agent tells of it until it is acknowledged.
+    let at_the_agent = || operator::ask(cluster.agents[0].address, "GET_OPERATIONS")["get_operations"].clone();
+    let known = at_the_agent();
+    let [operation] = &known["operations"].as_array().unwrap()[..] else { panic!("{known}") };
+    assert_eq!(operation["info"]["id"]["value"], "g", "{operation}");
+    assert_eq!(operation["latest_status"]["state"], "OPERATION_FINISHED", "{operation}");
     finished(&mut framework, "g");
+    mezzo_tests::wait::until_true("the agent has heard the acknowledgement", || at_the_agent() == json!({}));
     let offer = framework.wait_offer("of the grown volume", with_size(64.0));
     framework.launch(&offer, &[on_volume("read", &offer, &large, "test $(cat data/f) = kept")]);
     framework.wait_status("read", "TASK_FINISHED");
