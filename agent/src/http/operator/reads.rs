@@ -44,7 +44,8 @@ pub(super) fn of_view(view: &View, accounts: &Accounts, call: &Call) -> Option<A
             Answer { get_containers: Some(GetContainers { containers }), ..of(response::Type::GetContainers) }
         }
         call::Type::GetOperations => {
-            Answer { get_operations: Some(GetOperations::default()), ..of(response::Type::GetOperations) }
+            let get_operations = GetOperations { operations: view.operations.clone() };
+            Answer { get_operations: Some(get_operations), ..of(response::Type::GetOperations) }
         }
         call::Type::GetResourceProviders => Answer {
             get_resource_providers: Some(GetResourceProviders::default()),
