@@ -72,7 +72,7 @@ fn resources_of_agent(core: &Core, key: AgentKey, agent: &Agent) {
     let id = &agent.id;
     let of_tasks = agent.tasks.iter().filter_map(|task| core.tasks.get(*task)).filter(|task| task.holds);
     let of_executors = agent.executors.values().map(|executor| &executor.resources);
-    let used = sum(of_tasks.map(|task| &task.resources).chain(of_executors));
+    let used = sum(of_tasks.map(|task| &*task.resources).chain(of_executors));
     assert_eq!(agent.used, used, "used of {id}");
     let offered = sum(agent.offers.iter().filter_map(|offer| core.offers.get(*offer)).map(|offer| &offer.resources));
     assert_eq!(agent.offered, offered, "offered of {id}");
@@ -119,7 +119,7 @@ fn resources_of_framework(core: &Core, key: FrameworkKey, framework: &Framework)
     let tasks = framework.tasks.values().filter_map(|task| core.tasks.get(*task)).filter(|task| task.holds);
     let agents = framework.agents.keys().filter_map(|agent| core.agents.get(*agent));
     let executors = agents.flat_map(|agent| &agent.executors).filter(|((owner, _), _)| *owner == key);
-    let used = sum(tasks.map(|task| &task.resources).chain(executors.map(|(_, executor)| &executor.resources)));
+    let used = sum(tasks.map(|task| &*task.resources).chain(executors.map(|(_, executor)| &executor.resources)));
     // Ports of several agents do not add up: only amounts are kept right (src/master/framework.hpp).
     assert_eq!(framework.used.scalars(), used.scalars(), "used of {id}");
     let offered =

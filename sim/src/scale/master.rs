@@ -110,7 +110,11 @@ impl Driver {
 
     /// An agent dials and says this.
     pub(super) fn agent_says(&mut self, number: u32, message: from_agent::Message) {
-        let link = LinkId(number.into());
+        self.says_on(link_of(number), message);
+    }
+
+    /// … over this link.
+    pub(super) fn says_on(&mut self, link: LinkId, message: from_agent::Message) {
         self.batch(|core, now, out| {
             core.link_up(now, LinkUp { link, peer: [10, 0, 0, 1].into() }, out);
             core.agent(now, link, link::FromAgent { message: Some(message) }, out);
@@ -131,6 +135,11 @@ impl Driver {
         let call = SchedulerCall { request, stream_id, principal: None, call };
         self.batch(|core, now, out| core.scheduler_call(now, call, out));
     }
+}
+
+/// The link of an agent.
+pub(super) fn link_of(number: u32) -> LinkId {
+    LinkId(number.into())
 }
 
 fn at(mono: Duration) -> Now {

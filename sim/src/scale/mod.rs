@@ -2,6 +2,7 @@
 //! Figures are one JSON object a line: `bench`, `case`, `value`, `unit` and the parameters.
 
 mod failover;
+mod large;
 mod launches;
 mod master;
 mod steady;
@@ -11,17 +12,18 @@ use serde_json::{Value, json};
 /// A case: its name, and what measures it.
 type Case = (&'static str, fn(&mut dyn FnMut(String)));
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     ("failover", failover::without_history),
     ("history", failover::with_history),
-    ("memory", failover::memory),
+    ("memory", large::memory),
+    ("offered", large::offered),
     ("launches", launches::launches),
     ("steady", steady::steady),
 ];
 
 /// The name is none of the cases.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no case '{0}': there are failover, history, memory, launches and steady")]
+#[error("there is no case '{0}': there are failover, history, memory, offered, launches and steady")]
 pub struct UnknownCase(String);
 
 /// Measures the named cases, or all; each figure is one line of JSON.

@@ -42,7 +42,8 @@ pub(super) fn of_view(view: &View, call: &Call) -> Option<Answer> {
             Answer { get_state: Some(get_state), ..of(response::Type::GetState) }
         }
         call::Type::GetOperations => {
-            Answer { get_operations: Some(GetOperations::default()), ..of(response::Type::GetOperations) }
+            let get_operations = GetOperations { operations: view.operations.clone() };
+            Answer { get_operations: Some(get_operations), ..of(response::Type::GetOperations) }
         }
         call::Type::GetResourceProviders => Answer {
             get_resource_providers: Some(GetResourceProviders::default()),
