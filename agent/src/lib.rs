@@ -12,6 +12,7 @@ pub mod flags;
 mod gc;
 mod http;
 mod identity;
+mod images;
 pub mod isolation;
 mod link;
 mod memory;

@@ -36,6 +36,7 @@ use crate::{
     gc,
     http::Door,
     identity::{Addresses, describe},
+    images::{self, Images},
     isolation::{self, Chain},
     link,
     probes::Probes,
@@ -89,8 +90,9 @@ async fn agent(mut flags: Flags) -> Result<()> {
     failpoint::pass("recovery-recorded");
 
     let (events, container_events) = mpsc::unbounded_channel();
-    let runtime_dir = flags.runtime_dir.clone().unwrap_or_else(|| default_runtime_dir(&flags.work_dir));
-    let containers = Containerizer::start(container_config(&flags, runtime_dir, chain)?, events).await?;
+    let images = Images::open(&flags)?;
+    let settings = container_config(&flags, chain, images.clone())?;
+    let containers = Containerizer::start(settings, events).await?;
     containers.recover(recovered.containers).await;
     failpoint::pass("containers-found");
 
@@ -128,6 +130,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
         recovery_time_secs: started.elapsed().as_secs_f64(),
         garbage: figures,
         accounts,
+        images,
         files: files::router(files.clone()),
         attached: files.clone(),
         flags: flags.clone(),
@@ -205,6 +208,9 @@ fn new_records(first: &[Effect]) -> Vec<bytes::Bytes> {
 fn name_directories(flags: &mut Flags) {
     let cache = flags.fetcher_cache_dir.get_or_insert_with(|| flags.work_dir.join("fetch"));
     flags.listed.insert("fetcher_cache_dir".into(), cache.display().to_string());
+    if flags.images.kinds().any() {
+        flags.listed.insert("docker_store_dir".into(), images::directory(flags).display().to_string());
+    }
     let beside = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_path_buf));
     if let Some(directory) = flags.launcher_dir.clone().or(beside) {
         flags.listed.insert("launcher_dir".into(), directory.display().to_string());
@@ -256,6 +262,7 @@ fn config(flags: &Flags, addresses: Addresses, boot_id: String) -> Result<Config
         reconfiguration: flags.reconfiguration_policy,
         max_completed_executors_per_framework: flags.max_completed_executors_per_framework,
         abilities: Abilities::default(),
+        images: flags.images.kinds(),
         max_completed_frameworks: 50,
     })
 }
@@ -267,15 +274,25 @@ fn default_runtime_dir(work_dir: &Path) -> PathBuf {
 
 /// What keeps containers from one another; the core decides by what it can.
 fn isolate(flags: &mut Flags, config: &mut Config) -> Result<Chain> {
-    let chain = Chain::new(&flags.containers.settings(isolation::ports_of(&config.info.resources)))?;
+    let mut settings = flags.containers.settings(isolation::ports_of(&config.info.resources));
+    if config.images.any() {
+        if settings.names.all().contains(&isolation::Name::FilesystemPosix) {
+            return Err(anyhow!(
+                "images need mounts: put filesystem/linux into --isolation, in the place of filesystem/posix"
+            ));
+        }
+        settings.names.add(isolation::Name::FilesystemLinux);
+    }
+    let chain = Chain::new(&settings)?;
     config.abilities = chain.abilities();
     flags.listed.insert("launcher".into(), chain.launcher().to_string());
     Ok(chain)
 }
 
-fn container_config(flags: &Flags, runtime_dir: PathBuf, chain: Chain) -> Result<containerizer::Config> {
+fn container_config(flags: &Flags, chain: Chain, images: Option<Images>) -> Result<containerizer::Config> {
     Ok(containerizer::Config {
-        runtime_dir,
+        images,
+        runtime_dir: flags.runtime_dir.clone().unwrap_or_else(|| default_runtime_dir(&flags.work_dir)),
         executor: containerizer::find_executor(flags.launcher_dir.as_deref())?,
         switch_user: flags.switch_user,
         rotation: rotation(flags),

@@ -9,6 +9,7 @@ mod containers;
 mod failover;
 mod figure;
 mod framework;
+mod images;
 mod latency;
 mod links;
 mod memory;
@@ -33,6 +34,8 @@ enum Bench {
     Throughput,
     /// The same two with cgroups and namespaces (as root).
     Containers,
+    /// Containers of an image that is there, launched and destroyed, per second (as root).
+    Images,
     /// ACCEPT to TASK_RUNNING on an idle cluster.
     Latency,
     /// Resident memory: idle master, idle agent, each running command task.
@@ -63,6 +66,9 @@ struct Arguments {
     /// Tasks for throughput.
     #[arg(long, default_value_t = 5000)]
     tasks: usize,
+    /// Containers for images.
+    #[arg(long, default_value_t = 1000)]
+    containers: usize,
     /// Samples for latency and run.
     #[arg(long, default_value_t = 200)]
     samples: usize,
@@ -122,6 +128,9 @@ async fn measure() -> Result<()> {
     }
     if chosen(Bench::Containers) {
         containers::measure(arguments.tasks, arguments.samples, arguments.json).await?;
+    }
+    if chosen(Bench::Images) {
+        images::measure(arguments.containers, arguments.json).await?;
     }
     if chosen(Bench::Failover) {
         failover::measure(arguments.agents, arguments.tasks_per_agent, arguments.json).await?;

@@ -2,6 +2,7 @@
 
 mod containers;
 mod elsewhere;
+mod images;
 mod values;
 
 use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
@@ -14,6 +15,7 @@ use mezzo_server::flags::{boolean, bytes, duration};
 
 pub use containers::Containers;
 use elsewhere::ELSEWHERE;
+pub use images::Images;
 pub use values::{Master, Variables};
 use values::{fraction, reconfiguration, recover, reregistration_timeout};
 
@@ -146,6 +148,9 @@ pub struct Flags {
     /// How containers are kept from one another.
     #[command(flatten)]
     pub containers: Containers,
+    /// What containers are made of.
+    #[command(flatten)]
+    pub images: Images,
 
     /// How long a sandbox is kept after its end
     #[arg(long, help_heading = "Disk", default_value = "1weeks", value_parser = duration, value_name = "DURATION")]
@@ -209,6 +214,13 @@ impl Flags {
             Self::command().error(clap::error::ErrorKind::ValueValidation, format!("--master: {error}"))
         })?;
         listed.insert("master".to_owned(), shown);
+        if let Some(error) = flags.images.wrong_credentials() {
+            let error = format!("--docker_config: {error}");
+            return Err(Self::command().error(clap::error::ErrorKind::ValueValidation, error));
+        }
+        if let Some(text) = listed.get_mut("docker_config").filter(|text| !text.starts_with('/')) {
+            "***".clone_into(text);
+        }
         Ok(Self { listed, ..flags })
     }
 
@@ -263,7 +275,10 @@ mod tests {
             ("--isolation=network/cni", "leave it out"),
             ("--launcher=docker", "neither posix nor linux"),
             ("--effective_capabilities=x", "CapabilityInfo"),
-            ("--image_providers=docker", "--image_providers"),
+            ("--image_providers=appc", "appc"),
+            ("--containerizers=docker", "mesos"),
+            ("--docker_config={\"auths\": 1}", "--docker_config"),
+            ("--docker_registry=ftp://x", "ftp://x"),
             ("--executor_reregistration_timeout=16secs", "15secs"),
             ("--gc_disk_headroom=2", "0 to 1"),
             ("--executor_environment_variables={\"A\":1}", "JSON object"),
@@ -289,5 +304,8 @@ mod tests {
         assert_eq!(variables.get("PATH").map(String::as_str), Some("/opt/bin:/bin"));
         assert_eq!(flags.domain.unwrap().0.fault_domain.unwrap().zone.name, "z");
         assert_eq!(flags.listed.get("gc_delay").map(String::as_str), Some("1weeks"));
+        let flags = read(&["--docker_config={\"auths\": {\"h\": {\"auth\": \"dTpwOnE=\"}}}"]).unwrap();
+        assert_eq!(flags.listed.get("docker_config").map(String::as_str), Some("***"), "passwords are not shown");
+        assert!(flags.images.credentials().is_some());
     }
 }

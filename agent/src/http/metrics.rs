@@ -46,6 +46,19 @@ pub(super) fn collect(door: &Door, view: &View) -> BTreeMap<String, f64> {
     for name in ["task_fetches_failed", "task_fetches_succeeded", "cache_size_total_bytes", "cache_size_used_bytes"] {
         put(&format!("containerizer/fetcher/{name}"), 0.0);
     }
+    if let Some(images) = &door.images {
+        let images = images.figures();
+        for (name, value) in [
+            ("mezzo/images/pulled", &images.pulled),
+            ("mezzo/images/pulls_failed", &images.failed),
+            ("mezzo/images/hits", &images.hits),
+            ("mezzo/images/count", &images.images),
+            ("mezzo/images/bytes", &images.bytes),
+            ("containerizer/mesos/provisioner/docker_store/image_pull_ms", &images.last_pull_ms),
+        ] {
+            put(name, figure(value));
+        }
+    }
     put("containerizer/mesos/container_destroy_errors", 0.0);
     put("containerizer/mesos/provisioner/bind/remove_rootfs_errors", 0.0);
     put("containerizer/mesos/provisioner/remove_container_errors", 0.0);

@@ -30,6 +30,7 @@ use crate::{
     files::{self, Files},
     flags::Flags,
     gc,
+    images::Images,
     isolation::Accounts,
     link::{Leader, Session, control},
     shell::Handle,
@@ -57,6 +58,8 @@ pub(crate) struct Door {
     pub(crate) garbage: Arc<gc::Figures>,
     /// What containers use.
     pub(crate) accounts: Arc<Accounts>,
+    /// What containers are made of, if it is images.
+    pub(crate) images: Option<Images>,
     /// What `/files/…` shows.
     pub(crate) attached: Files,
     /// `/files/…`

@@ -83,7 +83,9 @@ fn written(name: &str, value: Option<&str>) -> OsString {
 }
 
 fn from_file(name: &str, value: &str, command: &Command) -> Result<String, clap::Error> {
-    let Some(path) = value.strip_prefix("file://") else { return Ok(value.to_owned()) };
+    // A directory holds no value: it is one, of images.
+    let file = value.strip_prefix("file://").filter(|path| !std::path::Path::new(path).is_dir());
+    let Some(path) = file else { return Ok(value.to_owned()) };
     std::fs::read_to_string(path)
         .map_err(|failure| error(command, format!("--{name}={value}: the file {path} cannot be read: {failure}")))
 }

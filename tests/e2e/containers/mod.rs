@@ -1,5 +1,6 @@
 //! Containers that are made of images, and containers that are kept from one another, on this host's cgroups and in namespaces of their own. All of it needs root.
 
+mod images;
 mod limits;
 mod privileges;
 mod registries;
