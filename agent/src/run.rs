@@ -20,6 +20,7 @@ use mezzo_agent_core::{
     isolation::Abilities,
 };
 use mezzo_election::Detector;
+use mezzo_server::notify;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -129,8 +130,8 @@ async fn agent(mut flags: Flags) -> Result<()> {
         start_time,
         recovery_time_secs: started.elapsed().as_secs_f64(),
         garbage: figures,
-        accounts,
         images,
+        accounts,
         files: files::router(files.clone()),
         attached: files.clone(),
         flags: flags.clone(),
@@ -146,7 +147,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
         probes: Probes::new(handle.clone()),
         doors: Doors::default(),
     };
-    let (ended, mut end) = mpsc::channel(1);
+    let (ended, end) = mpsc::channel(1);
     std::thread::Builder::new()
         .name("core".into())
         .spawn(move || {
@@ -166,11 +167,9 @@ async fn agent(mut flags: Flags) -> Result<()> {
         leader,
         ending: ending.clone(),
     };
+    notify::status("looking for the leading master");
     let link = tokio::spawn(link.keep(bulk));
-    let signals = tokio::spawn(signals(handle));
-    let end = end.recv().await;
-    signals.abort();
-    match end {
+    match until_end(handle, end).await {
         Some(End::Asked) => Ok(()),
         Some(End::Core(reason)) => {
             tracing::info!("the agent ends: {reason}");
@@ -180,6 +179,25 @@ async fn agent(mut flags: Flags) -> Result<()> {
         }
         Some(End::Checkpoint(error)) => Err(error.into()),
         None => Err(anyhow!("the core's thread broke down; containers go on")),
+    }
+}
+
+/// Serves until the core's thread ends; whoever started the agent is told when it is up, that it lives, and that it stops.
+async fn until_end(handle: Handle, mut end: mpsc::Receiver<End>) -> Option<End> {
+    let signals = tokio::spawn(signals(handle.clone()));
+    notify::ready();
+    let watchdog = tokio::spawn(notify::watchdog(move || proof_of_life(handle.clone())));
+    let end = end.recv().await;
+    notify::stopping();
+    watchdog.abort();
+    signals.abort();
+    end
+}
+
+/// The core's thread answers. One that has ended is noticed elsewhere.
+async fn proof_of_life(handle: Handle) {
+    if handle.view().await.is_none() {
+        std::future::pending().await
     }
 }
 

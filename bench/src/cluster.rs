@@ -75,6 +75,20 @@ impl Cluster {
         Ok(())
     }
 
+    /// One more agent, beside others that registered by themselves.
+    pub(crate) async fn add_agent(&mut self) -> Result<()> {
+        let before = count(&get(&self.address, "/slaves")?)?;
+        self.ports.push(free_port()?);
+        let agent = self.spawn_agent(self.agents.len())?;
+        self.agents.push(agent);
+        let deadline = Instant::now() + READY_WITHIN;
+        while count(&get(&self.address, "/slaves")?)? <= before {
+            anyhow::ensure!(Instant::now() < deadline, "the agent does not register");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
     /// Where an agent listens.
     pub(crate) fn agent_address(&self, number: usize) -> String {
         format!("127.0.0.1:{}", self.ports[number])
@@ -189,6 +203,12 @@ pub(crate) fn get(address: &str, path: &str) -> Result<String> {
         bail!("GET {path}: {}", head.lines().next().unwrap_or_default());
     }
     Ok(body.to_owned())
+}
+
+/// Agents in `/slaves`.
+fn count(slaves: &str) -> Result<usize> {
+    let answer: serde_json::Value = serde_json::from_str(slaves)?;
+    Ok(answer["slaves"].as_array().context("/slaves has no slaves")?.len())
 }
 
 fn free_port() -> Result<u16> {

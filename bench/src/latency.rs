@@ -24,12 +24,18 @@ pub(crate) async fn measure(samples: usize, json: bool) -> Result<()> {
 pub(crate) async fn times_ms(cluster: &Cluster, samples: usize) -> Result<Vec<f64>> {
     let wanted = Wanted { argv: vec!["true".into()], cpus: 0.1, mem: 32.0 };
     let mut framework = Framework::start(&cluster.address, Encoding::Protobuf, wanted).await?;
-    let mut running_ms = Vec::with_capacity(samples);
-    for _ in 0..samples {
-        running_ms.push(one(&mut framework).await?);
-    }
+    let mut running_ms = sample(&mut framework, samples).await?;
     framework.scheduler.teardown().await?;
     running_ms.sort_by(f64::total_cmp);
+    Ok(running_ms)
+}
+
+/// Milliseconds from ACCEPT to TASK_RUNNING of so many tasks, one after the other.
+pub(crate) async fn sample(framework: &mut Framework, samples: usize) -> Result<Vec<f64>> {
+    let mut running_ms = Vec::with_capacity(samples);
+    for _ in 0..samples {
+        running_ms.push(one(framework).await?);
+    }
     Ok(running_ms)
 }
 
