@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod frameworks;
 mod policy;
+mod session;
 mod show;
 mod tasks;
 mod top;
