@@ -20,6 +20,7 @@ use mezzo_agent_core::{
     isolation::Abilities,
 };
 use mezzo_election::Detector;
+use mezzo_server::notify;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -167,8 +168,12 @@ async fn agent(mut flags: Flags) -> Result<()> {
         ending: ending.clone(),
     };
     let link = tokio::spawn(link.keep(bulk));
-    let signals = tokio::spawn(signals(handle));
+    let signals = tokio::spawn(signals(handle.clone()));
+    notify::ready("running");
+    let watchdog = tokio::spawn(notify::watchdog(move || proof_of_life(handle.clone())));
     let end = end.recv().await;
+    notify::stopping();
+    watchdog.abort();
     signals.abort();
     match end {
         Some(End::Asked) => Ok(()),
@@ -180,6 +185,13 @@ async fn agent(mut flags: Flags) -> Result<()> {
         }
         Some(End::Checkpoint(error)) => Err(error.into()),
         None => Err(anyhow!("the core's thread broke down; containers go on")),
+    }
+}
+
+/// The core's thread answers. One that has ended is noticed elsewhere.
+async fn proof_of_life(handle: Handle) {
+    if handle.view().await.is_none() {
+        std::future::pending().await
     }
 }
 

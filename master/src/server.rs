@@ -73,6 +73,8 @@ pub(crate) enum Input {
     Probed(AgentId, SocketAddr, Option<String>),
     /// A registry write ended.
     Registry(Ticket, Result<(), RegistryFailure>),
+    /// Somebody wants to know whether the core's thread answers.
+    Ping(oneshot::Sender<()>),
     /// Somebody wants the core's numbers.
     Metrics(oneshot::Sender<Numbers>),
     /// The server stops.
@@ -384,6 +386,9 @@ impl Shell {
             },
             Input::Metrics(reply) => {
                 let _ = reply.send(self.metrics(now));
+            }
+            Input::Ping(reply) => {
+                let _ = reply.send(());
             }
             Input::Stop => {}
         }

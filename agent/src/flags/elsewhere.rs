@@ -4,6 +4,11 @@ use mezzo_server::flags::Elsewhere;
 
 pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
     server: "agent",
+    old_names: &[
+        ("allowed_capabilities", "effective_capabilities"),
+        ("executor_secret_key", "jwt_secret_key"),
+        ("slave_subsystems", "agent_subsystems"),
+    ],
     no_effect: &[
         ("appc_simple_discovery_uri_prefix", Some("http://")),
         ("appc_store_dir", Some("/tmp/mesos/store/appc")),

@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser};
 use mezzo_agent_core::config::{Reconfiguration, Recover};
 use mezzo_election::Source;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
-use mezzo_server::flags::{boolean, bytes, duration};
+use mezzo_server::flags::{Origin, Report, boolean, bytes, duration};
 
 pub use containers::Containers;
 use elsewhere::ELSEWHERE;
@@ -28,7 +28,8 @@ use values::{fraction, reconfiguration, recover, reregistration_timeout};
     long_about = None,
     rename_all = "snake_case",
     disable_help_subcommand = true,
-    after_help = "Every flag can be set by the environment too: MEZZO_<FLAG> or MESOS_<FLAG>, e.g. MEZZO_WORK_DIR. \
+    after_help = "Every flag can be set by the environment too: MEZZO_<FLAG> or MESOS_<FLAG>, e.g. MEZZO_WORK_DIR, \
+                  or by a file (--config_file). `mezzo config check` tells what comes of them. \
                   Durations: 500ms, 15secs, 10mins, 1.5hrs, 2weeks. Sizes: 64KB, 8MB. Booleans: --flag, --no-flag, \
                   --flag=true. A value file://PATH is read from that file. SIGTERM ends the agent, its tasks go on and \
                   are taken over by the next one; SIGUSR1 ends the tasks too and takes the agent out of the cluster."
@@ -189,6 +190,12 @@ pub struct Flags {
     /// Every flag that has a value, as text: what `/flags` shows.
     #[arg(skip)]
     pub listed: BTreeMap<String, String>,
+    /// Where each value came from that is no default.
+    #[arg(skip)]
+    pub origins: BTreeMap<String, Origin>,
+    /// Old names and old ways that were taken: for the log.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 }
 
 impl Flags {
@@ -208,7 +215,8 @@ impl Flags {
         arguments: impl IntoIterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, clap::Error> {
-        let (flags, mut listed): (Self, _) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
+        let (flags, report): (Self, _) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
+        let Report { mut listed, origins, warnings } = report;
         // Checked here: clap would show the password with the value that it refuses.
         let shown = flags.master.0.as_ref().map(ToString::to_string).map_err(|error| {
             Self::command().error(clap::error::ErrorKind::ValueValidation, format!("--master: {error}"))
@@ -221,7 +229,7 @@ impl Flags {
         if let Some(text) = listed.get_mut("docker_config").filter(|text| !text.starts_with('/')) {
             "***".clone_into(text);
         }
-        Ok(Self { listed, ..flags })
+        Ok(Self { listed, origins, warnings, ..flags })
     }
 
     /// Where the leading master is found.
