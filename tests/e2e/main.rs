@@ -13,6 +13,7 @@ mod fuzz;
 mod golden;
 mod gzip;
 mod ha;
+mod install;
 mod lifecycle;
 mod local;
 mod metrics;

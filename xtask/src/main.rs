@@ -3,6 +3,7 @@
 
 mod axe;
 mod bench;
+mod debian;
 mod dependencies;
 mod examples;
 mod fuzz;
