@@ -167,9 +167,10 @@ async fn agent(mut flags: Flags) -> Result<()> {
         leader,
         ending: ending.clone(),
     };
+    notify::status("looking for the leading master");
     let link = tokio::spawn(link.keep(bulk));
     let signals = tokio::spawn(signals(handle.clone()));
-    notify::ready("running");
+    notify::ready();
     let watchdog = tokio::spawn(notify::watchdog(move || proof_of_life(handle.clone())));
     let end = end.recv().await;
     notify::stopping();

@@ -184,7 +184,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut master = Master::start(flags).await?;
     tracing::info!(address = %master.address(), url = master.url(), "the master serves");
-    notify::ready("serving");
+    notify::ready();
     let node = Arc::clone(&master.node);
     let watchdog = tokio::spawn(notify::watchdog(move || proof_of_life(Arc::clone(&node))));
     tokio::select! {

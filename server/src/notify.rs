@@ -14,9 +14,9 @@ use std::{
     time::Duration,
 };
 
-/// The service is up; in a few words, how.
-pub fn ready(status: &str) {
-    send(&format!("READY=1\nSTATUS={}", one_line(status)));
+/// The service is up.
+pub fn ready() {
+    send("READY=1");
 }
 
 /// What it does at present, in a few words.

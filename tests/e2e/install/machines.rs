@@ -269,7 +269,7 @@ fn first_task(sites: &Sites) {
     assert_eq!(sites.walk[2].place, "on the agent's machine");
     let told = on_machine(&sites.agent, &sites.walk[2], &sites.packages.deb(1), &sites.url);
     for words in [
-        "master        = ",
+        "site:two    (/etc/mezzo/agent.toml)",
         "(discovered (MEZZO_DISCOVERED_REGION))",
         "Active: active (running)",
         "region: west-2, zone: west-2a",
@@ -277,6 +277,8 @@ fn first_task(sites: &Sites) {
     ] {
         assert!(told.contains(words), "'{words}' is not in\n{told}");
     }
+    let status = sites.agent.property("mezzo-agent", "StatusText");
+    assert_eq!(status, format!("linked with the master at {}", sites.address));
     // The master's service is confined, and says what it does.
     assert_eq!(sites.master.property("mezzo-master", "StatusText"), "leading");
     let pid = sites.master.property("mezzo-master", "MainPID");
