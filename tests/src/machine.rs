@@ -58,7 +58,7 @@ hostname "$3"
 cd "$1"
 pivot_root . mnt
 umount -l /mnt
-exec env -i container=mezzo-test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=console --show-status=0 < /dev/null
+exec env -i container=mezzo-test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --show-status=0 < /dev/null
 "#;
 
 /// A cgroup of its own for the machine, then namespaces. `$1` the group's name, `$2` the other script, and what that wants.
@@ -138,6 +138,17 @@ impl Machine {
         fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
+    /// Copies a file of this machine onto it.
+    ///
+    /// # Panics
+    /// When that is not possible.
+    pub fn copy(&self, from: &Path, to: &str) {
+        let file = fs::File::open(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        let mut nsenter = self.command(&["dd", "status=none", &format!("of={to}")]).expect("the machine is up");
+        let status = nsenter.stdin(file).status().unwrap_or_else(|error| panic!("nsenter: {error}"));
+        assert!(status.success(), "{to} was not written");
+    }
+
     /// Begins to boot.
     ///
     /// # Panics
@@ -181,12 +192,17 @@ impl Machine {
     /// Runs a command on it, as root, where it is up.
     #[must_use]
     pub fn try_run(&self, command: &[&str]) -> Option<Output> {
+        let mut nsenter = self.command(command)?;
+        Some(nsenter.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("nsenter: {error}")))
+    }
+
+    fn command(&self, command: &[&str]) -> Option<Command> {
         let init = self.init()?;
         let mut nsenter = Command::new("nsenter");
         nsenter.args(["--target", &init.to_string(), "--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup"]);
         nsenter.args(["--root", "--wd", "--", "env", "-i", "PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"]);
-        nsenter.args(["LC_ALL=C.UTF-8", "HOME=/tmp"]).args(command).stdin(Stdio::null());
-        Some(nsenter.output().unwrap_or_else(|error| panic!("nsenter: {error}")))
+        nsenter.args(["LC_ALL=C.UTF-8", "HOME=/tmp"]).args(command);
+        Some(nsenter)
     }
 
     /// A property of a unit, as systemd tells it.

@@ -6,3 +6,5 @@ mod configuration;
 mod documents;
 mod machines;
 mod packages;
+mod readme;
+mod versions;
