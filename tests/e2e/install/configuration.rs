@@ -87,3 +87,34 @@ fn servers_say_what_is_wrong_and_no_secret() {
         assert!(help.contains(heading), "{heading} is not in\n{help}");
     }
 }
+
+/// What `docs/migrating-from-mesos.md` makes of the files of Mesosphere's packages is what the agent wants.
+#[test]
+fn the_files_of_a_mesos_agent_become_a_configuration() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for directory in ["mesos", "mesos-slave", "mezzo"] {
+        std::fs::create_dir(dir.path().join(directory)).expect("the test's directory must be writable");
+    }
+    for (name, text) in [
+        ("mesos/zk", "zk://127.0.0.1:2181/mesos\n"),
+        ("mesos-slave/work_dir", "/var/lib/mezzo-agent\n"),
+        ("mesos-slave/attributes", "rack:a1;os:linux"),
+        ("mesos-slave/executor_registration_timeout", "5mins"),
+        ("mesos-slave/executor_environment_variables", "{\"PATH\": \"/bin\"}"),
+        ("mesos-slave/?no-switch_user", ""),
+        ("mesos-slave/?strict", ""),
+    ] {
+        written(dir.path(), name, text);
+    }
+    let block = super::documents::blocks("docs/migrating-from-mesos.md", "Configuration").remove(0);
+    let commands = block.commands.replace("/etc/", &format!("{}/", dir.path().display()));
+    let path = format!("{}:/usr/bin:/bin", environment::bin_dir().display());
+    let output = Command::new("sh").args(["-ec", &commands]).env_clear().env("PATH", path).output().expect("sh starts");
+    let text = said(&output);
+    assert!(output.status.success(), "{text}{}", errors(&output));
+    for words in
+        ["= zk://127.0.0.1:2181/mesos ", "= rack:a1;os:linux ", "= 5mins ", "{\"PATH\":\"***\"}", "switch_user "]
+    {
+        assert!(text.contains(words), "'{words}' is not in\n{text}");
+    }
+}

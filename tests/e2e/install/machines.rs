@@ -232,6 +232,8 @@ fn two_sites_from_user_data_to_a_task_and_on() {
         (pids.split_whitespace().count() == STEADY).then(|| steady_pids(&sites.agent))
     });
     kills(&sites);
+    // The master was among them.
+    wait::until_true("the framework is back", || framework.resubscribe().is_ok());
     assert_eq!((sites.agent_id(), steady_pids(&sites.agent)), (id.clone(), steady.clone()));
     upgrades(&sites);
     assert_eq!((sites.agent_id(), steady_pids(&sites.agent)), (id.clone(), steady));
