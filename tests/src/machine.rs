@@ -120,6 +120,8 @@ impl Machine {
             layers.into(),
         ];
         let part = host.part(name, PathBuf::from("sh"), arguments, dir);
+        fs::create_dir_all(disk.join("upper/etc")).expect("the test's directory must be writable");
+        fs::write(disk.join("upper/etc/hostname"), format!("{name}\n")).expect("the same");
         Some(Self { name: name.to_owned(), part, written: disk.join("upper"), boot_id, boots: 0, group })
     }
 

@@ -90,17 +90,11 @@ fn build(arguments: &Arguments) -> Result<PathBuf> {
     let mut build = cargo();
     build.args(["build", "--profile", &arguments.profile, "-p", "mezzo-cli", "-p", "mezzo-executor", "--bins"]);
     let mut dir = target_dir();
-    // What is given away is linked as its receivers need it; tests pack what is built anyway.
-    if arguments.profile == "release" || arguments.r#static {
-        // Without this every program would want libgcc_s beside the C library.
-        let mut flags = "-C link-arg=-static-libgcc".to_owned();
-        if arguments.r#static {
-            flags.push_str(" -C target-feature=+crt-static");
-        }
-        // With a target that is named, these are not the flags of build scripts and macros.
+    if arguments.r#static {
+        // With a target that is named, this is not the flag of build scripts and macros.
         let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_ascii_uppercase().replace('-', "_"));
-        build.args(["--target", &target]).env(variable, flags);
+        build.args(["--target", &target]).env(variable, "-C target-feature=+crt-static");
         dir.push(target);
     }
     run_command(&mut build)?;
