@@ -147,7 +147,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
         probes: Probes::new(handle.clone()),
         doors: Doors::default(),
     };
-    let (ended, mut end) = mpsc::channel(1);
+    let (ended, end) = mpsc::channel(1);
     std::thread::Builder::new()
         .name("core".into())
         .spawn(move || {
@@ -169,14 +169,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
     };
     notify::status("looking for the leading master");
     let link = tokio::spawn(link.keep(bulk));
-    let signals = tokio::spawn(signals(handle.clone()));
-    notify::ready();
-    let watchdog = tokio::spawn(notify::watchdog(move || proof_of_life(handle.clone())));
-    let end = end.recv().await;
-    notify::stopping();
-    watchdog.abort();
-    signals.abort();
-    match end {
+    match until_end(handle, end).await {
         Some(End::Asked) => Ok(()),
         Some(End::Core(reason)) => {
             tracing::info!("the agent ends: {reason}");
@@ -187,6 +180,18 @@ async fn agent(mut flags: Flags) -> Result<()> {
         Some(End::Checkpoint(error)) => Err(error.into()),
         None => Err(anyhow!("the core's thread broke down; containers go on")),
     }
+}
+
+/// Serves until the core's thread ends; whoever started the agent is told when it is up, that it lives, and that it stops.
+async fn until_end(handle: Handle, mut end: mpsc::Receiver<End>) -> Option<End> {
+    let signals = tokio::spawn(signals(handle.clone()));
+    notify::ready();
+    let watchdog = tokio::spawn(notify::watchdog(move || proof_of_life(handle.clone())));
+    let end = end.recv().await;
+    notify::stopping();
+    watchdog.abort();
+    signals.abort();
+    end
 }
 
 /// The core's thread answers. One that has ended is noticed elsewhere.

@@ -146,7 +146,7 @@ fn sites() -> Option<Sites> {
     let private = network.host("a1", &inside);
     private.route_by(&inside);
     let (master, agent) = (new_machine("m1", &cloud, dir.path())?, new_machine("a1", &private, dir.path())?);
-    let packages = Packages::make(dir.path());
+    let packages = Packages::make(dir.path())?;
     let url = packages.offer(&desk);
     // The master is installed from the tarball, the agent from the Debian package.
     let variables = |package: &Package| {

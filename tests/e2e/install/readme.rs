@@ -17,7 +17,7 @@ fn a_new_user_gets_from_the_readme_to_a_task() {
     let Some(mut machine) = Machine::new("new", &host, dir.path()) else { return };
     machine.write("/etc/cloud/cloud-init.disabled", "");
     machine.boot();
-    let packages = Packages::make(dir.path());
+    let Some(packages) = Packages::make(dir.path()) else { return };
     let package = packages.deb(1);
     let start = Instant::now();
     machine.copy(&packages.dir.join(&package.name), &format!("/var/tmp/{}", package.name));
