@@ -71,7 +71,9 @@ pub(crate) fn view_of(mut task: v1::Task, list: TaskList) -> model::Task {
     let state = task.state();
     let update = task.status_update_state.take().and_then(|state| TaskState::try_from(state).ok());
     let status_update = update.zip(task.status_update_uuid.take());
-    let statuses = std::mem::take(&mut task.statuses);
+    let mut statuses = std::mem::take(&mut task.statuses);
+    // Decoders make room for four, and a status is large: of half a million running tasks that would be a gigabyte.
+    statuses.shrink_to_fit();
     task.state = TaskState::TaskStaging.into();
     model::Task {
         framework_id: FrameworkId::from(&task.framework_id),
@@ -101,7 +103,9 @@ impl Core {
             return;
         };
         let executor_id = task.executor_id.as_ref().map(ExecutorId::from);
-        let view = Arc::new(view_of(task, TaskList::Active));
+        // Ids are shared, not kept once for each task.
+        let (framework_id, agent_id) = (framework.id.clone(), agent.id.clone());
+        let view = Arc::new(model::Task { framework_id, agent_id, ..view_of(task, TaskList::Active) });
         let (id, state) = (view.id.clone(), view.state);
         let holds = !is_terminal(state);
         if holds {
@@ -195,6 +199,7 @@ impl Core {
         if view.statuses.last().is_some_and(|last| last.state == status.state) {
             view.statuses.pop();
         }
+        view.statuses.reserve_exact(1);
         view.statuses.push(TaskStatus { data: None, ..status.clone() });
         let view = task.view.clone();
         if task.holds {
