@@ -17,18 +17,19 @@ pub struct Standing {
     pub leading: Option<u64>,
     /// Until when it may act, since the begin.
     pub lease: Duration,
+    /// Its place was taken from it by others, by hand or by challenge: it may learn that late.
+    pub taken: bool,
 }
 
 /// All masters and servers.
 pub struct Embedded {
     world: World,
-    overlaps: bool,
 }
 
 impl Embedded {
     /// Masters that start, and servers that are well.
     pub fn new(seed: u64) -> Self {
-        Self { world: World::new(seed, Vec::new()), overlaps: false }
+        Self { world: World::new(seed, Vec::new()) }
     }
 
     /// How many masters there are.
@@ -54,8 +55,6 @@ impl Embedded {
     /// The invariant of elections that is broken, and how.
     pub fn begin(&mut self, now: Duration, fault: Fault, time: Duration) -> Result<(), (&'static str, String)> {
         self.advance(now)?;
-        // A leader whose znode is taken from it by others may learn that late; terms and fence make up for it.
-        self.overlaps |= matches!(fault, Fault::RemoveLeader | Fault::Between(..));
         self.world.inject(fault, now + time)
     }
 
@@ -68,17 +67,13 @@ impl Embedded {
     pub fn standing(&self, number: usize) -> Standing {
         let master = &self.world.masters[number];
         let leading = master.leading.as_ref().map(|(_, term)| *term);
-        Standing { up: master.up, leading, lease: master.lease }
+        let taken = master.leading.as_ref().is_some_and(|(name, _)| self.world.watcher.was_taken(name));
+        Standing { up: master.up, leading, lease: master.lease, taken }
     }
 
     /// Who leads.
     pub fn leader(&self) -> Option<usize> {
         (0..MASTERS).filter_map(|number| Some((self.standing(number).leading?, number))).max().map(|(_, number)| number)
-    }
-
-    /// Whether a leader may have been replaced without any chance to know.
-    pub fn overlaps(&self) -> bool {
-        self.overlaps
     }
 }
 

@@ -44,7 +44,7 @@ impl Invariant for Leaders {
                 return Err(format!("master{master} of term {term} writes after one of term {newest} has begun"));
             }
             Fact::ToAgent(master, ..) | Fact::Event(master, ..)
-                if self.term(*master) < newest && world.now - since > NOTICE && world.is_alone_by_lease() =>
+                if self.term(*master) < newest && world.now - since > NOTICE && world.leads_by_lease(*master) =>
             {
                 let term = self.term(*master);
                 return Err(format!("master{master} of term {term} acts although one of term {newest} leads"));

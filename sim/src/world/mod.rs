@@ -223,9 +223,12 @@ impl World {
         self.executors.values().map(|executor| executor.told())
     }
 
-    /// Whether an election decides who leads, and no leader was ever replaced without a chance to know.
-    pub fn is_alone_by_lease(&self) -> bool {
-        self.elections.as_ref().is_some_and(|elections| !elections.overlaps())
+    /// Whether the master's leadership, as it believes in it, ends with its lease: nobody else has taken it away.
+    pub fn leads_by_lease(&self, master: ProcessId) -> bool {
+        let (Some(elections), Some(master)) = (&self.elections, self.masters.get(&master)) else { return false };
+        let Host::Master(number) = master.host else { return false };
+        let standing = elections.standing(usize::from(number));
+        standing.leading == Some(master.term) && !standing.taken
     }
 
     /// Commands that the simulator does not know run until they are killed.
