@@ -40,7 +40,7 @@ fn rows(sections: &[&str]) -> Vec<Row> {
     for section in page.split("\n## ").filter(|section| sections.contains(&section.lines().next().unwrap())) {
         for found in row.captures_iter(section) {
             for name in expanded(&found[1]) {
-                let pattern = placeholder.replace_all(&regex::escape(&name), ".+").into_owned();
+                let pattern = placeholder.replace_all(&regex::escape(&name), ".*").into_owned();
                 let pattern = Regex::new(&format!("^{pattern}$")).unwrap();
                 rows.push(Row { name, pattern, state: found[2].to_owned() });
             }
