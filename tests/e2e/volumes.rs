@@ -110,6 +110,7 @@ fn a_volume_grows_and_shrinks_and_keeps_its_data() {
     let write = on_volume("write", &offer, &small, "echo kept > data/f");
     let disk = reserved(ROLE, tasks::scalar("disk", 64.0));
     framework.accept(&offer, json!([reserve(&json!([disk])), create("c", &json!([small])), launch(&[write])]));
+    finished(&mut framework, "c");
     framework.wait_status("write", "TASK_FINISHED");
 
     let with_size = |size: f64| {
@@ -134,8 +135,8 @@ fn a_volume_grows_and_shrinks_and_keeps_its_data() {
     // The agent tells of it until it is acknowledged.
     let at_the_agent = || operator::ask(cluster.agents[0].address, "GET_OPERATIONS")["get_operations"].clone();
     let known = at_the_agent();
-    let [operation] = &known["operations"].as_array().unwrap()[..] else { panic!("{known}") };
-    assert_eq!(operation["info"]["id"]["value"], "g", "{operation}");
+    let operation = known["operations"].as_array().unwrap().iter().find(|one| one["info"]["id"]["value"] == "g");
+    let operation = operation.unwrap_or_else(|| panic!("{known}"));
     assert_eq!(operation["latest_status"]["state"], "OPERATION_FINISHED", "{operation}");
     finished(&mut framework, "g");
     mezzo_tests::wait::until_true("the agent has heard the acknowledgement", || at_the_agent() == json!({}));
