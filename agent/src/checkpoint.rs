@@ -261,6 +261,7 @@ impl Checkpoint {
             Ok(()) => tracing::error!(path = %path.display(), "the disk is full: using what was kept for that"),
             Err(_) => {
                 tracing::error!(path = %path.display(), "the disk is full, and so is what was kept for that: waiting for room");
+                mezzo_server::notify::alive();
                 std::thread::sleep(LOOK_EVERY);
             }
         }

@@ -12,6 +12,7 @@ pub mod flags;
 mod gc;
 mod http;
 mod identity;
+mod images;
 pub mod isolation;
 mod link;
 mod memory;
@@ -46,6 +47,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    flags.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let result = run::run(flags).inspect_err(|error| tracing::error!("{error:#}"));
     if let Some(logs) = logs {
         logs.flush();

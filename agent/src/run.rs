@@ -20,6 +20,7 @@ use mezzo_agent_core::{
     isolation::Abilities,
 };
 use mezzo_election::Detector;
+use mezzo_server::notify;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -36,6 +37,7 @@ use crate::{
     gc,
     http::Door,
     identity::{Addresses, describe},
+    images::{self, Images},
     isolation::{self, Chain},
     link,
     probes::Probes,
@@ -78,6 +80,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
     let addresses = Addresses::new(&flags, listener.local_addr().context("the listener has no address")?);
     let mut config = config(&flags, addresses, boot_id)?;
     let chain = isolate(&mut flags, &mut config)?;
+    let accounts = chain.accounts();
     let clock = Clock::new();
     let mut first = Vec::new();
     let recovered = Core::recover(config, crate::identity::seed(), clock.now(), records, &mut first)
@@ -88,8 +91,9 @@ async fn agent(mut flags: Flags) -> Result<()> {
     failpoint::pass("recovery-recorded");
 
     let (events, container_events) = mpsc::unbounded_channel();
-    let runtime_dir = flags.runtime_dir.clone().unwrap_or_else(|| default_runtime_dir(&flags.work_dir));
-    let containers = Containerizer::start(container_config(&flags, runtime_dir, chain)?, events).await?;
+    let images = Images::open(&flags)?;
+    let settings = container_config(&flags, chain, images.clone())?;
+    let containers = Containerizer::start(settings, events).await?;
     containers.recover(recovered.containers).await;
     failpoint::pass("containers-found");
 
@@ -126,6 +130,8 @@ async fn agent(mut flags: Flags) -> Result<()> {
         start_time,
         recovery_time_secs: started.elapsed().as_secs_f64(),
         garbage: figures,
+        images,
+        accounts,
         files: files::router(files.clone()),
         attached: files.clone(),
         flags: flags.clone(),
@@ -141,7 +147,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
         probes: Probes::new(handle.clone()),
         doors: Doors::default(),
     };
-    let (ended, mut end) = mpsc::channel(1);
+    let (ended, end) = mpsc::channel(1);
     std::thread::Builder::new()
         .name("core".into())
         .spawn(move || {
@@ -161,11 +167,9 @@ async fn agent(mut flags: Flags) -> Result<()> {
         leader,
         ending: ending.clone(),
     };
+    notify::status("looking for the leading master");
     let link = tokio::spawn(link.keep(bulk));
-    let signals = tokio::spawn(signals(handle));
-    let end = end.recv().await;
-    signals.abort();
-    match end {
+    match until_end(handle, end).await {
         Some(End::Asked) => Ok(()),
         Some(End::Core(reason)) => {
             tracing::info!("the agent ends: {reason}");
@@ -175,6 +179,25 @@ async fn agent(mut flags: Flags) -> Result<()> {
         }
         Some(End::Checkpoint(error)) => Err(error.into()),
         None => Err(anyhow!("the core's thread broke down; containers go on")),
+    }
+}
+
+/// Serves until the core's thread ends; whoever started the agent is told when it is up, that it lives, and that it stops.
+async fn until_end(handle: Handle, mut end: mpsc::Receiver<End>) -> Option<End> {
+    let signals = tokio::spawn(signals(handle.clone()));
+    notify::ready();
+    let watchdog = tokio::spawn(notify::watchdog(move || proof_of_life(handle.clone())));
+    let end = end.recv().await;
+    notify::stopping();
+    watchdog.abort();
+    signals.abort();
+    end
+}
+
+/// The core's thread answers. One that has ended is noticed elsewhere.
+async fn proof_of_life(handle: Handle) {
+    if handle.view().await.is_none() {
+        std::future::pending().await
     }
 }
 
@@ -203,6 +226,9 @@ fn new_records(first: &[Effect]) -> Vec<bytes::Bytes> {
 fn name_directories(flags: &mut Flags) {
     let cache = flags.fetcher_cache_dir.get_or_insert_with(|| flags.work_dir.join("fetch"));
     flags.listed.insert("fetcher_cache_dir".into(), cache.display().to_string());
+    if flags.images.kinds().any() {
+        flags.listed.insert("docker_store_dir".into(), images::directory(flags).display().to_string());
+    }
     let beside = std::env::current_exe().ok().and_then(|own| own.parent().map(Path::to_path_buf));
     if let Some(directory) = flags.launcher_dir.clone().or(beside) {
         flags.listed.insert("launcher_dir".into(), directory.display().to_string());
@@ -254,6 +280,7 @@ fn config(flags: &Flags, addresses: Addresses, boot_id: String) -> Result<Config
         reconfiguration: flags.reconfiguration_policy,
         max_completed_executors_per_framework: flags.max_completed_executors_per_framework,
         abilities: Abilities::default(),
+        images: flags.images.kinds(),
         max_completed_frameworks: 50,
     })
 }
@@ -265,15 +292,25 @@ fn default_runtime_dir(work_dir: &Path) -> PathBuf {
 
 /// What keeps containers from one another; the core decides by what it can.
 fn isolate(flags: &mut Flags, config: &mut Config) -> Result<Chain> {
-    let chain = Chain::new(&flags.containers.settings(isolation::ports_of(&config.info.resources)))?;
+    let mut settings = flags.containers.settings(isolation::ports_of(&config.info.resources));
+    if config.images.any() {
+        if settings.names.all().contains(&isolation::Name::FilesystemPosix) {
+            return Err(anyhow!(
+                "images need mounts: put filesystem/linux into --isolation, in the place of filesystem/posix"
+            ));
+        }
+        settings.names.add(isolation::Name::FilesystemLinux);
+    }
+    let chain = Chain::new(&settings)?;
     config.abilities = chain.abilities();
     flags.listed.insert("launcher".into(), chain.launcher().to_string());
     Ok(chain)
 }
 
-fn container_config(flags: &Flags, runtime_dir: PathBuf, chain: Chain) -> Result<containerizer::Config> {
+fn container_config(flags: &Flags, chain: Chain, images: Option<Images>) -> Result<containerizer::Config> {
     Ok(containerizer::Config {
-        runtime_dir,
+        images,
+        runtime_dir: flags.runtime_dir.clone().unwrap_or_else(|| default_runtime_dir(&flags.work_dir)),
         executor: containerizer::find_executor(flags.launcher_dir.as_deref())?,
         switch_user: flags.switch_user,
         rotation: rotation(flags),

@@ -102,6 +102,7 @@ impl World {
             fetcher: fetcher::Config::default(),
             rotation: None,
             isolation: None,
+            images: None,
         };
         let (sender, events) = mpsc::unbounded_channel();
         let containers = Some(Containerizer::start(config, sender).await.unwrap());
@@ -132,6 +133,7 @@ impl World {
             volumes: Vec::new(),
             nested: None,
             isolation: None,
+            image: None,
         }
     }
 

@@ -28,12 +28,18 @@ pub(crate) struct Cluster {
     pub(crate) agents: Vec<Child>,
     directory: TempDir,
     resources: String,
+    flags: Vec<String>,
     ports: Vec<u16>,
 }
 
 impl Cluster {
     /// Starts a master and `agents` agents with these resources, and waits until all are registered.
     pub(crate) fn start(agents: usize, resources: &str) -> Result<Self> {
+        Self::start_with(agents, resources, &[])
+    }
+
+    /// With further flags for the agents.
+    pub(crate) fn start_with(agents: usize, resources: &str, flags: &[String]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("mezzo-bench-").tempdir()?;
         let port = free_port()?;
         let master = spawn_master(directory.path(), port)?;
@@ -44,6 +50,7 @@ impl Cluster {
             agents: Vec::new(),
             directory,
             resources: resources.to_owned(),
+            flags: flags.to_vec(),
             ports: Vec::new(),
         };
         for number in 0..agents {
@@ -68,6 +75,20 @@ impl Cluster {
         Ok(())
     }
 
+    /// One more agent, beside others that registered by themselves.
+    pub(crate) async fn add_agent(&mut self) -> Result<()> {
+        let before = count(&get(&self.address, "/slaves")?)?;
+        self.ports.push(free_port()?);
+        let agent = self.spawn_agent(self.agents.len())?;
+        self.agents.push(agent);
+        let deadline = Instant::now() + READY_WITHIN;
+        while count(&get(&self.address, "/slaves")?)? <= before {
+            anyhow::ensure!(Instant::now() < deadline, "the agent does not register");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
     /// Where an agent listens.
     pub(crate) fn agent_address(&self, number: usize) -> String {
         format!("127.0.0.1:{}", self.ports[number])
@@ -89,6 +110,7 @@ impl Cluster {
             .arg(format!("--work_dir={}", home.display()))
             .arg(format!("--runtime_dir={}", home.join("run").display()))
             .arg(format!("--resources={resources}"))
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(log(self.directory.path(), &format!("agent{number}.log"))?)
             .stderr(log(self.directory.path(), &format!("agent{number}.err"))?)
@@ -181,6 +203,12 @@ pub(crate) fn get(address: &str, path: &str) -> Result<String> {
         bail!("GET {path}: {}", head.lines().next().unwrap_or_default());
     }
     Ok(body.to_owned())
+}
+
+/// Agents in `/slaves`.
+fn count(slaves: &str) -> Result<usize> {
+    let answer: serde_json::Value = serde_json::from_str(slaves)?;
+    Ok(answer["slaves"].as_array().context("/slaves has no slaves")?.len())
 }
 
 fn free_port() -> Result<u16> {

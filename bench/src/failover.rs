@@ -57,7 +57,7 @@ impl Scale {
 async fn alone(scale: Scale) -> Result<()> {
     let mut cluster = Cluster::start(0, "")?;
     let (_same, leader) = watch::channel(Some(cluster.address.clone()));
-    let agents = links::play(&leader, scale.agents, scale.tasks)?;
+    let agents = links::play(&leader, scale.agents, scale.tasks, links::LARGE)?;
     let begun = Instant::now();
     all(&agents).await?;
     scale.print("first registration, durable", begun.elapsed().as_secs_f64(), None);
@@ -81,7 +81,7 @@ impl Place {
     async fn start(scale: Scale, session: Duration) -> Result<Self> {
         let start = move || Masters::builder().servers(3).agents(0).session(session).start();
         let group = tokio::task::spawn_blocking(start).await?;
-        let agents = links::play(&follow(&group.url())?, scale.agents, scale.tasks)?;
+        let agents = links::play(&follow(&group.url())?, scale.agents, scale.tasks, links::LARGE)?;
         all(&agents).await?;
         let wanted = Wanted { argv: Vec::new(), cpus: 1.0, mem: 32.0 };
         let framework = Framework::start(&group.url(), Encoding::Protobuf, wanted).await?;
@@ -164,11 +164,13 @@ fn follow(url: &str) -> Result<Leader> {
     Ok(leader)
 }
 
-async fn all(agents: &Agents) -> Result<()> {
+/// Waits until all of them are registered.
+pub(crate) async fn all(agents: &Agents) -> Result<()> {
     wait("registered", || agents.registered() == agents.count).await
 }
 
-async fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {
+/// Waits, but not for ever.
+pub(crate) async fn wait(what: &str, done: impl Fn() -> bool) -> Result<()> {
     let begun = Instant::now();
     while !done() {
         if begun.elapsed() > WITHIN {

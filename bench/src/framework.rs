@@ -27,6 +27,8 @@ pub(crate) struct Framework {
     pub(crate) scheduler: Handle,
     events: Events,
     wanted: Wanted,
+    /// What its tasks' containers are made of.
+    image: Option<String>,
     launched: usize,
     /// Came while nobody asked for one, and not yet given back.
     spare: Vec<v1::Offer>,
@@ -45,7 +47,12 @@ impl Framework {
             ..Default::default()
         };
         let (scheduler, events) = SchedulerDriver::builder(info).master(master).encoding(encoding).build()?;
-        Ok(Self { scheduler, events, wanted, launched: 0, spare: Vec::new() })
+        Ok(Self { scheduler, events, wanted, image: None, launched: 0, spare: Vec::new() })
+    }
+
+    /// Its tasks run in containers of this image.
+    pub(crate) fn in_image(self, name: &str) -> Self {
+        Self { image: Some(name.to_owned()), ..self }
     }
 
     /// The next event; an error after two minutes of silence.
@@ -102,6 +109,7 @@ impl Framework {
             ..Default::default()
         };
         v1::TaskInfo {
+            container: self.image.as_deref().map(container_of),
             name: "bench".into(),
             task_id: v1::TaskId { value: format!("bench-{}", self.launched) },
             agent_id: offer.agent_id.clone(),
@@ -159,4 +167,14 @@ pub(crate) fn is_terminal(state: v1::TaskState) -> bool {
         state,
         TaskFinished | TaskFailed | TaskKilled | TaskError | TaskLost | TaskDropped | TaskGone | TaskGoneByOperator
     )
+}
+
+fn container_of(image: &str) -> v1::ContainerInfo {
+    let docker = v1::image::Docker { name: image.to_owned(), ..Default::default() };
+    let image = v1::Image { r#type: v1::image::Type::Docker.into(), docker: Some(docker), ..Default::default() };
+    v1::ContainerInfo {
+        r#type: v1::container_info::Type::Mesos.into(),
+        mesos: Some(v1::container_info::MesosInfo { image: Some(image) }),
+        ..Default::default()
+    }
 }

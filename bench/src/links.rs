@@ -36,6 +36,8 @@ pub(crate) struct Agent {
     number: usize,
     /// What it reports once it has an id: tasks of one framework.
     tasks: usize,
+    /// What it has.
+    resources: Arc<str>,
     id: Option<v1::AgentId>,
     registered: Registered,
 }
@@ -61,15 +63,24 @@ impl Agents {
 /// Who leads, `host:port`, as far as known.
 pub(crate) type Leader = watch::Receiver<Option<String>>;
 
-/// Plays agents on a thread of their own: a framework that is measured beside them does not wait for them.
-pub(crate) fn play(leader: &Leader, count: usize, tasks: usize) -> Result<Agents> {
+/// What updates of a played task are known by.
+const RUNNING: &[u8] = b"\x11\x11\x11\x11\x11\x11\x41\x11\x81\x11\x11\x11\x11\x11\x11\x11";
+const FINISHED: &[u8] = b"\x22\x22\x22\x22\x22\x22\x42\x22\x82\x22\x22\x22\x22\x22\x22\x22";
+
+/// Resources of an agent that has room for more.
+pub(crate) const LARGE: &str = "cpus:32;mem:131072;disk:1000000;ports:[31000-32000]";
+
+/// Plays agents on a thread of their own: a framework that is measured beside them does not wait for them. Tasks that are
+/// launched there run at once, and end when that is known.
+pub(crate) fn play(leader: &Leader, count: usize, tasks: usize, resources: &str) -> Result<Agents> {
+    let resources: Arc<str> = resources.into();
     let (end, ended) = oneshot::channel();
     let registered = Registered::default();
     let (leader, all) = (leader.clone(), registered.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("agents".into()).spawn(move || {
         for number in 0..count {
-            let agent = Agent { number, tasks, id: None, registered: all.clone() };
+            let agent = Agent { number, tasks, resources: resources.clone(), id: None, registered: all.clone() };
             runtime.spawn(agent.live(leader.clone()));
         }
         let _ = runtime.block_on(ended);
@@ -159,17 +170,43 @@ impl Agent {
             to_agent::Message::Ping(link::Ping { sequence }) => {
                 send(say, from_agent::Message::Pong(link::Pong { sequence }));
             }
+            to_agent::Message::RunTask(run) => {
+                let framework = run.framework.id.unwrap_or_default();
+                self.tell(say, framework, run.task.task_id, v1::TaskState::TaskRunning);
+            }
+            to_agent::Message::Acknowledge(acknowledge) if acknowledge.uuid == RUNNING => {
+                self.tell(say, acknowledge.framework_id, acknowledge.task_id, v1::TaskState::TaskFinished);
+            }
             _ => {}
         }
+    }
+
+    fn tell(
+        &self,
+        say: &mpsc::UnboundedSender<Bytes>,
+        framework_id: v1::FrameworkId,
+        task_id: v1::TaskId,
+        state: v1::TaskState,
+    ) {
+        let uuid = if state == v1::TaskState::TaskRunning { RUNNING } else { FINISHED };
+        let status = v1::TaskStatus {
+            executor_id: Some(v1::ExecutorId { value: task_id.value.clone() }),
+            task_id,
+            state: state.into(),
+            agent_id: self.id.clone(),
+            source: Some(v1::task_status::Source::Executor.into()),
+            uuid: Some(Bytes::from_static(uuid)),
+            ..Default::default()
+        };
+        let update = link::StatusUpdate { framework_id, status, latest_state: Some(state.into()) };
+        send(say, from_agent::Message::StatusUpdate(update));
     }
 
     fn first_message(&self) -> from_agent::Message {
         let agent = v1::AgentInfo {
             hostname: format!("agent-{:05}.bench", self.number),
             port: Some(5051),
-            resources: Resources::parse("cpus:32;mem:131072;disk:1000000;ports:[31000-32000]", "*")
-                .unwrap_or_default()
-                .to_protos(),
+            resources: Resources::parse(&self.resources, "*").unwrap_or_default().to_protos(),
             id: self.id.clone(),
             ..Default::default()
         };

@@ -5,15 +5,18 @@
 mod agent;
 mod allocator;
 mod cluster;
+mod containers;
 mod failover;
 mod figure;
 mod framework;
+mod images;
 mod latency;
 mod links;
 mod memory;
 mod page;
 mod plot;
 mod process;
+mod reads;
 mod registry;
 mod run;
 mod sdk;
@@ -31,6 +34,10 @@ enum Bench {
     Agent,
     /// Tasks per second, ACCEPT to TASK_FINISHED, of `true` on one agent.
     Throughput,
+    /// Containers of an image that is there, launched and destroyed, per second (as root).
+    Images,
+    /// The same two with cgroups and namespaces (as root).
+    Containers,
     /// ACCEPT to TASK_RUNNING on an idle cluster.
     Latency,
     /// Resident memory: idle master, idle agent, each running command task.
@@ -44,6 +51,8 @@ enum Bench {
     Run,
     /// The web page on a large cluster that is made up.
     Page,
+    /// What reading costs: the state of a large cluster, subscribers, and launches while many look on.
+    Reads,
     /// The allocator alone: Mesos' own workloads (no cluster is started).
     Allocator,
     /// The master's core alone, with 50,000 agents: memory, and how soon what is freed is offered (JSON lines).
@@ -63,6 +72,9 @@ struct Arguments {
     /// Tasks for throughput.
     #[arg(long, default_value_t = 5000)]
     tasks: usize,
+    /// Containers for images.
+    #[arg(long, default_value_t = 1000)]
+    containers: usize,
     /// Samples for latency and run.
     #[arg(long, default_value_t = 200)]
     samples: usize,
@@ -84,10 +96,16 @@ struct Arguments {
     /// Agents in the registry.
     #[arg(long, default_value_t = 50_000)]
     known: usize,
-    /// Agents that the page shows.
+    /// Who reads the state once a second, for reads.
+    #[arg(long, default_value_t = 100)]
+    pollers: usize,
+    /// Who subscribes to events, for reads.
+    #[arg(long, default_value_t = 100)]
+    subscribers: usize,
+    /// Agents that the page shows, and of reads.
     #[arg(long, default_value_t = 10_000)]
     page_agents: usize,
-    /// Tasks that the page shows.
+    /// Tasks that the page shows, and of reads.
     #[arg(long, default_value_t = 100_000)]
     page_tasks: usize,
     /// Seconds for which the page is watched while tasks change.
@@ -105,7 +123,11 @@ fn main() -> Result<()> {
     if words.first().is_some_and(|word| word == "plot") {
         return plot::plot(&words[1..]);
     }
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure())
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if words.first().is_some_and(|word| word == "look-on") {
+        return runtime.block_on(reads::look_on(&words[1..]));
+    }
+    runtime.block_on(measure())
 }
 
 async fn measure() -> Result<()> {
@@ -127,6 +149,12 @@ async fn measure() -> Result<()> {
     if chosen(Bench::Throughput) {
         throughput::measure(arguments.tasks, arguments.json).await?;
     }
+    if chosen(Bench::Images) {
+        images::measure(arguments.containers, arguments.json).await?;
+    }
+    if chosen(Bench::Containers) {
+        containers::measure(arguments.tasks, arguments.samples, arguments.json).await?;
+    }
     if chosen(Bench::Failover) {
         failover::measure(arguments.agents, arguments.tasks_per_agent, arguments.json).await?;
     }
@@ -142,8 +170,13 @@ async fn measure() -> Result<()> {
     if chosen(Bench::Run) {
         run::measure(arguments.samples.min(50), arguments.json)?;
     }
+    let load = Load { agents: arguments.page_agents, tasks: arguments.page_tasks, changes_per_second: 500 };
+    if chosen(Bench::Reads) {
+        let Arguments { pollers, subscribers, .. } = arguments;
+        let plan = reads::Plan { load, samples: arguments.samples.max(500), pollers, subscribers };
+        reads::measure(plan, arguments.json).await?;
+    }
     if chosen(Bench::Page) {
-        let load = Load { agents: arguments.page_agents, tasks: arguments.page_tasks, changes_per_second: 500 };
         page::measure(load, Duration::from_secs(arguments.page_seconds), arguments.json)?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::install::args::{Config, Install};
 use crate::operate::{
     self, Options, Verb,
     args::{EXIT_STATUS, Policy},
@@ -29,6 +30,8 @@ Examples:
   mezzo registry dump --zk=zk://z1,z2,z3/mezzo > copy.json
   mezzo explain --framework=ID                 why it is not offered what it waits for
   mezzo task logs -f web-3                     what a task has written, and what it writes
+  mezzo config check agent                     what the agent's service would be told, and from where
+  mezzo install user-data --help               user-data for new machines of a cloud
   mezzo master --work_dir=/var/lib/mezzo       one part of a real cluster
   mezzo agent --master=10.0.0.1:5050 --work_dir=/var/lib/mezzo-agent";
 
@@ -155,6 +158,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Make machines part of a cluster: user-data for clouds, what their metadata services tell
+    #[command(subcommand)]
+    Install(Install),
+    /// Look at a server's configuration
+    #[command(subcommand)]
+    Config(Config),
     /// Write completions for a shell, e.g. mezzo completions bash > /etc/bash_completion.d/mezzo
     Completions {
         /// Which
@@ -198,6 +207,8 @@ impl Command {
             | Self::Explain(_)
             | Self::Run(_)
             | Self::Registry(_)
+            | Self::Install(_)
+            | Self::Config(_)
             | Self::Master { .. }
             | Self::Executor { .. } => {
                 return None;

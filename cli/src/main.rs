@@ -5,6 +5,7 @@
 mod args;
 mod explain;
 mod http;
+mod install;
 mod local;
 mod operate;
 mod programs;
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
             runtime.block_on(run::main(&options))
         }
         Command::Registry(command) => runtime.block_on(registry::main(&command)),
+        Command::Install(command) => runtime.block_on(install::main(&command)),
+        Command::Config(command) => install::config(&command),
         Command::Explain(options) => runtime.block_on(explain::main(&options)),
         Command::Task { command: operate::args::Task::Logs(options), .. } => runtime.block_on(task::logs(&options)),
         other => match other.verb() {

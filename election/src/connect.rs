@@ -54,12 +54,21 @@ pub enum ConnectError {
     },
 }
 
+/// How long a server may be silent, or a dial take, before another server is tried. A leader that loses its server to a
+/// firewall that drops, and dials another one behind it first, must be connected again within its lease, ⅔ of the session's
+/// timeout: the client's own ⅖ are too much for that. Servers that think for a moment are not given up for it.
+fn connection_timeout(session_timeout: Duration) -> Duration {
+    (session_timeout / 5).max(Duration::from_secs(1)).min(session_timeout * 2 / 5)
+}
+
 /// Opens a session. It is tried for as long as `session_timeout`, at all servers in turn.
 ///
 /// # Errors
 /// If no server answers, or the credentials are refused.
 pub async fn connect(url: &ZkUrl, session_timeout: Duration) -> Result<Client, ConnectError> {
-    let mut connector = Client::connector().with_session_timeout(session_timeout);
+    let mut connector = Client::connector()
+        .with_session_timeout(session_timeout)
+        .with_connection_timeout(connection_timeout(session_timeout));
     if let Some(credentials) = url.credentials() {
         connector = connector.with_auth("digest", credentials.digest().as_bytes());
     }
@@ -70,5 +79,19 @@ pub async fn connect(url: &ZkUrl, session_timeout: Duration) -> Result<Client, C
         Ok(client) => Ok(client),
         Err(Error::AuthFailed) => Err(ConnectError::Refused { url: url.to_string() }),
         Err(error) => Err(ConnectError::Unreachable { url: url.to_string(), error }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_server_and_a_dial_in_vain_fit_into_a_lease() {
+        for milliseconds in [4000, 10_000, 30_000] {
+            let session = Duration::from_millis(milliseconds);
+            assert!(connection_timeout(session) * 2 < session * 2 / 3, "{session:?}");
+        }
+        assert_eq!(connection_timeout(Duration::from_secs(1)), Duration::from_millis(400));
     }
 }

@@ -183,6 +183,7 @@ impl Life {
             files: self.node.files.clone(),
             file_router: self.node.file_router.clone(),
             rendered: Default::default(),
+            joining: Default::default(),
             page: Default::default(),
             lease,
         };

@@ -6,6 +6,7 @@ use mezzo_server::{
     files::Files,
     flags::{DiscoveryError, DomainError},
     logs::Logs,
+    notify,
 };
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -75,6 +76,7 @@ pub enum StartError {
 pub struct Master {
     address: SocketAddr,
     url: String,
+    node: Arc<Node>,
     stop: watch::Sender<bool>,
     life: tokio::task::JoinHandle<Result<(), ShellError>>,
     /// Until connections end, which they do after the core.
@@ -107,8 +109,8 @@ impl Master {
             Some(ensemble) => tokio::spawn(life.elected(ensemble, stopped)),
         };
         let (close, closed) = watch::channel(false);
-        let serving = tokio::spawn(http::serve(node, listener, closed));
-        Ok(Self { address, url, stop, life, close, serving })
+        let serving = tokio::spawn(http::serve(Arc::clone(&node), listener, closed));
+        Ok(Self { address, url, node, stop, life, close, serving })
     }
 
     /// Where it listens.
@@ -162,6 +164,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    flags.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(4)
@@ -191,13 +194,22 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut master = Master::start(flags).await?;
     tracing::info!(address = %master.address(), url = master.url(), "the master serves");
+    notify::ready();
+    let node = Arc::clone(&master.node);
+    let watchdog = tokio::spawn(notify::watchdog(move || proof_of_life(Arc::clone(&node))));
     tokio::select! {
         result = master.failed() => return result,
         _ = terminate.recv() => tracing::info!("SIGTERM: the master stops"),
         _ = interrupt.recv() => tracing::info!("SIGINT: the master stops"),
     }
+    notify::stopping();
+    watchdog.abort();
     master.stop().await;
     Ok(())
+}
+
+async fn proof_of_life(node: Arc<Node>) {
+    node.proof_of_life().await;
 }
 
 fn open_whitelist(flags: &Flags) -> Result<Option<Whitelist>, StartError> {

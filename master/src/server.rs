@@ -73,6 +73,8 @@ pub(crate) enum Input {
     Probed(AgentId, SocketAddr, Option<String>),
     /// A registry write ended.
     Registry(Ticket, Result<(), RegistryFailure>),
+    /// Somebody wants to know whether the core's thread answers.
+    Ping(oneshot::Sender<()>),
     /// `--whitelist` was read: only agents of these hosts are offered.
     Whitelist(BTreeSet<String>),
     /// Somebody wants the core's numbers.
@@ -392,6 +394,9 @@ impl Shell {
             Input::Whitelist(hosts) => self.core.set_whitelist(now, Some(hosts)),
             Input::Metrics(reply) => {
                 let _ = reply.send(self.metrics(now));
+            }
+            Input::Ping(reply) => {
+                let _ = reply.send(());
             }
             Input::Stop => {}
         }

@@ -67,6 +67,7 @@ pub async fn serve(address: SocketAddr, load: Load) -> std::io::Result<()> {
         files,
         flags,
         rendered: Default::default(),
+        joining: Default::default(),
         page: Default::default(),
         lease: Lease::standing(),
     };

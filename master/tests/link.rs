@@ -232,3 +232,60 @@ async fn a_link_of_another_version_or_with_a_made_up_token_is_refused() {
     assert_eq!(agent.dial(&made_up).await, Err(StatusCode::NOT_FOUND));
     master.stop().await;
 }
+
+/// Frames that an agent of the first packaged version sent (`agent/core/tests/link_formats.rs` tells in which conversation).
+fn said_by_the_first_version() -> Vec<FromAgent> {
+    let path = format!("{}/../agent/core/tests/data/from-agent-1.frames", env!("CARGO_MANIFEST_DIR"));
+    let mut decoder = Decoder::new();
+    decoder.feed(&std::fs::read(path).unwrap());
+    std::iter::from_fn(|| decoder.next().unwrap()).map(|bytes| FromAgent::decode(bytes).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_agent_of_the_first_version_says_is_understood() {
+    use from_agent::Message as From;
+    let master = master(&[]).await;
+    let said = said_by_the_first_version();
+    let (registers, rest): (Vec<FromAgent>, _) =
+        said.into_iter().partition(|said| matches!(said.message, Some(From::Register(_))));
+    let (reports, rest): (Vec<FromAgent>, Vec<FromAgent>) =
+        rest.into_iter().partition(|said| matches!(said.message, Some(From::Reregister(_))));
+    let (goodbye, news): (Vec<FromAgent>, Vec<FromAgent>) =
+        rest.into_iter().partition(|said| matches!(said.message, Some(From::Unregister(_))));
+    assert!(!registers.is_empty() && !reports.is_empty() && news.len() > 5 && goodbye.len() == 1);
+
+    let (agent, mut ends) = Agent::new(master.address());
+    let dialled = tokio::spawn(agent.dial(&[("Mezzo-Link-Version", "1")]));
+    registers.into_iter().for_each(|message| ends.says.send(message).unwrap());
+    registered(&mut ends).await;
+    dialled.abort();
+
+    // The same agent with a past.
+    let (agent, mut ends) = Agent::new(master.address());
+    let dialled = tokio::spawn(agent.dial(&[("Mezzo-Link-Version", "1")]));
+    reports.into_iter().for_each(|message| ends.says.send(message).unwrap());
+    eventually("the master knows the agent by the id that it brings", async || {
+        match ends.heard.recv().await?.message {
+            Some(to_agent::Message::Reregistered(back)) => (back.agent_id.value == "m-S0").then_some(()),
+            _ => None,
+        }
+    })
+    .await;
+    let state = async || serde_json::from_str::<Value>(&ask(&master, "GET", "/state", "").await.1).unwrap();
+    let tasks = eventually("its tasks are seen", async || {
+        let framework = state().await["frameworks"].as_array()?.iter().find(|one| one["id"] == "m-0000")?.clone();
+        let tasks = framework["tasks"].as_array()?.clone();
+        (!tasks.is_empty()).then_some(tasks)
+    });
+    let named: Vec<String> = tasks.await.iter().map(|task| task["name"].to_string()).collect();
+    assert!(named.contains(&"\"custom\"".to_owned()), "{named:?}");
+    news.into_iter().for_each(|message| ends.says.send(message).unwrap());
+    goodbye.into_iter().for_each(|message| ends.says.send(message).unwrap());
+    eventually("the agent said goodbye", async || {
+        let agents = agents(&master).await;
+        agents.as_array()?.iter().all(|agent| agent["id"] != "m-S0").then_some(())
+    })
+    .await;
+    dialled.abort();
+    master.stop().await;
+}

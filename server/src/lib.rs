@@ -10,5 +10,6 @@ pub mod hostname;
 pub mod http;
 pub mod level;
 pub mod logs;
+pub mod notify;
 pub mod operator;
 pub mod prometheus;

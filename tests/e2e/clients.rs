@@ -89,6 +89,25 @@ fn pymesos_suppresses_and_revives() {
     pymesos("suppress");
 }
 
+#[test]
+fn pymesos_as_operator_makes_every_call() {
+    let Some(python) = environment::python() else {
+        return environment::skip("there is no Python with pymesos: run `cargo xtask setup`");
+    };
+    let cluster = Cluster::builder().start();
+    let script = environment::data("python").join("pymesos_operator.py");
+    let output = Command::new(python)
+        .arg(script)
+        .args([cluster.master_address, cluster.agents[0].address].map(|address| address.to_string()))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env(mezzo_tests::part::MARK, cluster.dir())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success() && said.contains("as it must be"), "{said}");
+}
+
 /// A framework in protobuf on a cluster of two agents.
 fn raw(name: &str) -> (Cluster, Framework) {
     let cluster = Cluster::builder().agents(2).start();

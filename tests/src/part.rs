@@ -30,6 +30,11 @@ impl Part {
         Self { name: name.to_owned(), program, arguments, environment: Vec::new(), dir: dir.to_path_buf(), child: None }
     }
 
+    /// Another program from the next start on.
+    pub fn set_program(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
     /// With one more variable in its environment.
     pub fn set_variable(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));

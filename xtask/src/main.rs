@@ -3,10 +3,12 @@
 
 mod axe;
 mod bench;
+mod debian;
 mod dependencies;
 mod examples;
 mod fuzz;
 mod local;
+mod package;
 mod process;
 mod screenshots;
 mod setup;
@@ -48,6 +50,8 @@ enum Verb {
     Examples(examples::Arguments),
     /// Build, then start a cluster on this machine.
     Local(local::Arguments),
+    /// Make a Debian package and a tarball, with their SBOM and sums.
+    Package(package::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -72,5 +76,6 @@ fn carry_out(verb: Verb) -> anyhow::Result<()> {
         Verb::Screenshots => screenshots::run(),
         Verb::Examples(arguments) => examples::run(&arguments),
         Verb::Local(arguments) => local::run(&arguments),
+        Verb::Package(arguments) => package::run(&arguments),
     }
 }

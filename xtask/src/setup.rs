@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::axe;
 use crate::process::{command, run as run_command, succeeds, target_dir};
+use crate::{axe, debian};
 
 const PYMESOS: &str = "pymesos==0.3.15";
 /// What pymesos imports, but for http-parser: that one does not compile on newer Pythons, so its pure Python part is taken out of its source.
@@ -32,7 +32,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         system_packages()?;
     }
     python_environment()?;
-    axe::install()
+    axe::install()?;
+    if is_root() && succeeds(command("debootstrap").arg("--version")) {
+        debian::install()?;
+    }
+    Ok(())
 }
 
 /// A program that tests need, and the Debian package that brings it.
@@ -42,12 +46,13 @@ struct Needed {
     present: fn() -> bool,
 }
 
-const NEEDED: [Needed; 8] = [
+const NEEDED: [Needed; 9] = [
     Needed { what: "Python with venv", package: "python3-venv", present: python_can_make_environments },
     Needed { what: "Chromium", package: "chromium", present: browser_is_there },
     Needed { what: "Java", package: "default-jre-headless", present: java_is_there },
     Needed { what: "ZooKeeper", package: "zookeeper", present: zookeeper_is_there },
     Needed { what: "ip", package: "iproute2", present: ip_is_there },
+    Needed { what: "debootstrap", package: "debootstrap", present: debootstrap_is_there },
     Needed { what: "iptables", package: "iptables", present: iptables_is_there },
     Needed { what: "an image registry", package: "docker-registry", present: registry_is_there },
     Needed { what: "a static busybox", package: "busybox-static", present: busybox_is_there },
@@ -64,6 +69,10 @@ fn zookeeper_is_there() -> bool {
 
 fn ip_is_there() -> bool {
     succeeds(command("ip").arg("-V"))
+}
+
+fn debootstrap_is_there() -> bool {
+    succeeds(command("debootstrap").arg("--version"))
 }
 
 fn iptables_is_there() -> bool {

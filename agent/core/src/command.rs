@@ -178,7 +178,7 @@ impl Core {
         let framework = self.frameworks.get(&framework_id).ok_or_else(gone)?;
         let executor = framework.executors.get(&id).ok_or_else(gone)?;
         let run = executor.run_of(&task).ok_or_else(gone)?;
-        let value = command.value.clone().ok_or("the check has no command")?;
+        let program = container::Command::of(command, None).ok_or("the check has no command")?;
         let own = if executor.is_pod() { run.spec.command.as_ref() } else { executor.info.command.as_ref() };
         let sandbox = executor.sandbox_of(run);
         let environment = if executor.is_pod() {
@@ -209,12 +209,13 @@ impl Core {
             container_id: probe.clone(),
             sandbox,
             user: self.config.switch_user.then(|| command.user.clone().unwrap_or(user)),
-            command: container::Command::of(command, value),
+            command: program,
             environment,
             uris: Vec::new(),
             volumes: Vec::new(),
             nested: None,
             isolation: None,
+            image: None,
         })
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use mezzo_api::v1;
 
-use crate::isolation::Abilities;
+use crate::{image::Images, isolation::Abilities};
 
 /// Settings of an agent.
 #[derive(Clone, Debug)]
@@ -51,6 +51,8 @@ pub struct Config {
     pub max_completed_executors_per_framework: usize,
     /// What the isolators of `--isolation` can do.
     pub abilities: Abilities,
+    /// Which containers can be made of images.
+    pub images: Images,
     /// Completed frameworks that are kept for readers (50).
     pub max_completed_frameworks: usize,
 }

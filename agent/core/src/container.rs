@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use mezzo_api::{ids::ContainerId, v1};
 
 use crate::{
+    image::{Image, Rule},
     isolation::{Isolation, Limitation},
     volumes::VolumeLink,
 };
@@ -30,6 +31,8 @@ pub struct Launch {
     pub nested: Option<Box<Nested>>,
     /// How it is to be kept; `None`: in nothing, as a check of a task that is kept itself.
     pub isolation: Option<Box<Isolation>>,
+    /// What its file system is made of; `None`: the host's.
+    pub image: Option<Box<Image>>,
 }
 
 /// What the container of a task of a pod has of the executor's.
@@ -94,15 +97,23 @@ pub enum Command {
         /// argv, whole.
         arguments: Vec<String>,
     },
+    /// The image's own program, with these arguments in the place of the image's.
+    Image(Vec<String>),
 }
 
 impl Command {
-    /// What a `CommandInfo` with this `value` runs.
-    pub(crate) fn of(command: &v1::CommandInfo, value: String) -> Self {
+    /// What a `CommandInfo` runs in a container of this image; `None` if it names nothing to run.
+    pub(crate) fn of(command: &v1::CommandInfo, image: Option<&Image>) -> Option<Self> {
+        let value = command.value.clone();
         if command.shell.unwrap_or(true) {
-            Self::Shell(value)
-        } else {
-            Self::Exec { file: value, arguments: command.arguments.clone() }
+            return value.map(Self::Shell);
+        }
+        match (value, image.map(|image| image.rule)) {
+            (value, Some(Rule::Docker)) => {
+                Some(Self::Image(value.into_iter().chain(command.arguments.iter().cloned()).collect()))
+            }
+            (None, Some(Rule::Mesos)) => Some(Self::Image(command.arguments.clone())),
+            (value, _) => Some(Self::Exec { file: value?, arguments: command.arguments.clone() }),
         }
     }
 }

@@ -450,6 +450,7 @@ impl Core {
         self.terminating = Some(reason.clone());
         self.registered = false;
         self.pause_updates();
+        self.pause_operations();
         if self.frameworks.is_empty() {
             out.push(Effect::Exit(reason));
             return;

@@ -9,7 +9,7 @@ use mezzo_api::{
     ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId},
     link::{self, from_agent},
     time::Now,
-    v1::{self, TaskState, container_info, executor_info, task_status::Reason, volume::source::sandbox_path},
+    v1::{self, TaskState, executor_info, task_status::Reason, volume::source::sandbox_path},
 };
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     entity::{self, Container, Executor, Framework},
     environment::{self, Subject},
     generated,
+    image::{self, Described},
     isolation::{self, Abilities},
     record,
     record::Entry,
@@ -343,11 +344,12 @@ impl Core {
 
     /// The default executor takes its groups as soon as it is there.
     fn launch_pod(&mut self, now: Now, framework: &FrameworkId, id: &ExecutorId, out: &mut Effects) {
-        let abilities = self.config.abilities;
+        let (abilities, images) = (self.config.abilities, self.config.images);
         let Some(executor) = self.executor(framework, id) else { return };
         if executor.container == Container::Launched {
-            let unlaunchable = check_container_info(executor.info.container.as_ref())
-                .and_then(|()| executor_volumes(abilities, executor.info.container.as_ref()));
+            let unlaunchable = image::describe(images, executor.info.container.as_ref(), None)
+                .and_then(Described::without_image)
+                .and_then(|info| executor_volumes(abilities, info.as_ref()));
             let container = executor.container_id.clone();
             if let Err(why) = unlaunchable {
                 self.container_failed(now, &container, &why.text(), out);
@@ -388,12 +390,12 @@ impl Core {
         let framework = self.frameworks.get(&request.framework).ok_or(Unlaunchable::Unknown)?;
         let executor = framework.executors.get(id).ok_or(Unlaunchable::Unknown)?;
         let agent = self.agent_id.as_ref().ok_or(Unlaunchable::Unknown)?;
-        check_container_info(executor.info.container.as_ref())?;
-        executor_volumes(self.config.abilities, executor.info.container.as_ref())?;
         let task = &request.tasks[0];
         let info = if request.command { task.command.as_ref() } else { executor.info.command.as_ref() };
+        let described = image::describe(self.config.images, executor.info.container.as_ref(), info)?;
+        executor_volumes(self.config.abilities, described.info.as_ref())?;
         let info = info.ok_or(Unlaunchable::NoCommand)?;
-        let value = info.value.clone().ok_or(Unlaunchable::NoCommand)?;
+        let command = container::Command::of(info, described.image.as_ref()).ok_or(Unlaunchable::NoCommand)?;
         let role = task.resources.iter().find_map(|resource| resource.allocation_info.as_ref()?.role.as_deref());
         let environment = environment::environment(
             &self.config,
@@ -413,16 +415,17 @@ impl Core {
             container_id: executor.container_id.clone(),
             sandbox: executor.directory.to_path_buf(),
             user: self.config.switch_user.then_some(user),
-            command: container::Command::of(info, value),
+            command,
             environment: environment.map_err(|error| Unlaunchable::Container(error.to_string()))?,
             uris: info.uris.clone(),
             volumes: volumes_of(&self.config.work_dir, request)?,
             nested: None,
             isolation: Some(Box::new(isolation::Isolation {
-                info: executor.info.container.clone(),
+                info: described.info,
                 allotment: isolation::of_executor(executor),
                 pod: None,
             })),
+            image: described.image.map(Box::new),
         })
     }
 }
@@ -513,22 +516,6 @@ impl Unlaunchable {
             Self::Unknown => "The provided ContainerInfo is not supported".into(),
         }
     }
-}
-
-/// What a container may ask of a host without images and networks.
-pub(crate) fn check_container_info(info: Option<&v1::ContainerInfo>) -> Result<(), Unlaunchable> {
-    let Some(info) = info else { return Ok(()) };
-    let refuse = |text: &str| Err(Unlaunchable::Container(text.into()));
-    if info.r#type() != container_info::Type::Mesos {
-        return Err(Unlaunchable::Unknown);
-    }
-    if info.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some()) {
-        return refuse("Container root filesystems are not supported");
-    }
-    if info.network_infos.iter().any(|network| network.name.is_some()) {
-        return refuse("Container networks are not supported");
-    }
-    Ok(())
 }
 
 /// An executor has no parent to share with, and an agent without mounts shares nothing else.

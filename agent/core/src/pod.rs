@@ -14,9 +14,9 @@ use crate::{
     core::Core,
     effect::{Effect, Effects},
     entity::{Container, Executor},
-    environment,
+    environment, image,
     isolation::{self, Isolation, Limitation},
-    launch::{Unlaunchable, check_container_info, sandbox_volumes, usable},
+    launch::{Unlaunchable, sandbox_volumes, usable},
     played::{DEFAULT_GRACE, Place, hand_over},
     record::{self, Entry, Termination},
     run::{Run, Spec, Why},
@@ -99,10 +99,10 @@ impl Core {
         let framework = self.frameworks.get(framework_id).ok_or(Unlaunchable::Unknown)?;
         let executor = framework.executors.get(id).ok_or(Unlaunchable::Unknown)?;
         let run = executor.run_of(task).ok_or(Unlaunchable::Unknown)?;
-        check_container_info(info.container.as_ref())?;
+        let described = image::describe(self.config.images, info.container.as_ref(), info.command.as_ref())?;
         let volumes = sandbox_volumes(self.config.abilities, info)?;
         let command = info.command.as_ref().ok_or(Unlaunchable::NoCommand)?;
-        let value = command.value.clone().ok_or(Unlaunchable::NoCommand)?;
+        let program = container::Command::of(command, described.image.as_ref()).ok_or(Unlaunchable::NoCommand)?;
         let sandbox = executor.sandbox_of(run);
         let environment = environment::nested(&self.config, &sandbox, Some(command), run.spec.role.as_deref());
         let user = self.config.switch_user.then(|| framework.info.user.clone());
@@ -110,7 +110,7 @@ impl Core {
             container_id: run.container_id.clone(),
             sandbox,
             user: self.config.switch_user.then(|| command.user.clone().unwrap_or_else(|| framework.info.user.clone())),
-            command: container::Command::of(command, value),
+            command: program,
             environment: environment.map_err(|error| Unlaunchable::Container(error.to_string()))?,
             uris: command.uris.clone(),
             volumes: usable(links(&self.config.work_dir, &info.resources))?,
@@ -121,10 +121,11 @@ impl Core {
                 volumes,
             })),
             isolation: Some(Box::new(Isolation {
-                info: info.container.clone(),
+                info: described.info,
                 allotment: isolation::of_task(info),
                 pod: Some(isolation::pod(executor)),
             })),
+            image: described.image.map(Box::new),
         })
     }
 

@@ -373,7 +373,9 @@ impl<'a> Decoder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jail::{Capabilities, Cgroup, MemoryLimit, Mount, Namespace, Part, Rlimit, Root, Source, Target};
+    use crate::jail::{
+        Capabilities, Cgroup, MemoryLimit, Mount, Namespace, Part, Rlimit, Root, Source, Target, Version,
+    };
 
     fn launch<'a>(arguments: &'a [String], environment: &'a [(String, String)]) -> Launch<'a> {
         Launch {
@@ -405,6 +407,7 @@ mod tests {
             sandbox: Some("/mnt/mesos/sandbox".into()),
             directory: Some("/home".into()),
             cgroups: vec![Cgroup {
+                version: Version::Two,
                 path: "/g".into(),
                 files: vec![("cpu.shares".into(), "2".into())],
                 part: Part::Above,

@@ -15,7 +15,6 @@ use mezzo_agent_core::{
 use mezzo_api::ids::ContainerId;
 use mezzo_executor::{
     event::{Event, Packet},
-    frame::Credentials,
     record::{Processes, Record, Records, Stage},
     sys,
     tree::{self, Watched},
@@ -26,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Config, StartError,
     keeping::{Kept, destroy, exited},
+    launching::Ready,
     slots::Slots,
     user::Own,
     watch::Watch,
@@ -44,7 +44,7 @@ pub(super) enum Request {
     Forget(ContainerId),
     Recover(Vec<ContainerId>, oneshot::Sender<()>),
     /// A launch is ready for the zygote, or never will be.
-    Prepared(Box<Launch>, Result<Option<Credentials>, String>),
+    Prepared(Box<Launch>, Result<Ready, String>),
     /// The processes of a container without supervisor are gone.
     Swept(u64),
     Allot(ContainerId, Box<Allotment>),
@@ -382,7 +382,11 @@ impl Actor {
         }
         let Some(container) = self.containers.remove(id) else { return };
         if container.kept.has_root {
-            isolation::remove_root(&self.config.runtime_dir.join("roots").join(id.as_str()));
+            let root = self.config.runtime_dir.join("roots").join(id.as_str());
+            tokio::task::spawn_blocking(move || isolation::remove_root(&root)); // it may hold much
+        }
+        if let Some(images) = &self.config.images {
+            images.release(id.as_str());
         }
         if let Some(slot) = container.slot {
             self.free(slot);

@@ -1,6 +1,11 @@
 //! From a launch to the zygote: preparing, queueing, handing over, and over again when the zygote dies.
 
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mezzo_agent_core::container::{Command, ContainerEvent, Launch};
 use mezzo_executor::{
@@ -18,7 +23,11 @@ use super::{
     user::Own,
     zygote::Zygote,
 };
-use crate::{fetcher::Fetcher, volumes};
+use crate::{
+    fetcher::Fetcher,
+    images::{Furnished, Images},
+    volumes,
+};
 
 /// Launches that are with the zygote at a time: enough to keep every core busy, few enough that a burst of thousands
 /// does not make all of them slow.
@@ -31,7 +40,7 @@ const MAX_ATTEMPTS: u8 = 3;
 const ZYGOTE_LIFE: Duration = Duration::from_secs(1);
 
 impl Actor {
-    pub(super) fn launch(&mut self, launch: Box<Launch>) {
+    pub(super) fn launch(&mut self, mut launch: Box<Launch>) {
         let id = launch.container_id.clone();
         if self.containers.contains_key(&id) {
             tracing::error!(container = %id, "ignored a second launch of the same container");
@@ -42,25 +51,32 @@ impl Actor {
         if launch.uris.is_empty()
             && launch.volumes.is_empty()
             && launch.nested.is_none()
+            && launch.image.is_none()
             && self.own.is(launch.user.as_deref())
         {
-            return self.prepared(&launch, Ok(None));
+            return self.prepared(&launch, Ok(Ready::default()));
         }
-        let (own, fetcher, requests) = (self.own.clone(), self.fetcher.clone(), self.requests.clone());
+        let requests = self.requests.clone();
+        let means = Means {
+            own: self.own.clone(),
+            fetcher: self.fetcher.clone(),
+            images: self.config.images.clone(),
+            runtime_dir: self.config.runtime_dir.clone(),
+        };
         let shown = if self.chain.as_ref().is_some_and(|chain| chain.abilities().mounts) {
             Shown::Mounted
         } else {
             Shown::Linked
         };
         tokio::spawn(async move {
-            let result = prepare(&launch, own, &fetcher, &cancel, shown).await;
+            let result = prepare(&mut launch, means, &cancel, shown).await;
             if let Some(requests) = requests.upgrade() {
                 let _ = requests.send(Request::Prepared(launch, result));
             }
         });
     }
 
-    pub(super) fn prepared(&mut self, launch: &Launch, result: Result<Option<Credentials>, String>) {
+    pub(super) fn prepared(&mut self, launch: &Launch, result: Result<Ready, String>) {
         let id = &launch.container_id;
         let Some(container) = self.containers.get_mut(id) else { return };
         let number = container.number;
@@ -71,8 +87,13 @@ impl Actor {
         let slot = self.slots.take();
         container.slot = Some(slot);
         container.kept.of(launch);
-        let frame = result.and_then(|credentials| {
-            let jail = self.chain.as_ref().map_or(Ok(None), |chain| chain.prepare(launch, None))?;
+        container.kept.has_root = result.as_ref().is_ok_and(|ready| ready.furnished.is_some());
+        let frame = result.and_then(|Ready { credentials, furnished }| {
+            let root = furnished.as_ref().map(|furnished| furnished.root());
+            let mut jail = self.chain.as_ref().map_or(Ok(None), |chain| chain.prepare(launch, root))?;
+            if let Some(furnished) = furnished {
+                furnished.complete(jail.get_or_insert_default());
+            }
             encode(launch, (number, slot), credentials.as_ref(), self.config.rotation, jail.as_ref())
         });
         match frame {
@@ -169,7 +190,9 @@ fn encode(
     let command = match &launch.command {
         Command::Shell(text) => frame::Command::Shell(text),
         Command::Exec { file, arguments } => frame::Command::Exec(file, arguments),
+        Command::Image(_) => return Err(format!("Cannot start container '{id}': it has no image to run")),
     };
+    let environment = seen_by(launch, jail);
     let launch = frame::Launch {
         number,
         slot,
@@ -177,7 +200,7 @@ fn encode(
         sandbox: &launch.sandbox,
         credentials,
         command,
-        environment: &launch.environment,
+        environment: &environment,
         rotation,
         jail,
     };
@@ -186,6 +209,17 @@ fn encode(
         Ok(()) => Ok(bytes),
         Err(error) => Err(format!("Cannot start container '{id}': {error}")),
     }
+}
+
+/// The environment names the sandbox where the container sees it.
+fn seen_by<'a>(launch: &'a Launch, jail: Option<&Jail>) -> Cow<'a, [(String, String)]> {
+    let mut environment = Cow::from(&launch.environment);
+    if let Some(inside) = jail.and_then(|jail| jail.sandbox.as_ref()) {
+        for (_, value) in environment.to_mut().iter_mut().filter(|(name, _)| name == "MESOS_SANDBOX") {
+            *value = inside.display().to_string();
+        }
+    }
+    environment
 }
 
 /// How a container sees its persistent volumes.
@@ -197,25 +231,38 @@ enum Shown {
     Mounted,
 }
 
-/// Looks the user up and fetches what is to be fetched.
-async fn prepare(
-    launch: &Launch,
+/// What a launch is prepared with.
+struct Means {
     own: Own,
-    fetcher: &Fetcher,
-    cancel: &CancellationToken,
-    shown: Shown,
-) -> Result<Option<Credentials>, String> {
-    let (user, sandbox) = (launch.user.clone(), launch.sandbox.clone());
+    fetcher: Arc<Fetcher>,
+    images: Option<Images>,
+    runtime_dir: PathBuf,
+}
+
+/// What preparing has brought.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    credentials: Option<Credentials>,
+    furnished: Option<Box<Furnished>>,
+}
+
+/// Looks the user up, gets the image, and fetches what is to be fetched.
+async fn prepare(launch: &mut Launch, means: Means, cancel: &CancellationToken, shown: Shown) -> Result<Ready, String> {
+    let Means { own, fetcher, images, runtime_dir } = means;
+    let (users, user) = (own.clone(), launch.user.clone());
+    let looked_up = tokio::task::spawn_blocking(move || look_up(&users, user.as_ref())).await;
+    let mut credentials = looked_up.map_err(|error| error.to_string())??;
+    let mut furnished = None;
+    if let (Some(images), true) = (images, launch.image.is_some()) {
+        (credentials, furnished) = images.furnish(launch, credentials, &runtime_dir, cancel).await?;
+    }
+    let (sandbox, of_task) = (launch.sandbox.clone(), credentials.clone());
     let (fetches, mounts) = (!launch.uris.is_empty(), !launch.volumes.is_empty());
     let nested = launch.nested.clone();
-    let (credentials, parent) = tokio::task::spawn_blocking(move || {
-        let look_up = |user: Option<&String>| match user {
-            Some(user) => own.credentials(user).map_err(|error| error.to_string()),
-            None => Ok(None),
-        };
-        let credentials = look_up(user.as_ref())?;
+    let parent = tokio::task::spawn_blocking(move || {
+        let credentials = of_task;
         let parent = match &nested {
-            Some(nested) => look_up(nested.parent_user.as_ref())?,
+            Some(nested) => look_up(&own, nested.parent_user.as_ref())?,
             None => None,
         };
         if let Some(nested) = &nested {
@@ -224,7 +271,7 @@ async fn prepare(
         } else if fetches || mounts {
             sandbox::create(&sandbox, owner(credentials.as_ref())).map_err(|error| error.to_string())?;
         }
-        Ok::<_, String>((credentials, parent))
+        Ok::<_, String>(parent)
     })
     .await
     .map_err(|error| error.to_string())??;
@@ -248,7 +295,11 @@ async fn prepare(
         .await;
         linked.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     }
-    Ok(credentials)
+    Ok(Ready { credentials, furnished })
+}
+
+fn look_up(own: &Own, user: Option<&String>) -> Result<Option<Credentials>, String> {
+    user.map_or(Ok(None), |user| own.credentials(user).map_err(|error| error.to_string()))
 }
 
 fn owner(credentials: Option<&Credentials>) -> Option<(u32, u32)> {

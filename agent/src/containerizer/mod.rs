@@ -33,6 +33,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{mpsc, oneshot};
 
 use self::actor::{Actor, Request};
+pub use crate::images::Images;
 use crate::{fetcher, isolation::Chain};
 
 /// How long a start waits for an earlier agent's last supervisors to be on record.
@@ -55,6 +56,8 @@ pub struct Config {
     pub rotation: Option<Rotation>,
     /// How containers are kept from one another; `None`: in nothing but their process trees.
     pub isolation: Option<Chain>,
+    /// What containers are made of; `None`: of the host's files.
+    pub images: Option<Images>,
 }
 
 /// The command line of `mezzo-executor`: in `launcher_dir`, beside the agent's own executable, or that executable itself

@@ -20,6 +20,9 @@ impl Actor {
         let known: BTreeSet<&str> =
             wanted.iter().map(ContainerId::as_str).chain(found.keys().map(String::as_str)).collect();
         isolation::remove_roots(&self.config.runtime_dir, &known);
+        if let Some(images) = &self.config.images {
+            images.release_others(&known.iter().copied().collect::<Vec<_>>());
+        }
         tracing::info!(wanted = wanted.len(), found = found.len(), "recovering containers");
         for id in wanted {
             if self.containers.contains_key(&id) {
@@ -27,7 +30,8 @@ impl Actor {
             }
             let known = found.remove(id.as_str());
             let slot = known.as_ref().map(|(slot, _)| *slot);
-            self.add(id.clone(), slot, recovering());
+            let has_root = self.config.runtime_dir.join("roots").join(id.as_str()).exists();
+            self.add(id.clone(), slot, recovering()).kept.has_root = has_root;
             match known {
                 Some((_, record)) => self.take_over(&id, record, Watched::No),
                 None => self.end(&id, ContainerEvent::Exited { status: None }),
@@ -38,6 +42,7 @@ impl Actor {
             tracing::warn!(container = %id, "destroying a container that nobody knows");
             let container = self.add(id.clone(), Some(slot), recovering());
             container.silent = true;
+            container.kept.has_root = true; // if it has none, none is removed
             container.forget = true;
             self.take_over(&id, record, Watched::No);
             self.stop(&id, Stop::Kill);

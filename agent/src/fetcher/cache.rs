@@ -69,6 +69,11 @@ impl Cache {
         Ok(Self { directory: directory.to_path_buf(), books: Arc::new(Mutex::new(books)) })
     }
 
+    /// How much of it is taken.
+    pub(super) fn used_bytes(&self) -> u64 {
+        lock(&self.books).bytes
+    }
+
     /// The place of a key.
     pub(super) fn slot(&self, key: &str) -> Slot {
         let mut books = self.books();

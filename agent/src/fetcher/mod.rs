@@ -6,6 +6,7 @@
 
 mod cache;
 mod extract;
+mod figures;
 mod http;
 pub(crate) mod rights;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use rustix::fs::{Mode, OFlags};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::figures::FIGURES;
 use self::{
     cache::{Cache, Cached},
     extract::{Archive, ExtractError},
@@ -119,12 +121,30 @@ impl Fetcher {
             };
             opened.inspect_err(why).ok()
         });
+        if cache.is_some() {
+            FIGURES.cache_bytes.store(config.cache_bytes, std::sync::atomic::Ordering::Relaxed);
+        }
         Self { config, http, cache, turns: Semaphore::new(MAX_FETCHING) }
     }
 
     /// Fetches all `uris` into `sandbox`, which exists and belongs to the user of `credentials` (`None`: the agent's).
     /// Ends soon after `cancel`, with an error.
     pub async fn fetch(
+        &self,
+        container: &ContainerId,
+        uris: &[Uri],
+        sandbox: &Path,
+        credentials: Option<&Credentials>,
+        cancel: &CancellationToken,
+    ) -> Result<(), FetchError> {
+        let result = self.fetch_all(container, uris, sandbox, credentials, cancel).await;
+        if !uris.is_empty() {
+            FIGURES.fetched(&result, self.cache.as_ref().map_or(0, Cache::used_bytes));
+        }
+        result
+    }
+
+    async fn fetch_all(
         &self,
         container: &ContainerId,
         uris: &[Uri],

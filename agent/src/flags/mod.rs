@@ -2,6 +2,7 @@
 
 mod containers;
 mod elsewhere;
+mod images;
 mod values;
 
 use std::{collections::BTreeMap, ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
@@ -10,10 +11,12 @@ use clap::{CommandFactory, Parser};
 use mezzo_agent_core::config::{Reconfiguration, Recover};
 use mezzo_election::Source;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
-use mezzo_server::flags::{boolean, bytes, duration};
+use mezzo_server::flags::{Origin, Report, boolean, bytes, duration};
+use mezzo_server::http::cors::Origins;
 
 pub use containers::Containers;
 use elsewhere::ELSEWHERE;
+pub use images::Images;
 pub use values::{Master, Variables};
 use values::{fraction, reconfiguration, recover, reregistration_timeout};
 
@@ -26,7 +29,8 @@ use values::{fraction, reconfiguration, recover, reregistration_timeout};
     long_about = None,
     rename_all = "snake_case",
     disable_help_subcommand = true,
-    after_help = "Every flag can be set by the environment too: MEZZO_<FLAG> or MESOS_<FLAG>, e.g. MEZZO_WORK_DIR. \
+    after_help = "Every flag can be set by the environment too: MEZZO_<FLAG> or MESOS_<FLAG>, e.g. MEZZO_WORK_DIR, \
+                  or by a file (--config_file). `mezzo config check` tells what comes of them. \
                   Durations: 500ms, 15secs, 10mins, 1.5hrs, 2weeks. Sizes: 64KB, 8MB. Booleans: --flag, --no-flag, \
                   --flag=true. A value file://PATH is read from that file. SIGTERM ends the agent, its tasks go on and \
                   are taken over by the next one; SIGUSR1 ends the tasks too and takes the agent out of the cluster."
@@ -74,6 +78,10 @@ pub struct Flags {
     /// Largest request body that is taken
     #[arg(long, help_heading = "Network", default_value = "8MB", value_parser = bytes, value_name = "SIZE")]
     pub max_request_bytes: Bytes,
+    /// Pages of other sites that may use this server: scheme://host[:port], with commas; those of * may read only. None unless
+    /// it is given
+    #[arg(long, help_heading = "Network", value_name = "ORIGINS")]
+    pub cors_allowed_origins: Option<Origins>,
 
     /// Directory that keeps sandboxes and the checkpoint
     #[arg(long, help_heading = "Directories", value_name = "DIR")]
@@ -146,6 +154,9 @@ pub struct Flags {
     /// How containers are kept from one another.
     #[command(flatten)]
     pub containers: Containers,
+    /// What containers are made of.
+    #[command(flatten)]
+    pub images: Images,
 
     /// How long a sandbox is kept after its end
     #[arg(long, help_heading = "Disk", default_value = "1weeks", value_parser = duration, value_name = "DURATION")]
@@ -184,6 +195,12 @@ pub struct Flags {
     /// Every flag that has a value, as text: what `/flags` shows.
     #[arg(skip)]
     pub listed: BTreeMap<String, String>,
+    /// Where each value came from that is no default.
+    #[arg(skip)]
+    pub origins: BTreeMap<String, Origin>,
+    /// Old names and old ways that were taken: for the log.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 }
 
 impl Flags {
@@ -203,13 +220,21 @@ impl Flags {
         arguments: impl IntoIterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, clap::Error> {
-        let (flags, mut listed): (Self, _) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
+        let (flags, report): (Self, _) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
+        let Report { mut listed, origins, warnings } = report;
         // Checked here: clap would show the password with the value that it refuses.
         let shown = flags.master.0.as_ref().map(ToString::to_string).map_err(|error| {
             Self::command().error(clap::error::ErrorKind::ValueValidation, format!("--master: {error}"))
         })?;
         listed.insert("master".to_owned(), shown);
-        Ok(Self { listed, ..flags })
+        if let Some(error) = flags.images.wrong_credentials() {
+            let error = format!("--docker_config: {error}");
+            return Err(Self::command().error(clap::error::ErrorKind::ValueValidation, error));
+        }
+        if let Some(text) = listed.get_mut("docker_config").filter(|text| !text.starts_with('/')) {
+            "***".clone_into(text);
+        }
+        Ok(Self { listed, origins, warnings, ..flags })
     }
 
     /// Where the leading master is found.
@@ -263,7 +288,10 @@ mod tests {
             ("--isolation=network/cni", "leave it out"),
             ("--launcher=docker", "neither posix nor linux"),
             ("--effective_capabilities=x", "CapabilityInfo"),
-            ("--image_providers=docker", "--image_providers"),
+            ("--image_providers=appc", "appc"),
+            ("--containerizers=docker", "mesos"),
+            ("--docker_config={\"auths\": 1}", "--docker_config"),
+            ("--docker_registry=ftp://x", "ftp://x"),
             ("--executor_reregistration_timeout=16secs", "15secs"),
             ("--gc_disk_headroom=2", "0 to 1"),
             ("--executor_environment_variables={\"A\":1}", "JSON object"),
@@ -289,5 +317,8 @@ mod tests {
         assert_eq!(variables.get("PATH").map(String::as_str), Some("/opt/bin:/bin"));
         assert_eq!(flags.domain.unwrap().0.fault_domain.unwrap().zone.name, "z");
         assert_eq!(flags.listed.get("gc_delay").map(String::as_str), Some("1weeks"));
+        let flags = read(&["--docker_config={\"auths\": {\"h\": {\"auth\": \"dTpwOnE=\"}}}"]).unwrap();
+        assert_eq!(flags.listed.get("docker_config").map(String::as_str), Some("***"), "passwords are not shown");
+        assert!(flags.images.credentials().is_some());
     }
 }

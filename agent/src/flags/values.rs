@@ -28,7 +28,7 @@ impl FromStr for Variables {
     fn from_str(text: &str) -> Result<Self, String> {
         serde_json::from_str(text)
             .map(Self)
-            .map_err(|error| format!("'{text}' is no JSON object of texts, e.g. {{\"PATH\": \"/bin\"}}: {error}"))
+            .map_err(|error| format!("expected a JSON object of texts, e.g. {{\"PATH\": \"/bin\"}}: {error}"))
     }
 }
 

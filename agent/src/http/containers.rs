@@ -14,7 +14,7 @@ use mezzo_api::{
 use mezzo_server::http::{answer::text, query::Query};
 use serde_json::{Map, Value, json};
 
-use crate::isolation::usage::{disk, of_cgroups};
+use crate::isolation::Accounts;
 
 use super::{
     Body,
@@ -24,8 +24,16 @@ use super::{
 
 const MEGABYTE: f64 = 1_048_576.0;
 
+/// What is known of what containers use.
+struct Counted<'a> {
+    /// By `/proc`, of their sessions.
+    sessions: HashMap<i32, Usage>,
+    /// By isolators.
+    accounts: &'a Accounts,
+}
+
 /// `/containers`, all or those that the query names.
-pub(super) fn containers(view: &View, query: &Query) -> Result<Value, Box<Response<Body>>> {
+pub(super) fn containers(view: &View, accounts: &Accounts, query: &Query) -> Result<Value, Box<Response<Body>>> {
     let (container, framework, executor) =
         (query.get("container_id"), query.get("framework_id"), query.get("executor_id"));
     if container.is_some() && (framework.is_some() || executor.is_some()) || framework.is_none() && executor.is_some() {
@@ -37,10 +45,10 @@ pub(super) fn containers(view: &View, query: &Query) -> Result<Value, Box<Respon
             && framework.is_none_or(|id| id == fid)
             && executor.is_none_or(|id| id == view.info.executor_id.value)
     };
-    let usage = usage_by_session();
+    let counted = Counted { sessions: usage_by_session(), accounts };
     let chosen = running(view).filter(|(fid, executor)| wanted(fid, executor));
     let shown = chosen.map(|(fid, executor)| {
-        let mut out = common(fid, executor, &usage);
+        let mut out = common(fid, executor, &counted);
         out.insert("container_id".into(), executor.container_id.as_str().into());
         out.insert("status".into(), to_json_value(&status(executor)));
         Value::from(out)
@@ -49,15 +57,15 @@ pub(super) fn containers(view: &View, query: &Query) -> Result<Value, Box<Respon
 }
 
 /// GET_CONTAINERS.
-pub(super) fn messages(view: &View) -> Vec<Container> {
-    let usage = usage_by_session();
+pub(super) fn messages(view: &View, accounts: &Accounts) -> Vec<Container> {
+    let counted = Counted { sessions: usage_by_session(), accounts };
     let container = |(framework, executor): (&str, &ExecutorView)| Container {
         framework_id: Some(v1::FrameworkId { value: framework.to_owned() }),
         executor_id: Some(executor.info.executor_id.clone()),
         executor_name: Some(executor.info.name.clone().unwrap_or_default()),
         container_id: container_id(executor),
         container_status: Some(status(executor)),
-        resource_statistics: Some(resource_statistics(executor, &usage)),
+        resource_statistics: Some(resource_statistics(executor, &counted)),
     };
     running(view).map(container).collect()
 }
@@ -75,9 +83,9 @@ fn status(executor: &ExecutorView) -> v1::ContainerStatus {
 }
 
 /// `/monitor/statistics`
-pub(super) fn statistics(view: &View) -> Value {
-    let usage = usage_by_session();
-    running(view).map(|(fid, executor)| Value::from(common(fid, executor, &usage))).collect()
+pub(super) fn statistics(view: &View, accounts: &Accounts) -> Value {
+    let counted = Counted { sessions: usage_by_session(), accounts };
+    running(view).map(|(fid, executor)| Value::from(common(fid, executor, &counted))).collect()
 }
 
 fn running(view: &View) -> impl Iterator<Item = (&str, &ExecutorView)> {
@@ -89,13 +97,13 @@ fn running(view: &View) -> impl Iterator<Item = (&str, &ExecutorView)> {
 }
 
 #[allow(deprecated)] // `source` is shown
-fn common(framework: &str, executor: &ExecutorView, usage: &HashMap<i32, Usage>) -> Map<String, Value> {
+fn common(framework: &str, executor: &ExecutorView, counted: &Counted<'_>) -> Map<String, Value> {
     let value = json!({
         "executor_id": executor.info.executor_id.value,
         "executor_name": executor.info.name.as_deref().unwrap_or_default(),
         "framework_id": framework,
         "source": executor.info.source.as_deref().unwrap_or_default(),
-        "statistics": to_json_value(&resource_statistics(executor, usage)),
+        "statistics": to_json_value(&resource_statistics(executor, counted)),
     });
     match value {
         Value::Object(members) => members,
@@ -103,8 +111,8 @@ fn common(framework: &str, executor: &ExecutorView, usage: &HashMap<i32, Usage>)
     }
 }
 
-fn resource_statistics(executor: &ExecutorView, usage: &HashMap<i32, Usage>) -> v1::ResourceStatistics {
-    let used = executor.pid.and_then(|pid| usage.get(&pid)).copied().unwrap_or_default();
+fn resource_statistics(executor: &ExecutorView, counted: &Counted<'_>) -> v1::ResourceStatistics {
+    let used = executor.pid.and_then(|pid| counted.sessions.get(&pid)).copied().unwrap_or_default();
     let held = allocated_to(executor);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let limit = (held.mem().as_f64() * MEGABYTE).max(0.0) as u64;
@@ -118,9 +126,6 @@ fn resource_statistics(executor: &ExecutorView, usage: &HashMap<i32, Usage>) -> 
         mem_rss_bytes: Some(used.rss_bytes),
         ..v1::ResourceStatistics::default()
     };
-    if let Some(pid) = executor.pid {
-        of_cgroups(pid, &executor.container_id, &mut statistics);
-    }
-    statistics.disk_used_bytes = disk(&executor.container_id);
+    counted.accounts.tell(&executor.container_id, &mut statistics);
     statistics
 }

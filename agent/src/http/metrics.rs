@@ -15,6 +15,7 @@ use mezzo_server::http::machine::Machine;
 use serde_json::{Value, json};
 
 use super::{Door, state::allocated_to};
+use crate::fetcher::FIGURES;
 
 /// `/metrics/snapshot`
 pub(super) fn snapshot(door: &Door, view: &View) -> Value {
@@ -43,8 +44,22 @@ pub(super) fn collect(door: &Door, view: &View) -> BTreeMap<String, f64> {
     put("gc/path_removals_failed", figure(&door.garbage.failed));
     put("gc/path_removals_pending", figure(&door.garbage.pending));
     put("gc/path_removals_succeeded", figure(&door.garbage.succeeded));
-    for name in ["task_fetches_failed", "task_fetches_succeeded", "cache_size_total_bytes", "cache_size_used_bytes"] {
-        put(&format!("containerizer/fetcher/{name}"), 0.0);
+    put("containerizer/fetcher/task_fetches_failed", figure(&FIGURES.failed));
+    put("containerizer/fetcher/task_fetches_succeeded", figure(&FIGURES.succeeded));
+    put("containerizer/fetcher/cache_size_total_bytes", figure(&FIGURES.cache_bytes));
+    put("containerizer/fetcher/cache_size_used_bytes", figure(&FIGURES.cache_used_bytes));
+    if let Some(images) = &door.images {
+        let images = images.figures();
+        for (name, value) in [
+            ("mezzo/images/pulled", &images.pulled),
+            ("mezzo/images/pulls_failed", &images.failed),
+            ("mezzo/images/hits", &images.hits),
+            ("mezzo/images/count", &images.images),
+            ("mezzo/images/bytes", &images.bytes),
+            ("containerizer/mesos/provisioner/docker_store/image_pull_ms", &images.last_pull_ms),
+        ] {
+            put(name, figure(value));
+        }
     }
     put("containerizer/mesos/container_destroy_errors", 0.0);
     put("containerizer/mesos/provisioner/bind/remove_rootfs_errors", 0.0);

@@ -17,7 +17,9 @@ use mezzo_api::time::parse_duration;
 use mezzo_server::{
     http::{
         answer::{self, text},
-        endpoints, machine,
+        endpoints,
+        help::{self, Entry},
+        machine,
         query::Query,
     },
     prometheus,
@@ -30,6 +32,8 @@ use crate::{
     files::{self, Files},
     flags::Flags,
     gc,
+    images::Images,
+    isolation::Accounts,
     link::{Leader, Session, control},
     shell::Handle,
 };
@@ -54,6 +58,10 @@ pub(crate) struct Door {
     pub(crate) start_time: f64,
     pub(crate) recovery_time_secs: f64,
     pub(crate) garbage: Arc<gc::Figures>,
+    /// What containers are made of, if it is images.
+    pub(crate) images: Option<Images>,
+    /// What containers use.
+    pub(crate) accounts: Arc<Accounts>,
     /// What `/files/…` shows.
     pub(crate) attached: Files,
     /// `/files/…`
@@ -67,6 +75,20 @@ impl Door {
         request: Request<Incoming>,
         session: Option<&Session>,
     ) -> Response<Body> {
+        // What comes over the link was asked of the master.
+        let Some(origins) = self.flags.cors_allowed_origins.as_ref().filter(|_| session.is_none()) else {
+            return self.dispatch(request, session).await;
+        };
+        if let Some(answer) = origins.preflight(request.method(), request.headers()) {
+            return answer;
+        }
+        let headers = request.headers().clone();
+        let mut response = self.dispatch(request, session).await;
+        origins.mark(&headers, &mut response);
+        response
+    }
+
+    async fn dispatch(self: &Arc<Self>, request: Request<Incoming>, session: Option<&Session>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         match (route::find(&path), session) {
             (Route::Control, Some(session)) => control(request, session),
@@ -100,7 +122,8 @@ impl Door {
             Route::SystemStats => machine::stats().to_string(),
             Route::Constant(text) => (*text).to_owned(),
             Route::LoggingToggle => return endpoints::logging_toggle(&query),
-            Route::Help => return help(),
+            Route::Help => return help::serve(&ENDPOINTS, request.uri().path(), request.headers(), &query),
+            Route::Profiler => return help::no_profiler(),
             _ => {
                 let Some(view) = self.handle.view().await else { return answer::bare(StatusCode::SERVICE_UNAVAILABLE) };
                 if *route == Route::Prometheus {
@@ -119,7 +142,7 @@ impl Door {
                 }
             }
         };
-        answer::json(request.headers(), &query, body.into()).await
+        answer::tagged_json(request.headers(), &query, body.into()).await
     }
 
     fn of_view(&self, route: &Route<'_>, query: &Query, view: &View) -> Result<String, Box<Response<Body>>> {
@@ -129,17 +152,22 @@ impl Door {
             }
             Route::State => Ok(state::state(self, view).to_string()),
             Route::Metrics => Ok(metrics::snapshot(self, view).to_string()),
-            Route::Containers => containers::containers(view, query).map(|value| value.to_string()),
-            Route::Statistics => Ok(containers::statistics(view).to_string()),
+            Route::Containers => containers::containers(view, &self.accounts, query).map(|value| value.to_string()),
+            Route::Statistics => Ok(containers::statistics(view, &self.accounts).to_string()),
             _ => Err(Box::new(answer::bare(StatusCode::NOT_FOUND))),
         }
     }
 }
 
-/// `/help`
-fn help() -> Response<Body> {
-    const HELP: &str = "## HELP\n\
-        > /api/v1/executor\n> /containers\n> /files/browse\n> /files/debug\n> /files/download\n> /files/read\n> /flags\n\
-        > /health\n> /metrics/snapshot\n> /monitor/statistics\n> /state\n> /system/stats.json\n> /version\n";
-    answer::help(HELP)
-}
+/// What `/help` tells of the agent's own endpoints.
+const ENDPOINTS: [Entry; 9] = [
+    Entry("memory-profiler", "", "Refuses: there is none"),
+    Entry("profiler", "", "Refuses: there is none"),
+    Entry("slave(1)", "/api/v1", "Calls of operators, POST"),
+    Entry("slave(1)", "/api/v1/executor", "Calls of executors, POST"),
+    Entry("slave(1)", "/containers", "Containers and what they use: container_id, framework_id, executor_id"),
+    Entry("slave(1)", "/flags", "The flags that this agent was started with"),
+    Entry("slave(1)", "/health", "200 while it lives"),
+    Entry("slave(1)", "/monitor/statistics", "What containers use"),
+    Entry("slave(1)", "/state", "All there is"),
+];

@@ -33,8 +33,10 @@ pub(crate) enum Route<'a> {
     Files(&'a str),
     /// An endpoint that has only one answer.
     Constant(&'static str),
-    /// `/help`
+    /// `/help/…`
     Help,
+    /// `/profiler/…` and `/memory-profiler/…`
+    Profiler,
     /// The link's control stream.
     Control,
     /// Nothing.
@@ -58,6 +60,7 @@ pub(crate) fn find(path: &str) -> Route<'_> {
         ["files", operation @ ("browse" | "read" | "download" | "debug"), ..] => Route::Files(operation),
         ["__processes__", ..] => Route::Constant("[]"),
         ["help", ..] => Route::Help,
+        ["profiler" | "memory-profiler", _, ..] => Route::Profiler,
         ["files" | "metrics" | "system" | "logging", ..] => Route::NotFound,
         rest => of_agent(rest),
     }

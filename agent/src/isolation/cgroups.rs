@@ -16,11 +16,11 @@ use std::{
 
 use mezzo_agent_core::isolation::{Allotment, Isolation};
 use mezzo_api::ids::ContainerId;
-use mezzo_executor::jail::{self, Cgroup, Jail, MemoryLimit, Part};
+use mezzo_executor::jail::{self, Cgroup, Jail, MemoryLimit, Part, Version};
 
 use super::{
     CgroupSettings, HostError, Isolator, Wanted,
-    host::{Host, Place, Version},
+    host::{Host, Place},
     names::Name,
     values::{self, Files},
 };
@@ -154,6 +154,7 @@ impl Cgroups {
     /// The groups of a container in a hierarchy.
     fn groups(&self, hierarchy: &Hierarchy, id: &ContainerId, isolation: &Isolation) -> Vec<Cgroup> {
         let own = self.files(hierarchy, &isolation.allotment);
+        let group = |path, files, part| Cgroup { version: hierarchy.version, path, files, part };
         let Some(pod) = &isolation.pod else {
             return vec![group(hierarchy.root.join(id.as_str()), own, Part::Own)];
         };
@@ -182,10 +183,6 @@ impl Cgroups {
             group(leaf, if shares { Files::new() } else { own }, Part::Own),
         ]
     }
-}
-
-fn group(path: PathBuf, files: Files, part: Part) -> Cgroup {
-    Cgroup { path, files, part }
 }
 
 fn shares(isolation: &Isolation) -> bool {

@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,18 +17,22 @@ use mezzo_api::{
 };
 use mezzo_executor::jail::Jail;
 
-use super::{DiskSettings, Isolator, Standing, Wanted, usage};
+use super::{
+    DiskSettings, Isolator, Standing, Wanted,
+    usage::{Accounts, Disk},
+};
 
 const MEGABYTE: f64 = 1_048_576.0;
 
 #[derive(Debug)]
 pub(super) struct Du {
     settings: DiskSettings,
+    accounts: Arc<Accounts>,
 }
 
 impl Du {
-    pub(super) fn new(settings: DiskSettings) -> Self {
-        Self { settings }
+    pub(super) fn new(settings: DiskSettings, accounts: Arc<Accounts>) -> Self {
+        Self { settings, accounts }
     }
 }
 
@@ -45,14 +50,16 @@ impl Isolator for Du {
         for container in running {
             let Some(quota) = container.allotment.disk_mb else { continue };
             let used = used_bytes(&container.sandbox, &container.volumes);
-            usage::remember_disk(&container.id, used);
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // megabytes of a disk
+            let limit_bytes = (quota * MEGABYTE).max(0.0) as u64;
+            self.accounts.enter_disk(&container.id, Disk { used_bytes: used, limit_bytes });
             #[allow(clippy::cast_precision_loss)] // for comparison
             let used_mb = used as f64 / MEGABYTE;
             if used_mb > quota && self.settings.enforce {
                 over.push((container.id.clone(), limitation(used_mb, quota)));
             }
         }
-        usage::forget_disks_but(running);
+        self.accounts.forget_disks_but(running);
         over
     }
 }
@@ -102,6 +109,7 @@ fn used_bytes(directory: &Path, others: &[PathBuf]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::isolation::host::Host;
     use mezzo_agent_core::isolation::Allotment;
 
     #[test]
@@ -122,7 +130,8 @@ mod tests {
             allotment: Allotment { disk_mb: Some(2.0), ..Allotment::default() },
             volumes: Vec::new(),
         };
-        let du = |enforce| Du::new(DiskSettings { interval: Duration::from_secs(1), enforce });
+        let accounts = || Arc::new(Accounts::new(Host::look(Path::new("/none")), "mesos"));
+        let du = |enforce| Du::new(DiskSettings { interval: Duration::from_secs(1), enforce }, accounts());
         assert_eq!(du(false).look(std::slice::from_ref(&standing)), []);
         let found = du(true).look(std::slice::from_ref(&standing));
         assert_eq!(found.len(), 1);

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mezzo_executor::jail::Version;
+
 use super::names::Name;
 
 /// CAP_SYS_ADMIN of capabilities(7).
@@ -186,13 +188,6 @@ pub(crate) struct Place {
     pub(crate) version: Version,
     /// The hierarchy's root.
     pub(crate) path: PathBuf,
-}
-
-/// Of cgroups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Version {
-    One,
-    Two,
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod namespaces;
 mod ports;
 mod privileges;
 mod seccomp;
-pub(crate) mod usage;
+mod usage;
 mod values;
 
 use std::{
@@ -30,7 +30,6 @@ use mezzo_agent_core::{
 use mezzo_api::ids::ContainerId;
 use mezzo_executor::jail::Jail;
 
-pub(crate) use self::ports::of as ports_of;
 use self::{cgroups::Cgroups, host::Host};
 pub use self::{
     host::HostError,
@@ -39,6 +38,7 @@ pub use self::{
     privileges::CapabilitySet,
     seccomp::ProfileError,
 };
+pub(crate) use self::{ports::of as ports_of, usage::Accounts};
 
 /// How containers are isolated, as the flags say.
 #[derive(Clone, Debug)]
@@ -166,6 +166,7 @@ pub struct Chain {
     abilities: Abilities,
     launcher: Launcher,
     sandbox_directory: PathBuf,
+    accounts: Arc<Accounts>,
 }
 
 impl Chain {
@@ -184,6 +185,7 @@ impl Chain {
         if launcher == Launcher::Linux {
             host.check_linux(needing)?;
         }
+        let accounts = Arc::new(Accounts::new(host.clone(), &settings.cgroups.root));
         let mut isolators: Vec<Box<dyn Isolator>> = Vec::new();
         let has = |name| names.contains(&name);
         if launcher == Launcher::Linux {
@@ -203,7 +205,7 @@ impl Chain {
             isolators.push(Box::new(filesystem::Filesystem::new(&settings.made_host_paths)));
         }
         if has(Name::DiskDu) {
-            isolators.push(Box::new(disk::Du::new(settings.disk)));
+            isolators.push(Box::new(disk::Du::new(settings.disk, accounts.clone())));
         }
         if has(Name::NetworkPorts) {
             isolators.push(Box::new(ports::Ports::new(&settings.ports, &settings.offered_ports)));
@@ -230,12 +232,17 @@ impl Chain {
             allots: has(Name::CgroupsCpu) || has(Name::CgroupsMem) || has(Name::DiskDu) || has(Name::NetworkPorts),
         };
         let sandbox_directory = settings.sandbox_directory.clone();
-        Ok(Self { isolators: isolators.into(), abilities, launcher, sandbox_directory })
+        Ok(Self { isolators: isolators.into(), abilities, launcher, sandbox_directory, accounts })
     }
 
     /// What the core decides by.
     pub(crate) fn abilities(&self) -> Abilities {
         self.abilities
+    }
+
+    /// What is counted of containers that run.
+    pub(crate) fn accounts(&self) -> Arc<Accounts> {
+        self.accounts.clone()
     }
 
     /// Who makes containers.

@@ -124,6 +124,13 @@ impl fmt::Display for Name {
 pub struct Names(Vec<Name>);
 
 impl Names {
+    /// One more, unless it is there.
+    pub(crate) fn add(&mut self, name: Name) {
+        if !self.0.contains(&name) {
+            self.0.push(name);
+        }
+    }
+
     /// All that are named, or come with what is named.
     pub(crate) fn all(&self) -> &[Name] {
         &self.0

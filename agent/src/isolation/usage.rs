@@ -4,57 +4,83 @@ use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use mezzo_api::{ids::ContainerId, v1};
 
-use super::Standing;
+use super::{Standing, host::Host};
 
-/// What `disk/du` found last.
-fn disks() -> &'static Mutex<HashMap<ContainerId, u64>> {
-    static DISKS: OnceLock<Mutex<HashMap<ContainerId, u64>>> = OnceLock::new();
-    DISKS.get_or_init(Mutex::default)
+/// What is counted of containers that run.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    host: Host,
+    /// `--cgroups_root`
+    root: String,
+    disks: Mutex<HashMap<ContainerId, Disk>>,
 }
 
-pub(super) fn remember_disk(container: &ContainerId, bytes: u64) {
-    disks().lock().unwrap_or_else(PoisonError::into_inner).insert(container.clone(), bytes);
+/// What was found of the disk of a container when it was looked at last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Disk {
+    pub(super) used_bytes: u64,
+    pub(super) limit_bytes: u64,
 }
 
-pub(super) fn forget_disks_but(running: &[Standing]) {
-    let mut disks = disks().lock().unwrap_or_else(PoisonError::into_inner);
-    disks.retain(|id, _| running.iter().any(|container| container.id == *id));
-}
+impl Accounts {
+    pub(super) fn new(host: Host, root: &str) -> Self {
+        Self { host, root: root.to_owned(), disks: Mutex::default() }
+    }
 
-/// What the sandbox of a container took of the disk when it was looked at last.
-pub(crate) fn disk(container: &ContainerId) -> Option<u64> {
-    disks().lock().unwrap_or_else(PoisonError::into_inner).get(container).copied()
-}
+    pub(super) fn enter_disk(&self, container: &ContainerId, disk: Disk) {
+        self.disks.lock().unwrap_or_else(PoisonError::into_inner).insert(container.clone(), disk);
+    }
 
-/// Enters what the cgroups count in which a container's process is, as far as they are groups of its own.
-pub(crate) fn of_cgroups(pid: i32, container: &ContainerId, out: &mut v1::ResourceStatistics) {
-    let groups = Groups::of(pid, container);
-    let tick = 1e9;
-    if let Some(group) = groups.get("cpuacct") {
-        let usage = |name: &str| number(&group.join(name));
-        if let (Some(user), Some(system)) = (usage("cpuacct.usage_user"), usage("cpuacct.usage_sys")) {
-            out.cpus_user_time_secs = Some(seconds(user, tick));
-            out.cpus_system_time_secs = Some(seconds(system, tick));
+    pub(super) fn forget_disks_but(&self, running: &[Standing]) {
+        let mut disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner);
+        disks.retain(|id, _| running.iter().any(|container| container.id == *id));
+    }
+
+    /// Enters what is counted of a container, as far as it is.
+    pub(crate) fn tell(&self, container: &ContainerId, out: &mut v1::ResourceStatistics) {
+        if let Some(disk) = self.disks.lock().unwrap_or_else(PoisonError::into_inner).get(container) {
+            out.disk_used_bytes = Some(disk.used_bytes);
+            out.disk_limit_bytes = Some(disk.limit_bytes);
+        }
+        if let Some(group) = self.group("cpuacct", container) {
+            let usage = |name: &str| number(&group.join(name));
+            if let (Some(user), Some(system)) = (usage("cpuacct.usage_user"), usage("cpuacct.usage_sys")) {
+                out.cpus_user_time_secs = Some(seconds(user, 1e9));
+                out.cpus_system_time_secs = Some(seconds(system, 1e9));
+            }
+        }
+        if let Some(group) = self.group("cpu", container) {
+            cpu(&group, out);
+        }
+        if let Some(group) = self.group("memory", container) {
+            memory(&group, out);
+        }
+        if let Some(group) = self.group("pids", container)
+            && let Some(count) = number(&group.join("pids.current"))
+        {
+            out.threads = u32::try_from(count).ok();
+            out.processes = u32::try_from(processes(&group)).ok();
         }
     }
-    if let Some(group) = groups.get("cpu") {
-        cpu(group, out);
+
+    /// A container's group in the hierarchy of a controller.
+    fn group(&self, controller: &str, container: &ContainerId) -> Option<PathBuf> {
+        let place = self.host.controller(controller)?;
+        Some(place.path.join(&self.root).join(container.as_str())).filter(|path| path.is_dir())
     }
-    if let Some(group) = groups.get("memory") {
-        memory(group, out);
-    }
-    if let Some(group) = groups.get("pids")
-        && let Some(count) = number(&group.join("pids.current"))
-    {
-        out.threads = u32::try_from(count).ok();
-        let processes = fs::read_to_string(group.join("cgroup.procs")).map(|text| text.lines().count());
-        out.processes = processes.ok().and_then(|count| u32::try_from(count).ok());
-    }
+}
+
+/// In a group and below.
+fn processes(group: &Path) -> usize {
+    let own = fs::read_to_string(group.join("cgroup.procs")).map_or(0, |text| text.lines().count());
+    let entries = fs::read_dir(group).into_iter().flatten().flatten();
+    let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    own + below.map(|entry| processes(&entry.path())).sum::<usize>()
 }
 
 fn cpu(group: &Path, out: &mut v1::ResourceStatistics) {
@@ -108,60 +134,6 @@ fn fields(path: &Path) -> HashMap<String, u64> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let pairs = text.lines().filter_map(|line| line.split_once(' '));
     pairs.filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?))).collect()
-}
-
-/// The groups of a process, by controller.
-struct Groups {
-    by_controller: HashMap<String, PathBuf>,
-    unified: Option<PathBuf>,
-}
-
-impl Groups {
-    /// Those that carry the container's id in their path.
-    fn of(pid: i32, container: &ContainerId) -> Self {
-        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        let mounts = mounts();
-        let mut groups = Self { by_controller: HashMap::new(), unified: None };
-        for line in text.lines() {
-            let mut parts = line.splitn(3, ':').skip(1);
-            let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
-            if !path.split('/').any(|part| part == container.as_str()) {
-                continue;
-            }
-            let below = path.trim_start_matches('/');
-            if controllers.is_empty() {
-                groups.unified = mounts.get("").map(|mount| mount.join(below));
-            }
-            for controller in controllers.split(',').filter(|controller| !controller.is_empty()) {
-                if let Some(mount) = mounts.get(controller) {
-                    groups.by_controller.insert(controller.to_owned(), mount.join(below));
-                }
-            }
-        }
-        groups
-    }
-
-    fn get(&self, controller: &str) -> Option<&PathBuf> {
-        self.by_controller.get(controller).or(self.unified.as_ref())
-    }
-}
-
-/// Where hierarchies are mounted: by controller, that of version 2 without a name.
-fn mounts() -> HashMap<String, PathBuf> {
-    let text = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let mut found = HashMap::new();
-    for line in text.lines() {
-        let fields: Vec<&str> = line.split(' ').collect();
-        let [_, path, kind, options, ..] = fields[..] else { continue };
-        match kind {
-            "cgroup2" => drop(found.entry(String::new()).or_insert_with(|| PathBuf::from(path))),
-            "cgroup" => options.split(',').for_each(|option| {
-                found.entry(option.to_owned()).or_insert_with(|| PathBuf::from(path));
-            }),
-            _ => {}
-        }
-    }
-    found
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use mezzo_agent_core::isolation::Allotment;
 
-use super::{CgroupSettings, host::Version};
+use mezzo_executor::jail::Version;
+
+use super::CgroupSettings;
 
 const MEGABYTE: f64 = 1_048_576.0;
 /// The kernel's share of one CPU in version 1.

@@ -12,6 +12,7 @@ use std::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mezzo_api::v1::MasterInfo;
 use mezzo_election::{Detector, listening_at};
+use mezzo_server::notify;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -95,6 +96,8 @@ impl Keeper {
             while let Some(token) = bulk.recv().await {
                 tokio::spawn(bulk_connection(leader.present(), token, door.clone()));
             }
+            // Nobody asks any more since the agent ends: its last words are still on their way.
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = self.keep_control() => {}
@@ -169,7 +172,10 @@ async fn link(
     match dial::dial(address, redirects, None).await {
         Ok(connection) => {
             leader.set(&connection.leader);
-            serve(connection, door.clone(), handle.clone()).await
+            notify::status(&format!("linked with the master at {}", connection.leader));
+            let opened = serve(connection, door.clone(), handle.clone()).await;
+            notify::status("no link with the master: dialling; tasks run on");
+            opened
         }
         Err(error) => {
             if failures.count.is_power_of_two() || failures.count == 0 {

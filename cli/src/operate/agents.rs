@@ -1,16 +1,22 @@
 //! `mezzo agent …`
 
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
 use mezzo_api::time::parse_duration;
 use serde_json::{Value, json};
 
 use super::{Cluster, Failure, OK, Options, args::Agent, confirm, show};
+
+/// How often an agent that drains is looked at.
+const LOOKED_AT_EVERY: Duration = Duration::from_millis(500);
 
 /// Carries a verb out.
 pub(super) async fn run(cluster: &mut Cluster, options: &Options, verb: Agent) -> Result<u8, Failure> {
     match verb {
         Agent::List => list(cluster, options).await?,
         Agent::Show { agent } => show(cluster, options, &agent).await?,
-        Agent::Drain { agent, max_grace_period, mark_gone, yes } => {
+        Agent::Drain { agent, max_grace_period, mark_gone, wait, yes } => {
             let mut call = call_on(cluster, &agent, "DRAIN_AGENT").await?;
             if mark_gone {
                 confirm(&format!("agent {agent} will be marked gone when it is drained"), yes)?;
@@ -22,7 +28,14 @@ pub(super) async fn run(cluster: &mut Cluster, options: &Options, verb: Agent) -
                 call["drain_agent"]["max_grace_period"] =
                     json!({"seconds": grace.as_secs(), "nanos": grace.subsec_nanos()});
             }
-            done(cluster, options, call, &format!("agent {agent} is draining")).await?;
+            if wait {
+                let id = show::text(&call["drain_agent"]["agent_id"], "value");
+                cluster.call(call).await?;
+                drained(cluster, &id).await?;
+                said(options, &format!("agent {agent} is drained"));
+            } else {
+                done(cluster, options, call, &format!("agent {agent} is draining")).await?;
+            }
         }
         Agent::Deactivate { agent } => {
             let call = call_on(cluster, &agent, "DEACTIVATE_AGENT").await?;
@@ -50,11 +63,38 @@ pub(super) async fn run(cluster: &mut Cluster, options: &Options, verb: Agent) -
 
 async fn done(cluster: &mut Cluster, options: &Options, call: Value, said: &str) -> Result<(), Failure> {
     cluster.call(call).await?;
-    if options.json {
-        show::json(&json!({"done": said}))
-    } else {
-        println!("{said}")
+    self::said(options, said);
+    Ok(())
+}
+
+fn said(options: &Options, said: &str) {
+    if options.json { show::json(&json!({"done": said})) } else { println!("{said}") }
+}
+
+/// Returns when the agent has no tasks any more; tells how many are left until then.
+async fn drained(cluster: &mut Cluster, id: &str) -> Result<(), Failure> {
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{spinner} {pos} of {len} tasks have ended [{wide_bar}] {elapsed}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    loop {
+        let answer = cluster.get(&format!("/slaves?slave_id={id}")).await?;
+        // One that is gone by now is drained too.
+        let Some(agent) = show::list(&answer, "slaves").first() else { break };
+        match state(agent).as_str() {
+            "drained" => break,
+            "draining" => {}
+            _ => return Err(Failure::Value(format!("agent {id} was reactivated meanwhile"))),
+        }
+        let tasks = cluster.get("/tasks?limit=-1").await?;
+        let here = |task: &&Value| show::text(task, "slave_id") == id && !super::tasks::is_terminal(task);
+        let left = show::list(&tasks, "tasks").iter().filter(here).count() as u64;
+        let total = bar.length().unwrap_or_default().max(left);
+        bar.set_length(total);
+        bar.set_position(total - left);
+        tokio::time::sleep(LOOKED_AT_EVERY).await;
     }
+    bar.finish_and_clear();
     Ok(())
 }
 

@@ -62,6 +62,9 @@ pub(crate) enum Agent {
         /// Mark the agent gone when it is drained
         #[arg(long)]
         mark_gone: bool,
+        /// Wait until it is drained
+        #[arg(long)]
+        wait: bool,
         /// Do not ask
         #[arg(long, short)]
         yes: bool,

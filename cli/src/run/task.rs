@@ -48,7 +48,13 @@ impl Task {
 
     pub(super) fn framework(&self) -> v1::FrameworkInfo {
         use v1::framework_info::{Capability, capability::Type};
-        let capabilities = [Type::MultiRole, Type::PartitionAware, Type::TaskKillingState, Type::ReservationRefinement];
+        let capabilities = [
+            Type::MultiRole,
+            Type::PartitionAware,
+            Type::RegionAware, // any agent will do, also one of another region than the master's
+            Type::ReservationRefinement,
+            Type::TaskKillingState,
+        ];
         v1::FrameworkInfo {
             user: self.user.clone(),
             name: format!("mezzo run: {}", self.name),

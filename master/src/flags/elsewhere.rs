@@ -4,6 +4,13 @@ use mezzo_server::flags::Elsewhere;
 
 pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
     server: "master",
+    old_names: &[
+        ("authenticate", "authenticate_frameworks"),
+        ("authenticate_http", "authenticate_http_readwrite"),
+        ("authenticate_slaves", "authenticate_agents"),
+        ("max_executors_per_slave", "max_executors_per_agent"),
+        ("user_sorter", "role_sorter"),
+    ],
     no_effect: &[
         ("authentication_v0_timeout", Some("15secs")),
         ("authenticators", Some("crammd5")),

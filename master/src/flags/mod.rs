@@ -9,7 +9,8 @@ use clap::{CommandFactory, Parser};
 use mezzo_election::ZkUrl;
 use mezzo_master_core::input::Sorter;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
-use mezzo_server::flags::{DomainError, boolean, bytes, fault_domain, positive_duration};
+use mezzo_server::flags::{DomainError, Origin, Report, boolean, bytes, fault_domain, positive_duration};
+use mezzo_server::http::cors::Origins;
 
 use elsewhere::ELSEWHERE;
 pub use values::{Registry, RemovalRate, Zk};
@@ -24,7 +25,8 @@ use values::{fraction, offer_timeout, percentage, resource_minimums, sorter, zk}
     long_about = None,
     rename_all = "snake_case",
     disable_help_subcommand = true,
-    after_help = "Every flag can be set by the environment too: MEZZO_<FLAG> or MESOS_<FLAG>, e.g. MEZZO_WORK_DIR. \
+    after_help = "Every flag can be set by the environment too: MEZZO_<FLAG> or MESOS_<FLAG>, e.g. MEZZO_WORK_DIR, \
+                  or by a file (--config_file). `mezzo config check` tells what comes of them. \
                   Durations: 500ms, 15secs, 10mins, 1.5hrs, 2weeks. Sizes: 64KB, 8MB. Booleans: --flag, --no-flag, \
                   --flag=true. A value file://PATH is read from that file."
 )]
@@ -54,6 +56,10 @@ pub struct Flags {
     /// Largest request body that is taken
     #[arg(long, help_heading = "Network", default_value = "8MB", value_parser = bytes, value_name = "SIZE")]
     pub max_request_bytes: Bytes,
+    /// Pages of other sites that may use this server: scheme://host[:port], with commas; those of * may read only. None unless
+    /// it is given
+    #[arg(long, help_heading = "Network", value_name = "ORIGINS")]
+    pub cors_allowed_origins: Option<Origins>,
 
     /// Directory that keeps the registry
     #[arg(long, help_heading = "State", value_name = "DIR")]
@@ -201,6 +207,12 @@ pub struct Flags {
     /// Every flag that has a value, as text: what `/flags` shows.
     #[arg(skip)]
     pub listed: BTreeMap<String, String>,
+    /// Where each value came from that is no default.
+    #[arg(skip)]
+    pub origins: BTreeMap<String, Origin>,
+    /// Old names and old ways that were taken: for the log.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// `--offer_timeout`.
@@ -228,7 +240,8 @@ impl Flags {
         arguments: impl IntoIterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, clap::Error> {
-        let (flags, mut listed): (Self, _) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
+        let (flags, report): (Self, _) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
+        let Report { mut listed, origins, warnings } = report;
         if let Some(zk) = &flags.zk {
             // Checked here: clap would show the password with the value that it refuses.
             let shown = zk.0.as_ref().map_err(|error| refused(format!("--zk: {error}")))?.to_string();
@@ -238,7 +251,7 @@ impl Flags {
             return Err(refused("--registry=zookeeper needs --zk, the ensemble that keeps it".to_owned()));
         }
         listed.insert("registry".to_owned(), flags.registry().name().to_owned());
-        Ok(Self { listed, ..flags })
+        Ok(Self { listed, origins, warnings, ..flags })
     }
 
     /// Where admitted agents are remembered.

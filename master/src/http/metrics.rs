@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use mezzo_api::{
     resources::{Resources, Scalar},
     time::parse_duration,
+    v1,
 };
 use mezzo_master_core::{counters::Counters, model::FrameworkState};
 use mezzo_server::{
@@ -108,24 +109,45 @@ fn constants(metrics: &mut Metrics) {
     ] {
         metrics.insert(name.into(), 0.0);
     }
-    const STATES: [&str; 9] =
-        ["total", "pending", "recovering", "unreachable", "finished", "failed", "error", "dropped", "gone_by_operator"];
-    const KINDS: [&str; 9] = [
-        "",
-        "reserve/",
-        "unreserve/",
-        "create/",
-        "destroy/",
-        "grow_volume/",
-        "shrink_volume/",
-        "create_disk/",
-        "destroy_disk/",
+}
+
+/// Operations that are known, by kind and state (src/master/metrics.cpp, OperationStates).
+fn operations(metrics: &mut Metrics, view: &View) {
+    use v1::{OperationState as State, offer::operation::Type as Kind};
+    const STATES: [(&str, State); 8] = [
+        ("pending", State::OperationPending),
+        ("recovering", State::OperationRecovering),
+        ("unreachable", State::OperationUnreachable),
+        ("finished", State::OperationFinished),
+        ("failed", State::OperationFailed),
+        ("error", State::OperationError),
+        ("dropped", State::OperationDropped),
+        ("gone_by_operator", State::OperationGoneByOperator),
     ];
-    for kind in KINDS {
-        for state in STATES {
-            metrics.insert(format!("master/operations/{kind}{state}"), 0.0);
+    const KINDS: [(&str, Option<Kind>); 9] = [
+        ("", None),
+        ("reserve/", Some(Kind::Reserve)),
+        ("unreserve/", Some(Kind::Unreserve)),
+        ("create/", Some(Kind::Create)),
+        ("destroy/", Some(Kind::Destroy)),
+        ("grow_volume/", Some(Kind::GrowVolume)),
+        ("shrink_volume/", Some(Kind::ShrinkVolume)),
+        ("create_disk/", Some(Kind::CreateDisk)),
+        ("destroy_disk/", Some(Kind::DestroyDisk)),
+    ];
+    for (prefix, kind) in KINDS {
+        let of_kind = || view.operations.values().filter(|one| kind.is_none_or(|kind| one.info.r#type() == kind));
+        metrics.insert(format!("master/operations/{prefix}total"), count(of_kind().count()));
+        for (name, state) in STATES {
+            let in_state = of_kind().filter(|one| one.latest.state() == state).count();
+            metrics.insert(format!("master/operations/{prefix}{name}"), count(in_state));
         }
     }
+}
+
+#[allow(clippy::cast_precision_loss)] // counts are shown as doubles
+fn count(number: usize) -> f64 {
+    number as f64
 }
 
 #[allow(clippy::cast_precision_loss)] // counts are shown as doubles
@@ -145,6 +167,7 @@ fn picture(metrics: &mut Metrics, view: &View) {
     gauge("frameworks_active", active);
     gauge("frameworks_inactive", frameworks - active);
     gauge("outstanding_offers", view.offers.len());
+    operations(metrics, view);
     resources(metrics, view);
 }
 

@@ -9,6 +9,7 @@ mod metrics;
 mod node;
 mod operator;
 mod plain;
+mod readers;
 mod reads;
 mod route;
 mod scheduler;
@@ -34,6 +35,7 @@ use tokio::{
 
 pub(crate) use body::{Body, BoxError};
 pub(crate) use node::{Node, Role};
+use readers::Readers;
 use route::Route;
 pub(crate) use ui::Page;
 
@@ -64,6 +66,8 @@ pub(crate) struct App {
     pub(crate) file_router: axum::Router,
     /// What readers were given of the latest version.
     pub(crate) rendered: reads::Rendered,
+    /// Who subscribes to events and waits for the first one.
+    pub(crate) joining: events::Joining,
     /// What the web page's doors keep.
     pub(crate) page: ui::Page,
     /// How long it leads.
@@ -83,6 +87,13 @@ pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener, mut stop: watc
     builder.http1().title_case_headers(true).half_close(false);
     builder.http2().initial_stream_window_size(1024 * 1024).initial_connection_window_size(4 * 1024 * 1024);
     let builder = Arc::new(builder);
+    let readers = match Readers::start() {
+        Ok(readers) => readers,
+        Err(error) => {
+            tracing::error!(%error, "no thread for readers can be started: nothing is served");
+            return;
+        }
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -90,7 +101,9 @@ pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener, mut stop: watc
         };
         match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(connection(Arc::clone(&node), Arc::clone(&builder), stream, peer, stop.clone()));
+                let _ = stream.set_nodelay(true);
+                let door = Door { node: Arc::clone(&node), builder: Arc::clone(&builder), peer, stop: stop.clone() };
+                readers.sort(stream, stop.clone(), |stream| door.serve(stream));
             }
             Err(error) => {
                 // Most likely there are no more file descriptors: some come back when connections end.
@@ -101,34 +114,38 @@ pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener, mut stop: watc
     }
 }
 
-async fn connection(
+/// What serves one connection.
+struct Door {
     node: Arc<Node>,
     builder: Arc<auto::Builder<TokioExecutor>>,
-    stream: TcpStream,
     peer: SocketAddr,
-    mut stop: watch::Receiver<bool>,
-) {
-    let _ = stream.set_nodelay(true);
-    let cut = Cut::default();
-    let service = {
-        let cut = cut.clone();
-        service_fn(move |request| {
-            let (node, cut) = (Arc::clone(&node), cut.clone());
-            async move { Ok::<_, std::convert::Infallible>(guarded(&node, peer, &cut, request).await) }
-        })
-    };
-    let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-    tokio::select! {
-        // A client that goes away is no event of interest.
-        _ = served.as_mut() => return,
-        () = cut.wanted() => return,
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
-    // The streams have their ends already: they are written before the connection is closed.
-    served.as_mut().graceful_shutdown();
-    tokio::select! {
-        _ = served => {}
-        () = cut.wanted() => {}
+    stop: watch::Receiver<bool>,
+}
+
+impl Door {
+    async fn serve(self, stream: TcpStream) {
+        let Self { node, builder, peer, mut stop } = self;
+        let cut = Cut::default();
+        let service = {
+            let cut = cut.clone();
+            service_fn(move |request| {
+                let (node, cut) = (Arc::clone(&node), cut.clone());
+                async move { Ok::<_, std::convert::Infallible>(guarded(&node, peer, &cut, request).await) }
+            })
+        };
+        let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        tokio::select! {
+            // A client that goes away is no event of interest.
+            _ = served.as_mut() => return,
+            () = cut.wanted() => return,
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        // The streams have their ends already: they are written before the connection is closed.
+        served.as_mut().graceful_shutdown();
+        tokio::select! {
+            _ = served => {}
+            () = cut.wanted() => {}
+        }
     }
 }
 
@@ -145,10 +162,20 @@ async fn guarded(node: &Arc<Node>, peer: SocketAddr, cut: &Cut, request: Request
 }
 
 async fn dispatch(node: &Arc<Node>, peer: SocketAddr, cut: &Cut, request: Request<Incoming>) -> Response<Body> {
-    if is_forged(&request) {
-        let text = "A page of another site may not change this cluster.";
-        return answer::text(StatusCode::FORBIDDEN, text);
+    let Some(origins) = &node.flags.cors_allowed_origins else {
+        return if is_forged(&request) { forged() } else { by_role(node, peer, cut, request).await };
+    };
+    if let Some(answer) = origins.preflight(request.method(), request.headers()) {
+        return answer;
     }
+    let headers = request.headers().clone();
+    let forged = is_forged(&request) && !origins.trusts(&headers);
+    let mut response = if forged { self::forged() } else { by_role(node, peer, cut, request).await };
+    origins.mark(&headers, &mut response);
+    response
+}
+
+async fn by_role(node: &Arc<Node>, peer: SocketAddr, cut: &Cut, request: Request<Incoming>) -> Response<Body> {
     match node.role().await {
         Role::Leading(app) => lead(node, &app, peer, cut, request).await,
         role => standby::serve(node, &role, request).await,
@@ -187,6 +214,10 @@ async fn lead(node: &Node, app: &Arc<App>, peer: SocketAddr, cut: &Cut, request:
 fn is_forged<B>(request: &Request<B>) -> bool {
     let site = request.headers().get("sec-fetch-site");
     !is_read(request.method()) && site.is_some_and(|site| site.as_bytes() == b"cross-site")
+}
+
+fn forged() -> Response<Body> {
+    answer::text(StatusCode::FORBIDDEN, "A page of another site may not change this cluster.")
 }
 
 fn is_read(method: &http::Method) -> bool {

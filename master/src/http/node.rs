@@ -6,13 +6,14 @@ use std::{
 };
 
 use mezzo_api::v1::MasterInfo;
-use mezzo_server::files::Files;
+use mezzo_server::{files::Files, notify};
 
 use super::App;
-use crate::flags::Flags;
+use crate::{flags::Flags, server::Input};
 
 /// A request waits for a leader that is not sure for so long; it is so after each hiccup of ZooKeeper.
 const UNSURE: Duration = Duration::from_secs(5);
+const LOOK_AT_LEASE: Duration = Duration::from_secs(1);
 
 /// What this master is at present.
 #[derive(Clone, Debug)]
@@ -56,6 +57,12 @@ impl Node {
 
     /// It is something else from now on.
     pub(crate) fn set(&self, role: Role) {
+        notify::status(match &role {
+            Role::Leading(_) => "leading",
+            Role::Recovering(_) => "elected, reading the registry",
+            Role::Standby(Some(_)) => "standing by; another master leads",
+            Role::Standby(None) => "standing by; no leader is known",
+        });
         *self.role.write().unwrap_or_else(PoisonError::into_inner) = role;
     }
 
@@ -67,6 +74,18 @@ impl Node {
     /// Who stands for election as far as this master knows; nobody where there is no election.
     pub(crate) fn masters(&self) -> Arc<[MasterInfo]> {
         Arc::clone(&self.masters.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Ends when the core of a leader answers; at once where there is none that has to.
+    pub(crate) async fn proof_of_life(&self) {
+        let Role::Leading(app) = self.present() else { return };
+        // A leader that is not sure whether it leads keeps still, as it must.
+        while app.lease.is_valid() {
+            tokio::select! {
+                _ = app.core.ask(Input::Ping) => return,
+                () = tokio::time::sleep(LOOK_AT_LEASE) => {}
+            }
+        }
     }
 
     fn present(&self) -> Role {

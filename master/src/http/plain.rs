@@ -1,17 +1,37 @@
-//! Small endpoints that always say the same.
+//! What `/help` tells of the master's own endpoints.
 
-use http::Response;
-use mezzo_server::http::answer;
+use mezzo_server::http::help::Entry;
 
-use super::body::Body;
-
-/// `/help`
-pub(super) fn help() -> Response<Body> {
-    const HELP: &str = "## HELP\n\
-        > /  (the web page)\n> /api/v1\n> /api/v1/scheduler\n> /explain\n> /flags\n> /frameworks\n> /health\n> /metrics/snapshot\n\
-        > /create-volumes\n> /destroy-volumes\n> /machine/down\n> /machine/up\n> /maintenance/schedule\n\
-        > /maintenance/status\n> /quota\n> /redirect\n> /reserve\n> /roles\n> /slaves\n> /state\n> /state-summary\n\
-        > /system/stats.json\n> /tasks\n> /teardown\n> /unreserve\n> /weights\n\
-        > /version\n> /agent/AGENT_ID/PATH  (an agent's own endpoints, through its link)\n";
-    answer::help(HELP)
-}
+pub(super) const ENDPOINTS: [Entry; 31] = [
+    Entry("", "", "The web page"),
+    Entry("agent", "/<agent id>/<path>", "An agent's own endpoints, over the agent's connection"),
+    Entry("master", "/api/v1", "Calls of operators, POST"),
+    Entry("master", "/api/v1/scheduler", "Calls of frameworks, POST"),
+    Entry("master", "/create-volumes", "Creates persistent volumes, POST: slaveId, volumes"),
+    Entry("master", "/destroy-volumes", "Destroys persistent volumes, POST: slaveId, volumes"),
+    Entry("master", "/explain", "Why a framework has no offer: framework_id, role, resources, constraints"),
+    Entry("master", "/flags", "The flags that this master was started with"),
+    Entry("master", "/frameworks", "Frameworks with their tasks: framework_id"),
+    Entry("master", "/health", "200 while it lives"),
+    Entry("master", "/kill-task", "Kills a task, POST: frameworkId, taskId"),
+    Entry("master", "/machine/down", "Takes scheduled machines down, POST"),
+    Entry("master", "/machine/up", "Brings machines up again, POST"),
+    Entry("master", "/maintenance/schedule", "The maintenance schedule; sets it with POST"),
+    Entry("master", "/maintenance/status", "How far each machine of the schedule is"),
+    Entry("master", "/quota", "Quotas; sets one with POST, removes one with DELETE"),
+    Entry("master", "/redirect", "To the leading master"),
+    Entry("master", "/reserve", "Reserves resources, POST: slaveId, resources"),
+    Entry("master", "/roles", "Roles with what they have"),
+    Entry("master", "/slaves", "Agents: slave_id"),
+    Entry("master", "/state", "All there is"),
+    Entry("master", "/state-summary", "Agents and frameworks with counts of their tasks"),
+    Entry("master", "/tasks", "Tasks: limit, offset, order, framework_id, task_id"),
+    Entry("master", "/teardown", "Ends a framework, POST: frameworkId"),
+    Entry("master", "/unreserve", "Gives reserved resources back, POST: slaveId, resources"),
+    Entry("master", "/weights", "Weights of roles; sets them with PUT"),
+    Entry("memory-profiler", "", "Refuses: there is none"),
+    Entry("profiler", "", "Refuses: there is none"),
+    Entry("registrar(1)", "/registry", "What outlives a master"),
+    Entry("ui", "/<name>", "What the web page reads"),
+    Entry("link", "", "Where agents open their links"),
+];

@@ -13,7 +13,12 @@ use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
     header::{ETAG, IF_NONE_MATCH},
 };
-use mezzo_server::http::{answer, endpoints, machine, query::Query};
+use mezzo_server::http::{
+    answer::{self, MIN_GZIP_BYTES},
+    endpoints, help, machine,
+    negotiate::accepts_gzip,
+    query::Query,
+};
 use serde_json::json;
 
 use super::{App, body::Body, metrics, plain, route::Route};
@@ -23,6 +28,8 @@ use crate::view::{self, TaskQuery, View};
 const LARGE: usize = 2000;
 /// Different reads of one version that are remembered.
 const REMEMBERED: usize = 32;
+/// Texts up to this length are remembered of any of them.
+const SMALL: usize = 256 * 1024;
 
 /// One of the reads of the published picture.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,9 +42,43 @@ enum Read {
     Roles,
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<(u64, Bytes)>>>;
+impl Read {
+    /// Whether its text is kept however long it is: there are few of these. Of others there may be as many as somebody makes up.
+    fn is_kept(&self) -> bool {
+        match self {
+            Self::State | Self::Summary | Self::Roles => true,
+            Self::Agents(wanted) | Self::Frameworks(wanted) => wanted.is_none(),
+            Self::Tasks(..) => false,
+        }
+    }
+}
 
-/// Each read is rendered once for each version, however many ask.
+/// What a read told of one version.
+#[derive(Clone, Debug)]
+struct Picture {
+    version: u64,
+    body: Bytes,
+    /// The same, packed, if somebody wanted it so.
+    packed: Option<Bytes>,
+}
+
+impl Picture {
+    async fn of(app: &Arc<App>, read: Read) -> Option<Self> {
+        let view = app.published.snapshot();
+        let version = view.version;
+        let body = if view.size() < LARGE {
+            render(&view, app, &read)
+        } else {
+            let app = Arc::clone(app);
+            tokio::task::spawn_blocking(move || render(&view, &app, &read)).await.ok()?
+        };
+        Some(Self { version, body: body.into(), packed: None })
+    }
+}
+
+type Slot = Arc<tokio::sync::Mutex<Option<Picture>>>;
+
+/// Each read is rendered, and packed, once for each version, however many ask.
 #[derive(Debug, Default)]
 pub(crate) struct Rendered {
     slots: Mutex<BTreeMap<Read, Slot>>,
@@ -51,6 +92,11 @@ pub(super) async fn serve<B>(app: &Arc<App>, route: &Route<'_>, request: &Reques
         Err(error) => return answer::text(StatusCode::BAD_REQUEST, error.to_string()),
     };
     let headers = request.headers();
+    match route {
+        Route::Help => return help::serve(&plain::ENDPOINTS, request.uri().path(), headers, &query),
+        Route::Profiler => return help::no_profiler(),
+        _ => {}
+    }
     let some = |key: &str| query.get(key).map(str::to_owned);
     let read = match route {
         Route::State => Read::State,
@@ -75,7 +121,12 @@ async fn plain(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap, query: &Q
         },
         Route::Prometheus => return metrics::prometheus(app, headers).await,
         Route::LoggingToggle => return endpoints::logging_toggle(query),
-        Route::Help => return plain::help(),
+        Route::Registry => {
+            let (view, app) = (app.published.snapshot(), Arc::clone(app));
+            let written = tokio::task::spawn_blocking(move || view::registry(&view, app.master())).await;
+            let Ok(body) = written else { return answer::bare(StatusCode::INTERNAL_SERVER_ERROR) };
+            return answer::json(headers, query, body.into()).await;
+        }
         Route::Constant(constant) => (*constant).to_owned(),
         _ => return answer::bare(StatusCode::NOT_FOUND),
     };
@@ -107,37 +158,42 @@ async fn picture(app: &Arc<App>, read: Read, headers: &HeaderMap, query: &Query)
         response.headers_mut().insert(ETAG, current);
         return response;
     }
-    let Some((version, body)) = app.rendered.get(app, read).await else {
+    let packed = accepts_gzip(headers) && query.get("jsonp").is_none();
+    let Some(picture) = app.rendered.get(app, read, packed).await else {
         return answer::bare(StatusCode::INTERNAL_SERVER_ERROR);
     };
-    let mut response = answer::json(headers, query, body).await;
-    if let Some(tag) = tag(version) {
+    let mut response = match picture.packed {
+        Some(body) if packed => answer::packed_json(body),
+        _ => answer::json(headers, query, picture.body).await,
+    };
+    if let Some(tag) = tag(picture.version) {
         response.headers_mut().insert(ETAG, tag);
     }
     response
 }
 
 impl Rendered {
-    async fn get(&self, app: &Arc<App>, read: Read) -> Option<(u64, Bytes)> {
+    /// What the read tells of a version that is not older than the request. Whoever comes while it is written waits for what
+    /// is written next, together with all others who wait: however many ask, one writes.
+    async fn get(&self, app: &Arc<App>, read: Read, packed: bool) -> Option<Picture> {
+        let wanted = app.published.version();
+        let is_kept = read.is_kept();
         let slot = self.slot(&read);
         let mut slot = slot.lock().await;
-        let view = app.published.snapshot();
-        if let Some((version, body)) = &*slot
-            && *version == view.version
-        {
-            self.hits.fetch_add(1, Ordering::Relaxed);
-            return Some((*version, body.clone()));
-        }
-        let version = view.version;
-        let body = if view.size() < LARGE {
-            render(&view, app, &read)
-        } else {
-            let app = Arc::clone(app);
-            tokio::task::spawn_blocking(move || render(&view, &app, &read)).await.ok()?
+        let mut picture = match slot.take().filter(|picture| picture.version >= wanted) {
+            Some(picture) => {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+                picture
+            }
+            None => Picture::of(app, read).await?,
         };
-        let body = Bytes::from(body);
-        *slot = Some((version, body.clone()));
-        Some((version, body))
+        if packed && picture.packed.is_none() && picture.body.len() >= MIN_GZIP_BYTES {
+            picture.packed = answer::pack(picture.body.clone()).await;
+        }
+        if is_kept || picture.body.len() <= SMALL {
+            *slot = Some(picture.clone());
+        }
+        Some(picture)
     }
 
     /// Reads that were answered with what had been written for others.

@@ -53,8 +53,12 @@ pub(crate) enum Route<'a> {
     LoggingToggle,
     /// `/files/<operation>`
     Files(&'a str),
-    /// `/help`
+    /// `/help/…`
     Help,
+    /// `/profiler/…` and `/memory-profiler/…`
+    Profiler,
+    /// `/registrar(1)/registry`
+    Registry,
     /// Where agents open their links.
     Link,
     /// An agent's own endpoints, through its link.
@@ -88,6 +92,8 @@ pub(crate) fn find(path: &str) -> Route<'_> {
         ["files", operation @ ("browse" | "read" | "download" | "debug"), ..] => Route::Files(operation),
         ["__processes__", ..] => Route::Constant("[]"),
         ["help", ..] => Route::Help,
+        ["profiler" | "memory-profiler", _, ..] => Route::Profiler,
+        ["registrar(1)" | "registrar%281%29", "registry", ..] => Route::Registry,
         ["files" | "metrics" | "system" | "logging", ..] => Route::NotFound,
         rest => of_master(path, rest),
     }
@@ -196,6 +202,10 @@ mod tests {
             ("/state/../flags", Route::NotFound),
             ("/../etc/passwd", Route::NotFound),
             ("/link", Route::Link),
+            ("/help/master/state", Route::Help),
+            ("/profiler/start", Route::Profiler),
+            ("/profiler", Route::NotFound),
+            ("/registrar(1)/registry", Route::Registry),
             ("/quota", Route::Change(Endpoint::Quota(None))),
             ("/quota/a", Route::Change(Endpoint::Quota(Some("a")))),
             ("/master/quota/quota/b/", Route::Change(Endpoint::Quota(Some("quota/b")))),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use mezzo_api::v1::MasterInfo;
 use mezzo_election::listening_at;
-use mezzo_server::http::{answer, endpoints, machine, query::Query};
+use mezzo_server::http::{answer, endpoints, help, machine, query::Query};
 use serde_json::json;
 
 use super::{Node, Role, body::Body, masters, metrics, plain, route, route::Route, webui};
@@ -28,9 +28,13 @@ pub(super) async fn serve<B: Send + Sync + 'static>(
         Route::Health => health(id(role)),
         Route::NotFound if is_below_redirect(request.uri().path()) && leader(role).is_none() => no_leader(role),
         Route::NotFound => answer::bare(StatusCode::NOT_FOUND),
-        Route::Version | Route::Flags | Route::Metrics | Route::SystemStats | Route::LoggingToggle | Route::Help => {
-            local(node, &route, &request).await
-        }
+        Route::Version
+        | Route::Flags
+        | Route::Metrics
+        | Route::SystemStats
+        | Route::LoggingToggle
+        | Route::Help
+        | Route::Profiler => local(node, &route, &request).await,
         Route::Files(operation) => {
             let operation = operation.to_owned();
             mezzo_server::files::serve(&node.file_router, request, &operation).await.map(Body::File)
@@ -57,6 +61,7 @@ pub(super) async fn serve<B: Send + Sync + 'static>(
         | Route::Roles
         | Route::Change(_)
         | Route::Explain
+        | Route::Registry
         | Route::Constant(_) => elsewhere(role, &request, "/master"),
     }
 }
@@ -131,7 +136,8 @@ async fn local<B>(node: &Node, route: &Route<'_>, request: &Request<B>) -> Respo
         Route::SystemStats => machine::stats().to_string(),
         Route::Metrics => serde_json::to_string(&metrics::of_standby(node.start_time)).unwrap_or_default(),
         Route::LoggingToggle => return endpoints::logging_toggle(&query),
-        Route::Help => return plain::help(),
+        Route::Help => return help::serve(&plain::ENDPOINTS, request.uri().path(), request.headers(), &query),
+        Route::Profiler => return help::no_profiler(),
         _ => return answer::bare(StatusCode::NOT_FOUND),
     };
     answer::json(request.headers(), &query, body.into()).await

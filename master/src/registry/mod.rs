@@ -3,6 +3,8 @@
 mod copy;
 mod document;
 mod embedded;
+#[cfg(test)]
+mod formats;
 mod memory;
 mod zookeeper;
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    View,
+    Shown, View,
     document::{Document, attributes, domain},
 };
 
@@ -64,6 +64,11 @@ pub(crate) fn agents(view: &View, wanted: Option<&str>) -> Vec<u8> {
     let recovered = view.recovered.iter().filter(|(id, _)| chosen(id));
     document.list("recovered_slaves", recovered.map(|(_, info)| agent_info(info)));
     document.end()
+}
+
+/// An agent as it is shown.
+pub(super) fn text(shown: &Shown<Agent>) -> &[u8] {
+    shown.text(|shown| serde_json::to_vec(&agent(shown)).unwrap_or_else(|_| b"{}".to_vec()))
 }
 
 /// One agent.

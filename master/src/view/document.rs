@@ -26,6 +26,59 @@ impl Document {
         self
     }
 
+    /// Adds all members of another object.
+    pub(crate) fn members(&mut self, object: &impl Serialize) -> &mut Self {
+        let start = self.out.len();
+        self.value(object);
+        self.join(start);
+        self
+    }
+
+    /// Adds all members of another object, which was written before.
+    pub(crate) fn written_members(&mut self, object: &[u8]) -> &mut Self {
+        let start = self.out.len();
+        self.out.extend_from_slice(object);
+        self.join(start);
+        self
+    }
+
+    /// Adds an array of values that were written before.
+    pub(crate) fn written<'a>(&mut self, name: &str, values: impl IntoIterator<Item = &'a [u8]>) -> &mut Self {
+        self.name(name);
+        self.out.push(b'[');
+        let start = self.out.len();
+        for value in values {
+            if self.out.len() > start {
+                self.out.push(b',');
+            }
+            self.out.extend_from_slice(value);
+        }
+        self.out.push(b']');
+        self
+    }
+
+    /// Adds an array of objects, each written by `write`.
+    pub(crate) fn objects<T>(
+        &mut self,
+        name: &str,
+        items: impl IntoIterator<Item = T>,
+        mut write: impl FnMut(&mut Self, T),
+    ) -> &mut Self {
+        self.name(name);
+        self.out.push(b'[');
+        let start = self.out.len();
+        for item in items {
+            if self.out.len() > start {
+                self.out.push(b',');
+            }
+            self.out.push(b'{');
+            write(self, item);
+            self.out.push(b'}');
+        }
+        self.out.push(b']');
+        self
+    }
+
     /// Adds an array, element by element.
     pub(crate) fn list<T: Serialize>(&mut self, name: &str, items: impl IntoIterator<Item = T>) -> &mut Self {
         self.name(name);
@@ -50,8 +103,33 @@ impl Document {
         self.out
     }
 
+    /// Room for so many bytes more.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
+    }
+
+    /// Makes members of the object that begins at `start`, behind those that stand before it.
+    fn join(&mut self, start: usize) {
+        if self.out.get(start..) == Some(b"{}") {
+            self.out.truncate(start);
+            return;
+        }
+        self.out.pop();
+        match start.checked_sub(1).map(|before| self.out[before]) {
+            None => {}
+            Some(b'{') => {
+                self.out.remove(start);
+            }
+            Some(_) => self.out[start] = b',',
+        }
+    }
+
     fn name(&mut self, name: &str) {
-        self.out.push(if self.out.is_empty() { b'{' } else { b',' });
+        match self.out.last() {
+            None => self.out.push(b'{'),
+            Some(b'{') => {}
+            Some(_) => self.out.push(b','),
+        }
         self.value(&name);
         self.out.push(b':');
     }
@@ -107,5 +185,20 @@ mod tests {
         document.member("b", &1.0).optional("x", None::<u8>).list("a", [1, 2]).list("none", [0; 0]).member("c", &"\"");
         assert_eq!(document.end(), br#"{"b":1.0,"a":[1,2],"none":[],"c":"\""}"#);
         assert_eq!(Document::default().end(), b"{}");
+    }
+
+    #[test]
+    fn objects_within_are_written_in_place() {
+        let mut document = Document::default();
+        document.members(&serde_json::json!({"a": 1, "b": {"c": 2}})).members(&serde_json::json!({}));
+        document.objects("list", [1, 2], |object, number| {
+            object.written_members(br#"{"x":0}"#).member("y", &number).objects("none", [0; 0], |_, _| {});
+        });
+        document
+            .objects("empty", [()], |_, ()| {})
+            .written("texts", [&b"1"[..], b"{}"])
+            .members(&serde_json::json!({"z": 3}));
+        let expected = r#"{"a":1,"b":{"c":2},"list":[{"x":0,"y":1,"none":[]},{"x":0,"y":2,"none":[]}],"empty":[{}],"texts":[1,{}],"z":3}"#;
+        assert_eq!(String::from_utf8(document.end()).unwrap(), expected);
     }
 }

@@ -1,16 +1,16 @@
 //! Frameworks as `/state` and `/frameworks` show them (src/master/readonly_handler.cpp, FullFrameworkWriter).
 
-use std::{ops::Bound, sync::Arc};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use mezzo_api::{codec::to_json_value, ids::FrameworkId, resources::Resources, v1};
-use mezzo_master_core::model::{Executor, Framework, FrameworkState, Offer, TaskList};
+use mezzo_master_core::model::{Executor, Framework, FrameworkState, Offer};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{
     View,
     document::{Document, labels},
-    tasks::TaskJson,
+    tasks,
 };
 
 #[derive(Serialize)]
@@ -27,8 +27,9 @@ pub(super) struct FrameworkSummaryJson<'a> {
     recovered: bool,
 }
 
+/// What stands before a framework's tasks.
 #[derive(Serialize)]
-pub(super) struct FrameworkJson<'a> {
+struct HeadJson<'a> {
     #[serde(flatten)]
     summary: FrameworkSummaryJson<'a>,
     user: &'a str,
@@ -45,25 +46,28 @@ pub(super) struct FrameworkJson<'a> {
     roles: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'a str>,
-    tasks: Vec<TaskJson<'a>>,
-    unreachable_tasks: Vec<TaskJson<'a>>,
-    completed_tasks: Vec<TaskJson<'a>>,
-    offers: Vec<Value>,
-    executors: Vec<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<Value>,
-    offer_constraints: Value,
 }
 
 /// `/frameworks`, all or one.
 pub(crate) fn frameworks(view: &View, wanted: Option<&str>) -> Vec<u8> {
-    let chosen = |found: &&Arc<Framework>| wanted.is_none_or(|wanted| wanted == found.id.as_str());
     let mut document = Document::default();
-    document.list("frameworks", view.present_frameworks().filter(chosen).map(|found| framework(view, found)));
-    let completed = view.completed_frameworks().into_iter().filter(chosen);
-    document.list("completed_frameworks", completed.map(|found| framework(view, found)));
+    lists(&mut document, view, |found| wanted.is_none_or(|wanted| wanted == found.id.as_str()));
     document.list("unregistered_frameworks", [(); 0]);
     document.end()
+}
+
+/// Those that are chosen, present and completed ones.
+pub(super) fn lists(document: &mut Document, view: &View, chosen: impl Fn(&Framework) -> bool) {
+    let mut offers: BTreeMap<&FrameworkId, Vec<&Offer>> = BTreeMap::new();
+    for offer in view.offers.values() {
+        offers.entry(&offer.framework_id).or_default().push(offer);
+    }
+    let mut write = |document: &mut Document, found: &Arc<Framework>| {
+        framework(document, view, found, &offers.remove(&found.id).unwrap_or_default());
+    };
+    document.objects("frameworks", view.present_frameworks().filter(|found| chosen(found)), &mut write);
+    let completed = view.completed_frameworks().into_iter().filter(|found| chosen(found));
+    document.objects("completed_frameworks", completed, &mut write);
 }
 
 /// One framework, in short.
@@ -84,11 +88,26 @@ pub(super) fn framework_summary(framework: &Framework) -> FrameworkSummaryJson<'
 }
 
 /// One framework with all that it has.
-pub(super) fn framework<'a>(view: &'a View, framework: &'a Framework) -> FrameworkJson<'a> {
+fn framework(document: &mut Document, view: &View, framework: &Framework, offers: &[&Offer]) {
+    let info = &framework.info;
+    document.members(&head(framework));
+    let names = ["tasks", "unreachable_tasks", "completed_tasks"];
+    for (name, list) in names.into_iter().zip(view.tasks_of(&framework.id)) {
+        document.written(name, list.into_iter().map(|task| tasks::text(task)));
+    }
+    document
+        .list("offers", offers.iter().map(|shown| offer(shown)))
+        .list("executors", executors_of(view, &framework.id).map(executor))
+        .optional("labels", info.labels.as_ref().map(labels));
+    let constraints = framework.offer_constraints.as_ref().map_or_else(|| json!({}), |given| to_json_value(&**given));
+    document.member("offer_constraints", &constraints);
+}
+
+fn head(framework: &Framework) -> HeadJson<'_> {
     let info = &framework.info;
     let multi_role = is_multi_role(info);
-    let tasks = |list| view.tasks_of(&framework.id, list).into_iter().map(|task| TaskJson(task)).collect();
-    FrameworkJson {
+    let reregistered = framework.reregistered_time != framework.registered_time;
+    HeadJson {
         summary: framework_summary(framework),
         user: &info.user,
         failover_timeout: info.failover_timeout(),
@@ -97,17 +116,10 @@ pub(super) fn framework<'a>(view: &'a View, framework: &'a Framework) -> Framewo
         unregistered_time: framework.unregistered_time,
         principal: info.principal.as_deref(),
         resources: sum(&framework.used, &framework.offered).summary(),
-        reregistered_time: (framework.reregistered_time != framework.registered_time).then_some(framework.reregistered_time),
+        reregistered_time: reregistered.then_some(framework.reregistered_time),
         roles: multi_role.then_some(info.roles.as_slice()),
         #[allow(deprecated)] // the role of frameworks without MULTI_ROLE
         role: (!multi_role).then(|| info.role()),
-        tasks: tasks(TaskList::Active),
-        unreachable_tasks: tasks(TaskList::Unreachable),
-        completed_tasks: tasks(TaskList::Completed),
-        offers: view.offers.values().filter(|offer| offer.framework_id == framework.id).map(|offer| self::offer(offer)).collect(),
-        executors: executors_of(view, &framework.id).map(executor).collect(),
-        labels: info.labels.as_ref().map(labels),
-        offer_constraints: framework.offer_constraints.as_ref().map_or_else(|| json!({}), |given| to_json_value(&**given)),
     }
 }
 

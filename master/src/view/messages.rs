@@ -6,70 +6,20 @@ use mezzo_api::{
     resources::Resource,
     v1::{
         self,
-        master::response::{
-            GetAgents, GetExecutors, GetFrameworks, GetRoles, GetState, GetTasks, get_agents, get_executors,
-            get_frameworks,
-        },
+        master::response::{GetRoles, get_agents, get_executors, get_frameworks},
     },
 };
-use mezzo_master_core::model::{Agent, Framework, FrameworkState, InverseOffer, Offer, TaskList};
+use mezzo_master_core::model::{Agent, Executor, Framework, FrameworkState, InverseOffer, Offer};
 
 use super::{
     View,
     agents::pid,
     roles::{plus, uses, weight},
-    tasks,
 };
 
-/// GET_AGENTS.
-pub(crate) fn get_agents(view: &View) -> GetAgents {
-    GetAgents {
-        agents: view.agents.values().map(|shown| agent(shown)).collect(),
-        recovered_agents: view.recovered.values().map(|info| (**info).clone()).collect(),
-    }
-}
-
-/// GET_FRAMEWORKS.
-pub(crate) fn get_frameworks(view: &View) -> GetFrameworks {
-    GetFrameworks {
-        frameworks: view.present_frameworks().map(|shown| framework(view, shown)).collect(),
-        completed_frameworks: view.completed_frameworks().into_iter().map(|shown| framework(view, shown)).collect(),
-        ..GetFrameworks::default()
-    }
-}
-
-/// GET_EXECUTORS.
-pub(crate) fn get_executors(view: &View) -> GetExecutors {
-    let executors = view.executors.values().map(|executor| get_executors::Executor {
-        executor_info: (*executor.info).clone(),
-        agent_id: executor.agent_id.proto(),
-    });
-    GetExecutors { executors: executors.collect(), ..GetExecutors::default() }
-}
-
-/// GET_TASKS.
-pub(crate) fn get_tasks(view: &View) -> GetTasks {
-    let mut all = GetTasks::default();
-    for framework in view.frameworks.keys() {
-        for (list, out) in [
-            (TaskList::Active, &mut all.tasks),
-            (TaskList::Unreachable, &mut all.unreachable_tasks),
-            (TaskList::Completed, &mut all.completed_tasks),
-        ] {
-            out.extend(view.tasks_of(framework, list).into_iter().map(|task| tasks::message(task)));
-        }
-    }
-    all
-}
-
-/// GET_STATE.
-pub(crate) fn get_state(view: &View) -> GetState {
-    GetState {
-        get_tasks: Some(get_tasks(view)),
-        get_executors: Some(get_executors(view)),
-        get_frameworks: Some(get_frameworks(view)),
-        get_agents: Some(get_agents(view)),
-    }
+/// One executor.
+pub(super) fn executor(executor: &Executor) -> get_executors::Executor {
+    get_executors::Executor { executor_info: (*executor.info).clone(), agent_id: executor.agent_id.proto() }
 }
 
 /// GET_ROLES.
@@ -109,7 +59,8 @@ pub(super) fn agent(agent: &Agent) -> get_agents::Agent {
     }
 }
 
-fn framework(view: &View, framework: &Arc<Framework>) -> get_frameworks::Framework {
+/// One framework with what it holds.
+pub(super) fn framework(view: &View, framework: &Arc<Framework>) -> get_frameworks::Framework {
     let active = framework.state == FrameworkState::Active;
     let some_time = |seconds: f64| (seconds != 0.0).then(|| time(seconds));
     let offers = view.offers.values().filter(|offer| offer.framework_id == framework.id);

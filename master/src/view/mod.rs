@@ -12,10 +12,13 @@ mod frameworks;
 mod messages;
 mod operator;
 pub(crate) mod page;
+mod registry;
 mod roles;
+mod shown;
 mod state;
 mod summary;
 mod tasks;
+mod written;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,10 +30,7 @@ use mezzo_api::{
 };
 use mezzo_master_core::{
     effect::Change,
-    model::{
-        Agent, AgentGone, Executor, Framework, FrameworkState, InverseOffer, Maintenance, Offer, Operation, Task,
-        TaskList,
-    },
+    model::{Agent, AgentGone, Executor, Framework, FrameworkState, InverseOffer, Maintenance, Offer, Operation, Task},
     registry::Recovered,
 };
 
@@ -41,25 +41,30 @@ use feed::Feed;
 pub(crate) use agents::agents;
 pub(crate) use feed::Batch;
 pub(crate) use frameworks::frameworks;
-pub(crate) use messages::{get_agents, get_executors, get_frameworks, get_roles, get_state, get_tasks};
+pub(crate) use messages::get_roles;
 pub(crate) use operator::{get_operations, quota_status, weight_infos};
+pub(crate) use registry::registry;
 pub(crate) use roles::{roles, roles_of};
+pub(crate) use shown::Shown;
 pub(crate) use state::{Master, state};
 pub(crate) use summary::summary;
 pub(crate) use tasks::{TaskQuery, tasks};
+pub(crate) use written::{Field, Part, with_part};
 
 /// One version of the picture.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     /// Grows with each change.
     pub(crate) version: u64,
-    pub(crate) agents: OrdMap<AgentId, Arc<Agent>>,
+    pub(crate) agents: OrdMap<AgentId, Arc<Shown<Agent>>>,
     /// Agents of the registry that have not come back yet.
     pub(crate) recovered: OrdMap<AgentId, Arc<v1::AgentInfo>>,
     pub(crate) unreachable: OrdSet<AgentId>,
     /// Completed ones too.
     pub(crate) frameworks: OrdMap<FrameworkId, Arc<Framework>>,
-    pub(crate) tasks: OrdMap<FrameworkId, HashMap<TaskId, Arc<Task>>>,
+    pub(crate) tasks: OrdMap<FrameworkId, HashMap<TaskId, Arc<Shown<Task>>>>,
+    /// All tasks, by the time of their first status.
+    pub(crate) by_first_status: OrdSet<tasks::Place>,
     pub(crate) executors: OrdMap<(FrameworkId, AgentId, ExecutorId), Arc<Executor>>,
     pub(crate) offers: OrdMap<OfferId, Arc<Offer>>,
     /// What the web page tells of the way here.
@@ -126,12 +131,12 @@ impl Published {
         ended
     }
 
-    /// The latest version, and every change of it from then on: nothing is lost or told twice. `connection` is cut when
-    /// its reader is too slow, or the oldest of more than `limit`.
-    pub(crate) fn subscribe(&self, limit: usize, connection: Cut) -> (View, u64, outbox::Receiver<Batch>) {
+    /// The latest version, and every change of it from then on for each of `connections`: nothing is lost or told twice. A
+    /// connection is cut when its reader is too slow, or the oldest of more than `limit`.
+    pub(crate) fn subscribe(&self, limit: usize, connections: Vec<Cut>) -> (View, Vec<(u64, outbox::Receiver<Batch>)>) {
         let mut inner = self.lock();
-        let (number, queue) = inner.feed.join(limit, connection);
-        (inner.view.clone(), number, queue)
+        let queues = connections.into_iter().map(|connection| inner.feed.join(limit, connection)).collect();
+        (inner.view.clone(), queues)
     }
 
     /// Nothing changes any more: the leadership is over. Subscribers' streams end.
@@ -164,7 +169,7 @@ impl View {
         match change {
             Change::Agent(agent) => {
                 self.unreachable.remove(&agent.id);
-                self.agents.insert(agent.id.clone(), agent);
+                self.agents.insert(agent.id.clone(), Shown::new(agent));
             }
             Change::AgentRemoved(id, gone) => {
                 self.agents.remove(&id);
@@ -185,11 +190,11 @@ impl View {
             }
             Change::FrameworkForgotten(id) => {
                 self.frameworks.remove(&id);
-                self.tasks.remove(&id);
+                for task in self.tasks.remove(&id).iter().flat_map(HashMap::values) {
+                    self.by_first_status.remove(&tasks::Place::of(task));
+                }
             }
-            Change::Task(task) => {
-                self.tasks.entry(task.framework_id.clone()).or_default().insert(task.id.clone(), task);
-            }
+            Change::Task(task) => self.put_task(task),
             Change::TaskForgotten(framework, task) => self.forget_task(&framework, &task),
             Change::Executor(executor) => {
                 let id = ExecutorId::from(&executor.info.executor_id);
@@ -238,9 +243,21 @@ impl View {
         (!TERMINAL.contains(&known.state)).then(|| (task.framework_id.clone(), task.state))
     }
 
+    fn put_task(&mut self, task: Arc<Task>) {
+        let place = tasks::Place::of(&task);
+        let tasks = self.tasks.entry(task.framework_id.clone()).or_default();
+        let before = tasks.insert(task.id.clone(), Shown::new(task)).map(|before| tasks::Place::of(&before));
+        if before.as_ref() != Some(&place) {
+            before.map(|before| self.by_first_status.remove(&before));
+            self.by_first_status.insert(place);
+        }
+    }
+
     fn forget_task(&mut self, framework: &FrameworkId, task: &TaskId) {
         let Some(tasks) = self.tasks.get_mut(framework) else { return };
-        tasks.remove(task);
+        if let Some(forgotten) = tasks.remove(task) {
+            self.by_first_status.remove(&tasks::Place::of(&forgotten));
+        }
         if tasks.is_empty() {
             self.tasks.remove(framework);
         }
@@ -259,18 +276,21 @@ impl View {
         completed
     }
 
-    /// A framework's tasks in one of its lists, by the time of their latest status.
-    pub(crate) fn tasks_of(&self, framework: &FrameworkId, list: TaskList) -> Vec<&Arc<Task>> {
-        let tasks = self.tasks.get(framework).into_iter().flat_map(HashMap::values);
-        let mut tasks: Vec<_> = tasks.filter(|task| task.list == list).collect();
-        let dated = tasks.drain(..).map(|task| (task.statuses.last_time().unwrap_or_default(), task));
-        let mut dated: Vec<(f64, &Arc<Task>)> = dated.collect();
-        dated.sort_by(|(a, one), (b, other)| a.total_cmp(b).then_with(|| one.id.cmp(&other.id)));
-        dated.into_iter().map(|(_, task)| task).collect()
+    /// A framework's tasks in each of its lists (active, unreachable, completed), by the time of their latest status.
+    pub(crate) fn tasks_of(&self, framework: &FrameworkId) -> [Vec<&Arc<Shown<Task>>>; 3] {
+        let mut lists = [const { Vec::new() }; 3];
+        for task in self.tasks.get(framework).into_iter().flat_map(HashMap::values) {
+            let latest = task.statuses.last_time().unwrap_or_default();
+            lists[task.list as usize].push((latest, task));
+        }
+        lists.map(|mut tasks| {
+            tasks.sort_by(|(a, one), (b, other)| a.total_cmp(b).then_with(|| one.id.cmp(&other.id)));
+            tasks.into_iter().map(|(_, task)| task).collect()
+        })
     }
 
     /// All tasks of frameworks that are not completed.
-    pub(crate) fn present_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+    pub(crate) fn present_tasks(&self) -> impl Iterator<Item = &Arc<Shown<Task>>> {
         self.present_frameworks().filter_map(|framework| self.tasks.get(&framework.id)).flat_map(HashMap::values)
     }
 

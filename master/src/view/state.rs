@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::{
     View,
-    agents::{agent, agent_info},
+    agents::{self, agent_info},
     document::Document,
-    frameworks::framework,
+    frameworks,
 };
 use crate::{flags::Flags, identity::Identity};
 
@@ -22,11 +22,12 @@ pub(crate) struct Master<'a> {
 /// `/state`.
 pub(crate) fn state(view: &View, master: Master<'_>) -> Vec<u8> {
     let mut document = Document::default();
+    // About as much as it will be: a large one is not copied again and again while it grows.
+    document.reserve(1024 + 1024 * view.size());
     of_master(&mut document, view, master);
-    document.list("slaves", view.agents.values().map(|shown| agent(shown)));
+    document.written("slaves", view.agents.values().map(|shown| agents::text(shown)));
     document.list("recovered_slaves", view.recovered.values().map(|info| agent_info(info)));
-    document.list("frameworks", view.present_frameworks().map(|shown| framework(view, shown)));
-    document.list("completed_frameworks", view.completed_frameworks().into_iter().map(|shown| framework(view, shown)));
+    frameworks::lists(&mut document, view, |_| true);
     document.list("orphan_tasks", [(); 0]);
     document.list("unregistered_frameworks", [(); 0]);
     document.end()

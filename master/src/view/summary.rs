@@ -5,12 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mezzo_api::v1::TaskState;
 use serde::Serialize;
 
-use super::{
-    Master, View,
-    agents::{AgentJson, agent},
-    document::Document,
-    frameworks::{FrameworkSummaryJson, framework_summary},
-};
+use super::{Master, View, agents, document::Document, frameworks::framework_summary};
 
 /// Tasks in each state; the states that Mesos counts here.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -35,24 +30,6 @@ struct Side<'a> {
     others: BTreeSet<&'a str>,
 }
 
-#[derive(Serialize)]
-struct AgentSummary<'a> {
-    #[serde(flatten)]
-    agent: AgentJson<'a>,
-    #[serde(flatten)]
-    counts: Counts,
-    framework_ids: Vec<&'a str>,
-}
-
-#[derive(Serialize)]
-struct FrameworkSummary<'a> {
-    #[serde(flatten)]
-    framework: FrameworkSummaryJson<'a>,
-    #[serde(flatten)]
-    counts: Counts,
-    slave_ids: Vec<&'a str>,
-}
-
 /// `/state-summary`.
 pub(crate) fn summary(view: &View, master: Master<'_>) -> Vec<u8> {
     let mut by_agent: BTreeMap<&str, Side<'_>> = BTreeMap::new();
@@ -67,20 +44,14 @@ pub(crate) fn summary(view: &View, master: Master<'_>) -> Vec<u8> {
     }
     let mut document = Document::default();
     document.member("hostname", &master.identity.hostname()).optional("cluster", master.flags.cluster.as_ref());
-    document.list(
-        "slaves",
-        view.agents.values().map(|shown| {
-            let Side { counts, others } = by_agent.remove(shown.id.as_str()).unwrap_or_default();
-            AgentSummary { agent: agent(shown), counts, framework_ids: others.into_iter().collect() }
-        }),
-    );
-    document.list(
-        "frameworks",
-        view.present_frameworks().map(|shown| {
-            let Side { counts, others } = by_framework.remove(shown.id.as_str()).unwrap_or_default();
-            FrameworkSummary { framework: framework_summary(shown), counts, slave_ids: others.into_iter().collect() }
-        }),
-    );
+    document.objects("slaves", view.agents.values(), |document, shown| {
+        let Side { counts, others } = by_agent.remove(shown.id.as_str()).unwrap_or_default();
+        document.written_members(agents::text(shown)).members(&counts).member("framework_ids", &others);
+    });
+    document.objects("frameworks", view.present_frameworks(), |document, shown| {
+        let Side { counts, others } = by_framework.remove(shown.id.as_str()).unwrap_or_default();
+        document.members(&framework_summary(shown)).members(&counts).member("slave_ids", &others);
+    });
     document.end()
 }
 

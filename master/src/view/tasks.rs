@@ -1,20 +1,22 @@
 //! Tasks as legacy endpoints show them (src/common/http.cpp), and `/tasks`.
 
-use std::cmp::Ordering;
-
-use mezzo_api::{codec::to_json_value, resources::Resources, v1};
+use mezzo_api::{
+    codec::to_json_value,
+    ids::{FrameworkId, TaskId},
+    resources::Resources,
+    v1,
+};
 use mezzo_master_core::model::Task;
 use prost::Message;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::{
-    View,
+    Shown, View,
     document::{Document, labels},
 };
 
-/// A task that writes itself when its turn comes: there may be many.
-pub(super) struct TaskJson<'a>(pub(super) &'a Task);
+struct TaskJson<'a>(&'a Task);
 
 #[derive(Serialize)]
 struct Members<'a> {
@@ -90,34 +92,64 @@ pub(crate) struct TaskQuery {
     pub(crate) ascending: bool,
 }
 
+/// Where a task stands among all: by the time of its first status; those without one come first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    first: i64,
+    task: TaskId,
+    framework: FrameworkId,
+}
+
+impl Place {
+    pub(super) fn of(task: &Task) -> Self {
+        let first = (!task.statuses.is_empty()).then(|| task.statuses.first_time().unwrap_or_default());
+        Self { first: first.map_or(i64::MIN, ordered), task: task.id.clone(), framework: task.framework_id.clone() }
+    }
+}
+
+/// A number that stands among others as `value` does in its total order.
+fn ordered(value: f64) -> i64 {
+    let bits = value.to_bits().cast_signed();
+    bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
+}
+
 /// `/tasks`: by the time of the first status.
 pub(crate) fn tasks(view: &View, query: &TaskQuery) -> Vec<u8> {
+    let mut document = Document::default();
+    let found = |place: &Place| view.tasks.get(&place.framework)?.get(&place.task);
+    if query.framework_id.is_none() && query.task_id.is_none() {
+        let (skipped, taken) = cut(query, view.by_first_status.len());
+        let places = view.by_first_status.iter();
+        let places: Box<dyn Iterator<Item = _>> =
+            if query.ascending { Box::new(places) } else { Box::new(places.rev()) };
+        let chosen = places.skip(skipped).take(taken).filter_map(found);
+        document.written("tasks", chosen.map(|task| text(task)));
+        return document.end();
+    }
     let frameworks =
         view.tasks.iter().filter(|(id, _)| query.framework_id.as_deref().is_none_or(|wanted| wanted == id.as_str()));
-    let tasks = frameworks.flat_map(|(_, tasks)| match query.task_id.as_deref() {
+    let chosen = frameworks.flat_map(|(_, tasks)| match query.task_id.as_deref() {
         Some(wanted) => tasks.get(wanted).into_iter().collect::<Vec<_>>(),
         None => tasks.values().collect(),
     });
-    let mut tasks: Vec<_> = tasks.collect();
-    tasks.sort_by(|a, b| {
-        let order = by_first_status(a, b);
-        if query.ascending { order } else { order.reverse() }
-    });
-    // As in Mesos the end is an unsigned sum that wraps: `limit=-1` is all without an offset and nothing with one.
-    let end = usize::try_from(query.offset.wrapping_add(query.limit)).unwrap_or(usize::MAX).min(tasks.len());
-    let start = usize::try_from(query.offset).unwrap_or(usize::MAX).min(end);
-    let mut document = Document::default();
-    document.list("tasks", tasks[start..end].iter().map(|task| TaskJson(task)));
+    let mut chosen: Vec<_> = chosen.map(|task| (Place::of(task), task)).collect();
+    chosen.sort_by(|(a, _), (b, _)| if query.ascending { a.cmp(b) } else { b.cmp(a) });
+    let (skipped, taken) = cut(query, chosen.len());
+    document.written("tasks", chosen.iter().skip(skipped).take(taken).map(|(_, task)| text(task)));
     document.end()
 }
 
-fn by_first_status(a: &Task, b: &Task) -> Ordering {
-    let first = |task: &Task| (!task.statuses.is_empty()).then(|| task.statuses.first_time().unwrap_or_default());
-    match (first(a), first(b)) {
-        (Some(a), Some(b)) => a.total_cmp(&b),
-        (a, b) => a.is_some().cmp(&b.is_some()),
-    }
-    .then_with(|| a.id.cmp(&b.id))
+/// How many of `count` tasks are passed over, and how many are wanted then. As in Mesos the end is an unsigned sum that wraps:
+/// `limit=-1` is all without an offset and nothing with one.
+fn cut(query: &TaskQuery, count: usize) -> (usize, usize) {
+    let end = usize::try_from(query.offset.wrapping_add(query.limit)).unwrap_or(usize::MAX).min(count);
+    let start = usize::try_from(query.offset).unwrap_or(usize::MAX).min(end);
+    (start, end - start)
+}
+
+/// A task as it is shown.
+pub(super) fn text(task: &Shown<Task>) -> &[u8] {
+    task.text(|task| serde_json::to_vec(&TaskJson(task)).unwrap_or_else(|_| b"null".to_vec()))
 }
 
 /// The task's message with everything in it.
@@ -172,4 +204,15 @@ fn network_info(info: &v1::NetworkInfo) -> Value {
         members.insert("labels".into(), labels(given));
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ordered;
+
+    #[test]
+    fn numbers_stand_in_their_order() {
+        let values = [f64::NEG_INFINITY, -1.5, -0.0, 0.0, 1e-300, 1.0, 1_795_319_631.5, f64::INFINITY];
+        assert!(values.is_sorted_by(|a, b| ordered(*a) < ordered(*b)));
+    }
 }

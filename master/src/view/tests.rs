@@ -7,6 +7,8 @@ use mezzo_api::resources::Resources;
 use prost::Message;
 use serde_json::{Value, json};
 
+use mezzo_master_core::model::TaskList;
+
 use super::*;
 use crate::{flags::Flags, identity::Identity};
 
@@ -94,7 +96,7 @@ pub(crate) fn task(id: &str, list: TaskList, states: &[(v1::TaskState, f64)]) ->
     }
 }
 
-fn picture() -> View {
+pub(crate) fn picture() -> View {
     let published = Published::new(&Recovered::default());
     published.apply(vec![
         Change::Agent(Arc::new(agent())),
@@ -275,7 +277,8 @@ fn tasks_are_sorted_and_cut_as_mesos_does() {
 
 #[test]
 fn tasks_as_messages_carry_everything() {
-    let tasks = get_tasks(&picture());
+    let written = Part::Tasks.written(&picture(), mezzo_api::codec::Encoding::Protobuf);
+    let tasks = v1::master::response::GetTasks::decode(written.as_slice()).unwrap();
     let task = &tasks.tasks[0];
     assert_eq!(task.state(), v1::TaskState::TaskRunning);
     assert_eq!(task.statuses.len(), 1);

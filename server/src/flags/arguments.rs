@@ -1,100 +1,170 @@
-//! Mesos' way of writing flags, turned into clap's (3rdparty/stout/include/stout/flags/flags.hpp).
+//! Mesos' way of writing flags, turned into clap's (3rdparty/stout/include/stout/flags/flags.hpp), and the other places that
+//! set flags, each behind the one before: command line, environment, file, what was discovered.
 
-use std::{any::TypeId, collections::BTreeSet, ffi::OsString, path::PathBuf};
+use std::{
+    any::TypeId,
+    collections::BTreeSet,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
-use clap::{ArgAction, Command, error::ErrorKind};
+use clap::{
+    Arg, Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
-/// Names lower-cased and with underscores, `--no-flag` as `--flag=false`, the environment's flags appended, values
+use super::{
+    layers::{self, CONFIG_FILE, Entry},
+    names::{find, is_boolean, is_json, is_secret, rivals, spelled, suggestion},
+    origin::{Given, Origin},
+};
+
+/// What was given, and the command line that says all of it.
+pub(super) struct Arguments {
+    pub(super) line: Vec<OsString>,
+    pub(super) given: Vec<Given>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Names lower-cased and with underscores, `--no-flag` as `--flag=false`, the flags of the other places appended, values
 /// `file://PATH` replaced by what the file holds, or by the path where a path is wanted.
 pub(super) fn normalised(
     arguments: impl IntoIterator<Item = OsString>,
     command: &Command,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Vec<OsString>, clap::Error> {
-    let mut given = BTreeSet::new();
-    let mut out = Vec::new();
-    for argument in arguments {
+) -> Result<Arguments, clap::Error> {
+    let mut all = Arguments { line: Vec::new(), given: Vec::new(), warnings: Vec::new() };
+    let mut file_name = None;
+    let mut arguments = arguments.into_iter();
+    all.line.extend(arguments.next());
+    while let Some(argument) = arguments.next() {
         match argument.to_str().and_then(|text| text.strip_prefix("--")).filter(|text| !text.is_empty()) {
-            Some(text) if !out.is_empty() => {
-                let (name, value) = flag(text, command);
-                let value = value.map(|value| from_file(&name, value, command)).transpose()?;
-                out.push(written(&name, value.as_deref()));
-                given.insert(name);
+            Some(text) => {
+                let mut given = flag(text, command)?;
+                if given.value.is_none() && find(command, &given.name).is_some_and(|argument| !is_boolean(argument)) {
+                    given.value = arguments.next().map(|value| value.to_string_lossy().into_owned());
+                }
+                if given.name == CONFIG_FILE {
+                    file_name.clone_from(&given.value);
+                }
+                all.add(given, command)?;
             }
-            _ => out.push(argument),
+            None => all.line.push(argument),
         }
     }
-    for name in known(command).filter(|name| !given.contains(*name)) {
-        let Some(value) = variables(name).iter().find_map(|variable_name| variable(variable_name)) else { continue };
-        let Some(value) = value.to_str() else {
-            return Err(error(command, format!("the environment's value of --{name} is no text")));
+    all.add_layer(layers::environment(command, &variable)?, command)?;
+    let from_environment =
+        all.given.iter().find(|given| given.name == CONFIG_FILE).and_then(|given| given.value.clone());
+    if let Some(path) = file_name.or(from_environment) {
+        all.add_layer(layers::file(command, Path::new(&path))?, command)?;
+    }
+    all.add_layer(layers::discovered(command, &variable)?, command)?;
+    Ok(all)
+}
+
+impl Arguments {
+    /// Flags of a place that nothing before has set, nor what says the same in another way.
+    fn add_layer(&mut self, entries: Vec<Entry>, command: &Command) -> Result<(), clap::Error> {
+        let before: BTreeSet<String> = self.given.iter().map(|given| given.name.clone()).collect();
+        for (called, value, origin) in entries {
+            let Some(name) = find(command, &called).and_then(|argument| argument.get_long()) else { continue };
+            if before.contains(name) || rivals(name).iter().any(|rival| before.contains(*rival)) {
+                continue;
+            }
+            let old_name = Some(called).filter(|called| called != name);
+            self.add(Given { name: name.to_owned(), value: Some(value), shown: None, old_name, origin }, command)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, given: Given, command: &Command) -> Result<(), clap::Error> {
+        let mut given = self.with_content(given, command)?;
+        if let Some(old) = &given.old_name {
+            self.warnings.push(format!("{old} is an old name of --{} and still taken: use the new one", given.name));
+        }
+        if given.shown.is_none() && is_secret(&given.name) {
+            given.shown = given.value.as_deref().map(layers::names_only);
+        }
+        self.line.push(
+            given
+                .value
+                .as_ref()
+                .map_or_else(|| format!("--{}", given.name).into(), |value| format!("--{}={value}", given.name).into()),
+        );
+        self.given.push(given);
+        Ok(())
+    }
+
+    /// `file://PATH`, and JSON by its path alone, which Mesos takes with a warning too.
+    fn with_content(&mut self, given: Given, command: &Command) -> Result<Given, clap::Error> {
+        let Some(value) = &given.value else { return Ok(given) };
+        let bare = || value.starts_with('/') && find(command, &given.name).is_some_and(is_json);
+        let path = match value.strip_prefix("file://") {
+            Some(path) if find(command, &given.name).is_some_and(is_path) => {
+                let value = Some(path.to_owned());
+                return Ok(Given { value, ..given });
+            }
+            // A directory holds no value: it is one, of images.
+            Some(path) if Path::new(path).is_dir() => return Ok(given),
+            Some(path) => path,
+            None if bare() => {
+                self.warnings.push(format!("--{0}={value}: write --{0}=file://{value}", given.name));
+                value
+            }
+            None => return Ok(given),
         };
-        out.push(written(name, Some(&from_file(name, value, command)?)));
+        let content = std::fs::read_to_string(path).map_err(|failure| {
+            error(command, format!("--{}={value}: the file {path} cannot be read: {failure}", given.name))
+        })?;
+        Ok(Given { shown: Some(value.clone()), value: Some(content), ..given })
     }
-    Ok(out)
-}
 
-fn flag<'a>(text: &'a str, command: &Command) -> (String, Option<&'a str>) {
-    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
-    let name = name.to_ascii_lowercase().replace('-', "_");
-    let negated = name.strip_prefix("no_").filter(|positive| value.is_none() && is_boolean(positive, command));
-    match negated {
-        Some(positive) => (canonical(positive, command), Some("false")),
-        None => (canonical(&name, command), value),
+    /// An error as it may be shown: without values that may not.
+    pub(super) fn redacted(&self, error: clap::Error, command: &Command) -> clap::Error {
+        let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return error };
+        let name = argument.trim_start_matches("--").split([' ', '=', '[']).next().unwrap_or_default();
+        let hidden = self.given.iter().find(|given| given.name == name && given.shown.is_some());
+        let Some(Given { value: Some(value), shown: Some(shown), .. }) = hidden else { return error };
+        let reason = std::error::Error::source(&error).map(ToString::to_string);
+        let reason = reason.filter(|reason| !reason.contains(value.trim())).map(|reason| format!(": {reason}"));
+        self::error(command, format!("--{name}={shown} is no value for it{}", reason.unwrap_or_default()))
     }
 }
 
-fn canonical(name: &str, command: &Command) -> String {
-    let argument = command
-        .get_arguments()
-        .find(|argument| argument.get_all_aliases().is_some_and(|aliases| aliases.contains(&name)));
-    argument.and_then(|argument| argument.get_long()).unwrap_or(name).to_owned()
-}
-
-fn is_boolean(name: &str, command: &Command) -> bool {
-    let argument = command.get_arguments().find(|argument| argument.get_long() == Some(name));
-    argument.is_some_and(|argument| {
-        matches!(argument.get_action(), ArgAction::Set)
-            && argument.get_num_args().is_some_and(|count| count.min_values() == 0)
-    })
-}
-
-fn known(command: &Command) -> impl Iterator<Item = &str> {
-    command
-        .get_arguments()
-        .filter_map(|argument| argument.get_long())
-        .filter(|name| !matches!(*name, "help" | "version"))
-}
-
-fn variables(name: &str) -> Vec<String> {
-    let upper = name.to_ascii_uppercase();
-    let mut variables: Vec<_> = ["MEZZO_", "MESOS_"]
-        .iter()
-        .flat_map(|prefix| [format!("{prefix}{upper}"), format!("{prefix}{name}")])
-        .collect();
-    if matches!(name, "ip" | "port" | "advertise_ip" | "advertise_port") {
-        variables.push(format!("LIBPROCESS_{upper}"));
+fn flag(text: &str, command: &Command) -> Result<Given, clap::Error> {
+    let (called, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    let called = spelled(called);
+    let negated = called.strip_prefix("no_").filter(|_| value.is_none());
+    let negated = negated.and_then(|positive| Some((positive, find(command, positive).filter(|one| is_boolean(one))?)));
+    let (called, value) = match negated {
+        Some((positive, _)) => (positive.to_owned(), Some("false")),
+        None => (called, value),
+    };
+    if matches!(called.as_str(), "help" | "version") {
+        return Ok(given(called, value, None));
     }
-    variables
-}
-
-fn written(name: &str, value: Option<&str>) -> OsString {
-    value.map_or_else(|| format!("--{name}"), |value| format!("--{name}={value}")).into()
-}
-
-fn from_file(name: &str, value: &str, command: &Command) -> Result<String, clap::Error> {
-    let Some(path) = value.strip_prefix("file://") else { return Ok(value.to_owned()) };
-    if is_path(name, command) {
-        return Ok(path.to_owned());
+    match find(command, &called).and_then(|argument| argument.get_long()) {
+        Some(name) => {
+            let old_name = Some(called).filter(|called| called != name);
+            Ok(given(name.to_owned(), value, old_name))
+        }
+        None => {
+            let meant = suggestion(command, &called).map(|name| format!("; did you mean --{name}?"));
+            Err(command.clone().error(
+                ErrorKind::UnknownArgument,
+                format!("--{called} is no flag{}", meant.unwrap_or_else(|| "; --help tells all of them".to_owned())),
+            ))
+        }
     }
-    std::fs::read_to_string(path)
-        .map_err(|failure| error(command, format!("--{name}={value}: the file {path} cannot be read: {failure}")))
+}
+
+fn given(name: String, value: Option<&str>, old_name: Option<String>) -> Given {
+    Given { name, value: value.map(str::to_owned), shown: None, old_name, origin: Origin::CommandLine }
 }
 
 /// 3rdparty/stout/include/stout/flags/fetch.hpp: a path is not the text that lies there.
-fn is_path(name: &str, command: &Command) -> bool {
-    let argument = command.get_arguments().find(|argument| argument.get_long() == Some(name));
-    argument.is_some_and(|argument| argument.get_value_parser().type_id() == TypeId::of::<PathBuf>())
+fn is_path(argument: &Arg) -> bool {
+    argument.get_value_parser().type_id() == TypeId::of::<PathBuf>()
 }
 
 pub(super) fn error(command: &Command, message: String) -> clap::Error {

@@ -10,6 +10,8 @@ use super::arguments::error;
 pub struct Elsewhere {
     /// What the server calls itself when it refuses.
     pub server: &'static str,
+    /// Old names of flags, and what these are called today.
+    pub old_names: &'static [(&'static str, &'static str)],
     /// Settings of machinery that Mezzo does not have, with Mesos' default: any value is taken.
     pub no_effect: &'static [(&'static str, Option<&'static str>)],
     /// Settings of which only Mesos' default is known here.
@@ -24,7 +26,10 @@ impl Elsewhere {
         let no_effect = self.no_effect.iter().map(|(name, default)| argument(name, *default));
         let only_default = self.only_default.iter().map(|(name, default)| argument(name, Some(default)));
         let not_known = self.not_known.iter().map(|name| argument(name, None));
-        command.args(no_effect.chain(only_default).chain(not_known))
+        let command = command.args(no_effect.chain(only_default).chain(not_known));
+        self.old_names
+            .iter()
+            .fold(command, |command, (old, name)| command.mut_arg(name, |argument| argument.alias(*old)))
     }
 
     /// Refuses what would be believed and not done.

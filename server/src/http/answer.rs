@@ -1,11 +1,14 @@
 //! Responses in the forms that Mesos gives them.
 
-use std::io::Write;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    io::Write,
+};
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION},
+    header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION},
 };
 
 use super::{
@@ -93,11 +96,6 @@ pub fn not_acceptable<B: From<Bytes>>() -> Response<B> {
     text(StatusCode::NOT_ACCEPTABLE, explanation)
 }
 
-/// `/help`: a list of endpoints as Markdown.
-pub fn help<B: From<Bytes>>(text: &'static str) -> Response<B> {
-    of_type(StatusCode::OK, HeaderValue::from_static("text/x-markdown"), text.into())
-}
-
 /// `Location` without a body.
 pub fn redirect<B: From<Bytes>>(location: &str) -> Response<B> {
     let mut response = empty(StatusCode::TEMPORARY_REDIRECT);
@@ -125,23 +123,49 @@ fn is_function(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_$.[]".contains(&byte))
 }
 
+/// JSON that was packed before.
+pub fn packed_json<B: From<Bytes>>(packed: Bytes) -> Response<B> {
+    let mut response = of_type(StatusCode::OK, JSON, packed);
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response
+}
+
+/// JSON of a legacy endpoint with a tag of its content; 304 for a client that has this content.
+pub async fn tagged_json<B: From<Bytes>>(headers: &HeaderMap, query: &Query, body: Bytes) -> Response<B> {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    let tag = HeaderValue::from_str(&format!("W/\"{:016x}\"", hasher.finish())).ok();
+    let mut response = match tag.is_some() && headers.get(IF_NONE_MATCH) == tag.as_ref() {
+        true => empty(StatusCode::NOT_MODIFIED),
+        false => json(headers, query, body).await,
+    };
+    if let Some(tag) = tag
+        && response.status() != StatusCode::BAD_REQUEST
+    {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
 /// Packs the body if it is long enough and the client takes it.
 pub async fn packed<B: From<Bytes>>(headers: &HeaderMap, mut response: Response<Bytes>) -> Response<B> {
     let body = response.body();
     if body.len() < MIN_GZIP_BYTES || !accepts_gzip(headers) {
         return response.map(B::from);
     }
-    let body = body.clone();
-    let result = if body.len() < SLOW_GZIP_BYTES {
-        Some(gzip(&body))
-    } else {
-        tokio::task::spawn_blocking(move || gzip(&body)).await.ok()
-    };
-    if let Some(Ok(packed)) = result {
+    if let Some(packed) = pack(body.clone()).await {
         *response.body_mut() = packed;
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     response.map(B::from)
+}
+
+/// A body packed with gzip; nothing if that fails.
+pub async fn pack(body: Bytes) -> Option<Bytes> {
+    if body.len() < SLOW_GZIP_BYTES {
+        return gzip(&body).ok();
+    }
+    tokio::task::spawn_blocking(move || gzip(&body)).await.ok()?.ok()
 }
 
 fn gzip(body: &[u8]) -> std::io::Result<Bytes> {
@@ -167,6 +191,18 @@ mod tests {
         assert_eq!(response.body(), "angular.callbacks._0({})");
         assert_eq!(json("jsonp=alert(1)//", "{}").await.status(), StatusCode::BAD_REQUEST);
         assert_eq!(json("x=1", "{}").await.headers()[CONTENT_TYPE], "application/json");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_the_client_has_is_not_sent_again() {
+        let query = Query::default();
+        let first: Response<Bytes> = tagged_json(&HeaderMap::new(), &query, "{}".into()).await;
+        let known = HeaderMap::from_iter([(IF_NONE_MATCH, first.headers()[ETAG].clone())]);
+        let again: Response<Bytes> = tagged_json(&known, &query, "{}".into()).await;
+        assert_eq!((again.status(), again.body().len()), (StatusCode::NOT_MODIFIED, 0));
+        assert_eq!(again.headers()[ETAG], first.headers()[ETAG]);
+        let other: Response<Bytes> = tagged_json(&known, &query, "[]".into()).await;
+        assert_eq!((other.status(), &other.body()[..]), (StatusCode::OK, &b"[]"[..]));
     }
 
     #[tokio::test]

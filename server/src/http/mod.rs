@@ -3,7 +3,9 @@
 //! Answers are generic over their body: each server has a type of its own, which need only be `From<Bytes>`.
 
 pub mod answer;
+pub mod cors;
 pub mod endpoints;
+pub mod help;
 pub mod machine;
 pub mod negotiate;
 pub mod query;

@@ -99,6 +99,7 @@ impl Containers {
         let text = match &launch.command {
             Command::Shell(text) => text.as_str(),
             Command::Exec { file, .. } => file.as_str(),
+            Command::Image(arguments) => arguments.first().map_or("", String::as_str),
         };
         let program = Program::parse(text).or(self.unknown).unwrap_or_else(|| Program::read(text));
         let next = now + self.random.spread(Duration::from_millis(1), Duration::from_secs(5));

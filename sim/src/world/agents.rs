@@ -13,6 +13,7 @@ use mezzo_agent_core::{
     config::{Config, Reconfiguration, Recover},
     container::{ContainerEvent, Outcome, Stop},
     effect::{Effect, Effects, LinkId, RequestId, StreamId},
+    image::Images,
     isolation::Abilities,
     validate,
     volumes::VolumeAction,
@@ -142,6 +143,7 @@ impl AgentMachine {
             max_completed_executors_per_framework: 150,
             max_completed_frameworks: 50,
             abilities: Abilities::default(),
+            images: Images::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The operator's event stream beside the recorded one: the same events, fields and order for the same happenings.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use mezzo_api::codec::Encoding;
@@ -57,7 +58,7 @@ fn replay(encoding: Encoding) {
     assert_eq!(stream.head.header("Content-Type"), Some(encoding.media_type()));
     assert_eq!(stream.head.header("Transfer-Encoding"), Some("chunked"));
     assert_eq!(stream.head.header("Mesos-Stream-Id"), None);
-    let mut replay = Replay { cluster, stream, frameworks: Vec::new() };
+    let mut replay = Replay { cluster, stream, frameworks: Vec::new(), updates: BTreeSet::new() };
     let mut findings = Findings::of("operator_stream");
     for part in parts() {
         if part.note.starts_with("next heartbeat") || part.note.starts_with("TEARDOWN of the framework") {
@@ -94,6 +95,8 @@ struct Replay {
     cluster: Cluster,
     stream: EventStream,
     frameworks: Vec<Framework>,
+    /// Updates that were told.
+    updates: BTreeSet<String>,
 }
 
 impl Replay {
@@ -107,6 +110,19 @@ impl Replay {
                 task["labels"] = json!({"labels": [{"key": "x", "value": "y"}]});
                 self.launch(&task);
                 self.main().wait_status("o-1", "TASK_FINISHED");
+            }
+            "task with a health check and data, killed" => {
+                let mut task = self.task("o-2", "sleep 1000");
+                task["data"] = json!("AAE=");
+                task["health_check"] = json!({
+                    "type": "COMMAND", "delay_seconds": 0.0, "interval_seconds": 10.0, "timeout_seconds": 20.0,
+                    "consecutive_failures": 3, "grace_period_seconds": 0.0, "command": {"value": "true"},
+                });
+                self.launch(&task);
+                let framework = self.main();
+                framework.wait_since(0, "a healthy task", |event| event["update"]["status"]["healthy"] == true);
+                framework.call("KILL", json!({"task_id": {"value": "o-2"}}));
+                framework.wait_status("o-2", "TASK_KILLED");
             }
             "UPDATE_FRAMEWORK" => {
                 let info = self.named("op-test-2");
@@ -204,6 +220,12 @@ impl Replay {
         framework.launch(&offer, std::slice::from_ref(task));
     }
 
+    /// Whether it tells of an update that an earlier event told of.
+    fn is_repeated(&mut self, event: &Value) -> bool {
+        let status = &event["task_updated"]["status"];
+        status["uuid"].as_str().is_some_and(|uuid| !self.updates.insert(format!("{uuid} {}", status["state"])))
+    }
+
     /// As many events as are expected, and any more that come at once.
     fn events(&mut self, count: usize, with_heartbeat: bool) -> Vec<Value> {
         let (mut events, start) = (Vec::new(), Instant::now());
@@ -211,6 +233,8 @@ impl Replay {
             let patience = Duration::from_millis(if events.len() < count { 200 } else { 300 });
             match self.stream.next(patience).map(|(_, arrival)| arrival) {
                 Some(Arrival::Event(event)) if event["type"] == "HEARTBEAT" && !with_heartbeat => {}
+                // An agent that was killed before it heard that an update is acknowledged sends it once more.
+                Some(Arrival::Event(event)) if self.is_repeated(&event) => {}
                 Some(Arrival::Event(event)) => events.push(event),
                 Some(Arrival::Closed(closing)) => panic!("{}", closing.describe()),
                 None if events.len() >= count || start.elapsed() > CASE => return events,

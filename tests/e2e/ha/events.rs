@@ -1,6 +1,7 @@
 //! What each event of ZooKeeper does to masters, agents and frameworks: the table of `docs/high-availability.md`, each row
 //! against real servers.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mezzo_api::codec::Encoding;
@@ -8,7 +9,7 @@ use mezzo_election::{Client, Detector, address_of, connect, source};
 use mezzo_tests::framework::Framework;
 use mezzo_tests::masters::{Masters, SESSION};
 use mezzo_tests::stream::Arrival;
-use mezzo_tests::{operator, tasks, wait};
+use mezzo_tests::{environment, operator, tasks, wait};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -120,6 +121,24 @@ fn without_a_quorum_nobody_leads_and_with_one_somebody_does_again() {
     framework.follow(group.masters[leader].address).unwrap();
     framework.call("RECONCILE", serde_json::json!({"reconcile": {"tasks": []}}));
     framework.wait_since(mark, "the task runs", |event| event["update"]["status"]["state"] == "TASK_RUNNING");
+}
+
+#[test]
+fn whoever_starts_before_zookeeper_waits_for_it() {
+    let mut group = Masters::builder().masters(0).agents(0).start();
+    group.ensemble.servers[0].part.kill();
+    group.add_master(&[]);
+    group.add_agent();
+    let mut tool = Command::new(environment::binary("mezzo"));
+    tool.args(["run", &format!("--master={}", group.url()), "--", "echo", "hello"]).stdout(Stdio::piped());
+    let tool = tool.spawn().unwrap();
+    wait::until_true("the master says that it tries on", || group.masters[0].part.log().contains("trying on"));
+    group.ensemble.servers[0].part.start();
+    group.ensemble.wait_until_serving();
+    assert_eq!(group.wait_for_leader(&[0]), 0);
+    group.wait_for_agents(0, 1);
+    let output = tool.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout), (Some(0), b"hello\n".to_vec()));
 }
 
 #[test]

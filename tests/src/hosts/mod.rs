@@ -192,7 +192,18 @@ impl Host {
 
     /// This thread works on the host from now on: its new connections begin there.
     pub fn enter(&self) {
-        join(&Path::new(NAMESPACES).join(&self.namespace));
+        enter(&self.namespace);
+    }
+
+    /// The name by which another thread enters it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.namespace.clone()
+    }
+
+    /// One more address of it.
+    pub fn add_address(&self, address: Ipv4Addr, device: &str) {
+        ip(&["-n", &self.namespace, "addr", "add", &format!("{address}/32"), "dev", device]);
     }
 
     /// Takes its cable out, or puts it in again.
@@ -253,6 +264,14 @@ impl Router {
     pub fn set_cut(&self, cut: bool) {
         iptables(&self.host.namespace, &[if cut { "-I" } else { "-D" }, "FORWARD", "-j", "DROP"]);
     }
+}
+
+/// This thread works on the host of that name from now on.
+///
+/// # Panics
+/// When there is none.
+pub fn enter(name: &str) {
+    join(&Path::new(NAMESPACES).join(name));
 }
 
 /// Why there can be no network here.

@@ -13,6 +13,7 @@ use mezzo_agent_core::{
     config::{Config, Reconfiguration, Recover},
     container::{ContainerEvent, Launch, Stop},
     effect::{Answer, Effect, LinkId, RequestId, StreamId},
+    image::Images,
     isolation::Abilities,
 };
 use mezzo_api::{
@@ -56,6 +57,7 @@ pub fn config() -> Config {
         max_completed_executors_per_framework: 150,
         max_completed_frameworks: 50,
         abilities: Abilities::default(),
+        images: Images::default(),
     }
 }
 

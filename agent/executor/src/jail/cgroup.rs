@@ -1,6 +1,6 @@
 //! Cgroups of a container: made and removed by its supervisor, joined by its first process.
 //!
-//! Both versions look alike from here: directories, files in them. A directory of version 1 has a file `tasks`.
+//! Both versions look alike from here: directories, files in them. They differ in how a process comes in.
 
 use std::{
     fs::{self, File},
@@ -15,7 +15,7 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
-use super::{Cgroup, MemoryLimit, Part};
+use super::{Cgroup, MemoryLimit, Part, Version};
 use crate::sys::{self, Wake};
 
 /// Another container may remove a shared cgroup between its making and the joining.
@@ -24,45 +24,54 @@ const ATTEMPTS: usize = 5;
 /// How long the kernel may take until nothing is in a cgroup any more whose processes are dead.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Makes them, and writes their files.
+/// How long the kernel may take from a lack of memory to a victim.
+const VICTIM_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Makes them, and writes their files. Another container's end may take a shared one away meanwhile: then all over again.
 pub(crate) fn make(cgroups: &[Cgroup]) -> Result<(), String> {
-    for cgroup in cgroups {
-        let mut result = make_one(cgroup);
-        for _ in 1..ATTEMPTS {
-            match &result {
-                Err(error) if error.kind() == ErrorKind::NotFound => result = make_one(cgroup),
-                _ => break,
-            }
+    let made = |cgroup: &Cgroup| make_one(cgroup).map_err(|error| (cgroup.path.clone(), error));
+    again_while_gone(|(_, error): &(PathBuf, io::Error)| is_gone(error), || cgroups.iter().try_for_each(made))
+        .map_err(|(path, error)| format!("Failed to make the cgroup '{}': {error}", path.display()))
+}
+
+fn again_while_gone<E>(gone: impl Fn(&E) -> bool, mut action: impl FnMut() -> Result<(), E>) -> Result<(), E> {
+    let mut result = action();
+    for _ in 1..ATTEMPTS {
+        if !result.as_ref().is_err_and(&gone) {
+            break;
         }
-        result.map_err(|error| format!("Failed to make the cgroup '{}': {error}", cgroup.path.display()))?;
+        result = action();
     }
-    Ok(())
+    result
+}
+
+/// Whether a cgroup was removed: by its name, or under the hands of who holds it open.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ENODEV)
 }
 
 fn make_one(cgroup: &Cgroup) -> io::Result<()> {
     match fs::create_dir(&cgroup.path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => fs::create_dir_all(&cgroup.path)?,
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    for (name, value) in &cgroup.files {
-        set(&cgroup.path, name, value)?;
-    }
-    Ok(())
+    cgroup.files.iter().try_for_each(|(name, value)| set(&cgroup.path, name, value))
 }
 
 /// Writes a file of a cgroup.
 ///
 /// # Errors
-/// With the file's name and the value.
+/// With the file's name and the value; of the kind `NotFound` if the cgroup is gone.
 pub fn set(cgroup: &Path, name: &str, value: &str) -> io::Result<()> {
-    fs::write(cgroup.join(name), value)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot write '{value}' to {name}: {error}")))
+    fs::write(cgroup.join(name), value).map_err(|error| {
+        let kind = if is_gone(&error) { ErrorKind::NotFound } else { error.kind() };
+        io::Error::new(kind, format!("cannot write '{value}' to {name}: {error}"))
+    })
 }
 
 /// The cgroup of version 2 that a new process can begin in.
 pub(super) fn to_be_born_in(cgroups: &[Cgroup]) -> Result<Option<OwnedFd>, String> {
-    let joined = cgroups.iter().find(|cgroup| cgroup.part != Part::Above && !is_version_1(&cgroup.path));
+    let joined = cgroups.iter().find(|cgroup| cgroup.part != Part::Above && cgroup.version == Version::Two);
     joined
         .map(|cgroup| {
             let opened = File::open(&cgroup.path).map(OwnedFd::from);
@@ -74,23 +83,19 @@ pub(super) fn to_be_born_in(cgroups: &[Cgroup]) -> Result<Option<OwnedFd>, Strin
 /// Moves the calling process, which has one thread, into those of version 1. As a thread: moving a process takes a lock
 /// of the whole system for several milliseconds.
 pub(super) fn join(cgroups: &[Cgroup]) -> Result<(), String> {
-    for cgroup in cgroups.iter().filter(|cgroup| cgroup.part != Part::Above && is_version_1(&cgroup.path)) {
-        let mut result = fs::write(cgroup.path.join("tasks"), "0");
-        for _ in 1..ATTEMPTS {
-            match &result {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    result = make_one(cgroup).and_then(|()| fs::write(cgroup.path.join("tasks"), "0"));
-                }
-                _ => break,
+    for cgroup in cgroups.iter().filter(|cgroup| cgroup.part != Part::Above && cgroup.version == Version::One) {
+        let mut here = false;
+        let join = || {
+            if here {
+                make_one(cgroup)?; // a shared one, which another container's end took away
             }
-        }
-        result.map_err(|error| format!("Failed to join the cgroup '{}': {error}", cgroup.path.display()))?;
+            here = true;
+            fs::write(cgroup.path.join("tasks"), "0")
+        };
+        again_while_gone(is_gone, join)
+            .map_err(|error| format!("Failed to join the cgroup '{}': {error}", cgroup.path.display()))?;
     }
     Ok(())
-}
-
-fn is_version_1(path: &Path) -> bool {
-    path.join("tasks").exists()
 }
 
 /// The directories that a container leaves when nothing removes them, the innermost first.
@@ -199,6 +204,11 @@ impl MemoryWatch {
         let [signalled, exceeded] = watched.map(|fd| fd.revents().contains(PollFlags::IN));
         if exceeded {
             let _ = rustix::io::read(event, &mut [0; 8]);
+            // It is told before the kernel has chosen a victim, and of a victim it tells nothing.
+            let deadline = Instant::now() + VICTIM_PATIENCE;
+            while !self.is_exceeded() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         if signalled { sys::wait_signal(Some(Duration::ZERO)) } else { Wake::Timeout }
     }
@@ -258,9 +268,9 @@ mod tests {
     #[test]
     fn a_directory_is_made_filled_and_described() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a/b");
+        let path = directory.path().join("a");
         let files = vec![("memory.max".to_owned(), "67108864".to_owned())];
-        let cgroup = Cgroup { path: path.clone(), files, part: Part::Own };
+        let cgroup = Cgroup { version: Version::Two, path: path.clone(), files, part: Part::Own };
         make(std::slice::from_ref(&cgroup)).unwrap();
         make(std::slice::from_ref(&cgroup)).unwrap();
         fs::write(path.join("memory.events"), "low 0\noom 3\noom_kill 2\n").unwrap();
@@ -279,7 +289,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("g");
         let files = vec![("no/such".to_owned(), "7".to_owned())];
-        let text = make(&[Cgroup { path, files, part: Part::Shared }]).unwrap_err();
+        let text = make(&[Cgroup { version: Version::One, path, files, part: Part::Shared }]).unwrap_err();
         assert!(text.contains("'7' to no/such") && text.contains("cgroup '"), "{text}");
     }
 }

@@ -126,12 +126,23 @@ pub enum Target {
 /// A cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
+    /// Of its hierarchy.
+    pub version: Version,
     /// Its directory; made if it is not there.
     pub path: PathBuf,
     /// What is written into it, in this order.
     pub files: Vec<(String, String)>,
     /// What it is to the container.
     pub part: Part,
+}
+
+/// Of a hierarchy of cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// One of several, each with controllers of its own.
+    One,
+    /// The unified one.
+    Two,
 }
 
 /// What a cgroup is to a container.

@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Capabilities, Cgroup, Jail, MemoryLimit, Mount, Namespace, Part, Rlimit, Root, Source, Target};
+use super::{Capabilities, Cgroup, Jail, MemoryLimit, Mount, Namespace, Part, Rlimit, Root, Source, Target, Version};
 use crate::frame::{Decoder, Encoder, FrameError};
 
 const NAMESPACES: [Namespace; 5] = [Namespace::Mount, Namespace::Pid, Namespace::Ipc, Namespace::Net, Namespace::Uts];
 const PARTS: [Part; 3] = [Part::Own, Part::Shared, Part::Above];
+const VERSIONS: [Version; 2] = [Version::One, Version::Two];
 const BIND: u8 = 0;
 const TMPFS: u8 = 1;
 const IN_ROOT: u8 = 0;
@@ -36,6 +37,7 @@ impl Jail {
         out.option(self.sandbox.as_ref(), |out, path| out.path(path))?;
         out.option(self.directory.as_ref(), |out, path| out.path(path))?;
         out.list(&self.cgroups, |out, cgroup| {
+            out.byte(place(&VERSIONS, &cgroup.version));
             out.line("cgroup's path", cgroup.path.as_os_str().as_bytes())?;
             out.list(&cgroup.files, |out, (name, value)| {
                 out.text("cgroup's file", name.as_bytes(), &[])?;
@@ -82,6 +84,7 @@ impl Jail {
             directory: from.option(path)?,
             cgroups: from.list(10, |from| {
                 Ok(Cgroup {
+                    version: pick(&VERSIONS, from.byte()?)?,
                     path: path(from)?,
                     files: from.list(10, |from| Ok((text(from)?, text(from)?)))?,
                     part: pick(&PARTS, from.byte()?)?,

@@ -11,7 +11,11 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::{Known, Layer, Pin, State, StoreError, failed};
-use crate::{digest::Digest, manifest};
+use crate::{
+    digest::Digest,
+    manifest,
+    unpack::{DISK_RESERVE, UnpackError},
+};
 
 /// How stale the time of an image's last use on the disk may be.
 pub(super) const USED_INTERVAL: Duration = Duration::from_secs(60);
@@ -161,6 +165,14 @@ fn image(directory: &Path, key: &str) -> PathBuf {
 pub(super) fn check_container(container: &str) -> Result<(), StoreError> {
     let sound = !container.is_empty() && !container.contains(['/', '\0']) && !matches!(container, "." | "..");
     if sound { Ok(()) } else { Err(StoreError::Container(container.to_owned())) }
+}
+
+/// What is to be brought must leave of the disk what others need.
+pub(super) fn check_room(path: &Path, bytes: u64) -> Result<(), UnpackError> {
+    let disk = rustix::fs::statvfs(path).map_err(|error| UnpackError::Read(error.into()))?;
+    let available = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let reserve = disk.f_blocks.saturating_mul(disk.f_frsize) / 100 * DISK_RESERVE;
+    if bytes.saturating_add(reserve) > available { Err(UnpackError::DiskFull) } else { Ok(()) }
 }
 
 /// Puts a layer that is unpacked in its place.

@@ -36,8 +36,8 @@ use crate::{
     name::{Endpoint, EndpointError, Name},
 };
 
-/// Layers that are brought and unpacked at the same time.
-const MAX_LAYERS_AT_A_TIME: usize = 4;
+/// Layers that are unpacked at the same time: it takes a core and the disk.
+const MAX_UNPACKING: usize = 2;
 
 /// Where images that name no registry come from: `--docker_registry`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,7 +180,7 @@ struct Inner {
     /// Who pulls what: the others wait.
     turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     client: Client,
-    layer_slots: Semaphore,
+    unpacking: Semaphore,
     figures: Arc<Figures>,
     _lock: std::fs::File,
 }
@@ -204,7 +204,7 @@ impl Store {
             state: Mutex::new(state),
             turns: Mutex::new(HashMap::new()),
             client: Client::new(Verify::System),
-            layer_slots: Semaphore::new(MAX_LAYERS_AT_A_TIME),
+            unpacking: Semaphore::new(MAX_UNPACKING),
             figures: Arc::default(),
             _lock: lock,
             config,

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Inner, Known, Layer, MAX_LAYERS_AT_A_TIME, Origin, Wanted,
+    Inner, Known, Layer, Origin, Wanted,
     disk::{self, ImageRecord, LayerRecord},
     failed,
 };
@@ -23,6 +23,8 @@ use crate::{
 };
 
 const READ_BYTES: usize = 256 * 1024;
+/// Layers of one image that are brought at the same time.
+const MAX_TRANSFERS: usize = 4;
 
 /// Layers that must stay, as an image that is being made will need them.
 pub(super) struct Held {
@@ -68,7 +70,7 @@ impl Inner {
         let pieces: Vec<_> = layers.into_iter().zip(diff_ids.iter().copied()).enumerate().collect();
         let held: Vec<Held> = stream::iter(pieces)
             .map(|(number, (blob, diff_id))| self.layer(&source, number, blob, diff_id, cancel))
-            .buffered(MAX_LAYERS_AT_A_TIME)
+            .buffered(MAX_TRANSFERS)
             .try_collect()
             .await?;
         (self.config.passed)("image-unpacked");
@@ -132,11 +134,15 @@ impl Inner {
         if let Some(held) = self.held(diff_id) {
             return Ok(held);
         }
-        let _slot = self.layer_slots.acquire().await;
         let staged = self.stage()?;
+        if let Some(blob) = blob {
+            disk::check_room(&staged.path, blob.bytes)?;
+        }
         (self.config.passed)("layer-staged");
         let piece = source.layer(number, blob, &staged.path.join("blob")).await?;
         (self.config.passed)("layer-fetched");
+        // Only what is here waits for its turn: who brings nothing, slowly, keeps nobody else from unpacking.
+        let _turn_to_unpack = self.unpacking.acquire().await;
         let (store, cancel) = (self.clone(), cancel.clone());
         let installed = tokio::task::spawn_blocking(move || store.install(staged, &piece, blob, diff_id, &cancel));
         installed.await.unwrap_or(Err(ImageError::Cancelled))

@@ -320,6 +320,13 @@ async fn killed_at_any_step_nothing_is_left_and_all_can_be_got() {
 }
 
 #[test]
+fn what_would_fill_the_disk_is_not_even_begun() {
+    let here = std::env::temp_dir();
+    assert!(disk::check_room(&here, 0).is_ok());
+    assert!(matches!(disk::check_room(&here, u64::MAX), Err(UnpackError::DiskFull)));
+}
+
+#[test]
 fn places_are_read() {
     assert_eq!("file:///images".parse(), Ok(Origin::Directory("/images".into())));
     assert_eq!("/images".parse(), Ok(Origin::Directory("/images".into())));

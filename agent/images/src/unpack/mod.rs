@@ -37,7 +37,7 @@ const MAX_ENTRIES: u64 = 4_000_000;
 /// How often the disk is looked at, in bytes.
 const DISK_INTERVAL: u64 = 64 << 20;
 /// What an image must leave of a disk, in hundredths.
-const DISK_RESERVE: u64 = 2;
+pub(crate) const DISK_RESERVE: u64 = 2;
 
 /// Why a layer cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +65,7 @@ pub enum UnpackError {
     #[error("the layer is compressed with {0}, which is not supported: push the image with gzip")]
     Compression(&'static str),
     /// The disk has to serve others too.
-    #[error("the layer would fill the disk")]
+    #[error("the layer would fill the disk of --docker_store_dir")]
     DiskFull,
     /// Nobody wants it any more.
     #[error("stopped")]

@@ -83,9 +83,14 @@ async fn carry_out(
             Ok(message) => message,
             Err(Refusal { status, text }) => return answer::text(status, text),
         },
-        // There are no images yet, so none is left of them.
-        call::Type::PruneImages => return answer::empty(StatusCode::OK),
-        _ => match of_agent(door, view, kind).or_else(|| reads::of_view(view, &call)) {
+        call::Type::PruneImages => {
+            if let Some(images) = &door.images {
+                let excluded = call.prune_images.unwrap_or_default().excluded_images;
+                images.prune(excluded.into_iter().filter_map(|image| Some(image.docker?.name)).collect()).await;
+            }
+            return answer::empty(StatusCode::OK);
+        }
+        _ => match of_agent(door, view, kind).or_else(|| reads::of_view(view, &door.accounts, &call)) {
             Some(message) => message,
             None => {
                 let text = format!("This version of Mezzo does not know the call {} yet.", kind.as_str_name());

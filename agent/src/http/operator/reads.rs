@@ -19,9 +19,10 @@ use mezzo_api::{
 };
 
 use super::{super::containers, of};
+use crate::isolation::Accounts;
 
 /// Answers the calls that only read.
-pub(super) fn of_view(view: &View, call: &Call) -> Option<Answer> {
+pub(super) fn of_view(view: &View, accounts: &Accounts, call: &Call) -> Option<Answer> {
     Some(match call.r#type() {
         call::Type::GetAgent => Answer { get_agent: Some(agent(view)), ..of(response::Type::GetAgent) },
         call::Type::GetTasks => Answer { get_tasks: Some(tasks(view)), ..of(response::Type::GetTasks) },
@@ -39,7 +40,7 @@ pub(super) fn of_view(view: &View, call: &Call) -> Option<Answer> {
         }
         // There are neither nested nor standalone containers yet, which the call could ask for.
         call::Type::GetContainers => {
-            let containers = containers::messages(view);
+            let containers = containers::messages(view, accounts);
             Answer { get_containers: Some(GetContainers { containers }), ..of(response::Type::GetContainers) }
         }
         call::Type::GetOperations => {

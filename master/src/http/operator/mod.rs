@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use mezzo_api::{
-    codec::{Encoding, decode, encode, to_json_value},
+    codec::{Encoding, decode, encode},
     v1::master::{
         Call, Response as Answer, call,
         response::{
@@ -22,8 +22,7 @@ use mezzo_master_core::input::OperatorCall;
 use mezzo_server::{
     files::Refusal,
     http::{answer, negotiate, request},
-    level,
-    operator::{self, Arrays},
+    level, operator,
 };
 
 pub(crate) use endpoints::{Endpoint, serve as endpoint};
@@ -31,10 +30,7 @@ pub(crate) use endpoints::{Endpoint, serve as endpoint};
 use super::{App, body::Body, events, explain, metrics};
 use crate::{
     server::{Cut, Input},
-    view::{
-        View, get_agents, get_executors, get_frameworks, get_operations, get_roles, get_state, get_tasks, quota_status,
-        weight_infos,
-    },
+    view::{Part, View, get_operations, get_roles, quota_status, weight_infos, with_part},
 };
 
 /// `/api/v1`
@@ -133,6 +129,9 @@ async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, headers: &Hea
         Err(call) => *call,
     };
     let kind = call.r#type();
+    if let Some(part) = part(kind) {
+        return of_part(app, part, encoding, headers).await;
+    }
     let message = match kind {
         call::Type::Unknown => return answer::bare(StatusCode::NOT_IMPLEMENTED),
         call::Type::SetLoggingLevel => {
@@ -156,12 +155,36 @@ async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, headers: &Hea
             }
         },
     };
-    let body = match encoding {
-        Encoding::Protobuf => encode(encoding, &message),
-        Encoding::Json => json(&message),
-    };
+    in_encoding(encode(encoding, &message), encoding, headers).await
+}
+
+async fn in_encoding(body: Bytes, encoding: Encoding, headers: &HeaderMap) -> Response<Body> {
     let content_type = HeaderValue::from_static(encoding.media_type());
     answer::packed(headers, answer::of_type(StatusCode::OK, content_type, body)).await
+}
+
+/// The calls whose answers may be large.
+fn part(kind: call::Type) -> Option<Part> {
+    Some(match kind {
+        call::Type::GetAgents => Part::Agents,
+        call::Type::GetFrameworks => Part::Frameworks,
+        call::Type::GetExecutors => Part::Executors,
+        call::Type::GetTasks => Part::Tasks,
+        call::Type::GetState => Part::State,
+        _ => return None,
+    })
+}
+
+async fn of_part(app: &App, part: Part, encoding: Encoding, headers: &HeaderMap) -> Response<Body> {
+    let view = app.published.snapshot();
+    let write = move || {
+        let head = Answer { r#type: Some(part.kind() as i32), ..Answer::default() };
+        with_part(encoding, &head, part.field(), &part.written(&view, encoding))
+    };
+    match tokio::task::spawn_blocking(write).await {
+        Ok(body) => in_encoding(body.into(), encoding, headers).await,
+        Err(_) => answer::bare(StatusCode::INTERNAL_SERVER_ERROR),
+    }
 }
 
 async fn of_files(app: &App, call: Call) -> Result<Answer, Refusal> {
@@ -213,16 +236,7 @@ fn of_master(app: &App, kind: call::Type) -> Option<Answer> {
 fn of_picture(view: &View, kind: call::Type) -> Option<Answer> {
     let of = |kind: response::Type| Answer { r#type: Some(kind as i32), ..Answer::default() };
     Some(match kind {
-        call::Type::GetAgents => Answer { get_agents: Some(get_agents(view)), ..of(response::Type::GetAgents) },
-        call::Type::GetFrameworks => {
-            Answer { get_frameworks: Some(get_frameworks(view)), ..of(response::Type::GetFrameworks) }
-        }
-        call::Type::GetExecutors => {
-            Answer { get_executors: Some(get_executors(view)), ..of(response::Type::GetExecutors) }
-        }
-        call::Type::GetTasks => Answer { get_tasks: Some(get_tasks(view)), ..of(response::Type::GetTasks) },
         call::Type::GetRoles => Answer { get_roles: Some(get_roles(view)), ..of(response::Type::GetRoles) },
-        call::Type::GetState => Answer { get_state: Some(get_state(view)), ..of(response::Type::GetState) },
         call::Type::GetOperations => {
             Answer { get_operations: Some(get_operations(view)), ..of(response::Type::GetOperations) }
         }
@@ -249,28 +263,6 @@ fn of_picture(view: &View, kind: call::Type) -> Option<Answer> {
     })
 }
 
-/// Arrays that Mesos writes even if they are empty, because it writes these answers by hand.
-pub(super) const ARRAYS: [Arrays; 4] = [
-    ("get_agents", &["agents", "recovered_agents"]),
-    ("get_frameworks", &["frameworks", "completed_frameworks"]),
-    ("get_executors", &["executors"]),
-    ("get_tasks", &["tasks", "unreachable_tasks", "completed_tasks"]),
-];
-
-fn json(message: &Answer) -> Bytes {
-    let has_arrays = message.get_agents.is_some()
-        || message.get_frameworks.is_some()
-        || message.get_executors.is_some()
-        || message.get_tasks.is_some()
-        || message.get_state.is_some();
-    if !has_arrays {
-        return encode(Encoding::Json, message);
-    }
-    let mut value = to_json_value(message);
-    operator::fill_in(&mut value, &ARRAYS);
-    value.to_string().into()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -278,25 +270,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn empty_arrays_are_written_where_mesos_writes_them() {
+    fn what_is_empty_is_written_as_mesos_writes_it() {
         let view = View::default();
         let text = |kind| {
             let message = of_picture(&view, kind).unwrap();
-            serde_json::from_slice::<Value>(&super::json(&message)).unwrap()
+            serde_json::from_slice::<Value>(&encode(Encoding::Json, &message)).unwrap()
         };
-        assert_eq!(
-            text(call::Type::GetExecutors),
-            json!({"type": "GET_EXECUTORS", "get_executors": {"executors": []}})
-        );
-        assert_eq!(
-            text(call::Type::GetState),
-            json!({"type": "GET_STATE", "get_state": {
-                "get_tasks": {"tasks": [], "unreachable_tasks": [], "completed_tasks": []},
-                "get_executors": {"executors": []},
-                "get_frameworks": {"frameworks": [], "completed_frameworks": []},
-                "get_agents": {"agents": [], "recovered_agents": []},
-            }})
-        );
         assert_eq!(text(call::Type::GetOperations), json!({"type": "GET_OPERATIONS", "get_operations": {}}));
         assert_eq!(text(call::Type::GetWeights), json!({"type": "GET_WEIGHTS"}));
         assert_eq!(text(call::Type::GetQuota), json!({"type": "GET_QUOTA", "get_quota": {"status": {}}}));

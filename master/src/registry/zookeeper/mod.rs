@@ -2,6 +2,8 @@
 //! nothing but candidates below `<path>`). Each write is a `multi` that also checks the leader's own election znode, so that
 //! a deposed leader's write has no effect.
 
+#[cfg(test)]
+pub(super) mod formats;
 mod layout;
 mod read;
 mod record;

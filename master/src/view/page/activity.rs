@@ -100,7 +100,9 @@ impl View {
         match change {
             Change::Agent(agent) => {
                 let before = self.agents.get(&agent.id).map(Arc::clone);
-                if let Some(happening) = of_agent(before.as_deref(), agent, self.unreachable.contains(&agent.id)) {
+                if let Some(happening) =
+                    of_agent(before.as_ref().map(|before| &***before), agent, self.unreachable.contains(&agent.id))
+                {
                     self.activity.tell(happening);
                 }
             }

@@ -113,7 +113,7 @@ fn chosen<'a>(view: &'a View, narrowed: &'a Narrowed) -> impl Iterator<Item = &'
     let of_framework = move |id: &str| narrowed.framework.as_deref().is_none_or(|wanted| wanted == id);
     let of_agent = move |id: &str| narrowed.agent.as_deref().is_none_or(|wanted| wanted == id);
     let frameworks = view.tasks.iter().filter(move |(id, _)| of_framework(id.as_str()));
-    let tasks = frameworks.flat_map(|(_, tasks)| tasks.values()).map(|task| &**task);
+    let tasks = frameworks.flat_map(|(_, tasks)| tasks.values()).map(|task| &***task);
     tasks.filter(move |task| of_agent(task.agent_id.as_str()))
 }
 

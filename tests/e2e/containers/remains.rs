@@ -1,0 +1,91 @@
+//! Deaths at every step: of the agent, of supervisors. Afterwards nothing is left: no process, mount, cgroup or root.
+
+use std::{fs, time::Duration};
+
+use mezzo_tests::{leftovers, tasks, wait};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+
+use super::{USUAL, World, task};
+
+/// Names of agent/src/failpoint.rs's callers.
+const DEATHS: [&str; 6] = ["launch:1", "launched:1", "launched:3", "stop:1", "stopped:1", "forget:1"];
+
+#[test]
+fn a_killed_agent_leaves_nothing() {
+    for deaths in DEATHS.chunks(2) {
+        std::thread::scope(|scope| {
+            for death in deaths {
+                scope.spawn(move || live(death));
+            }
+        });
+    }
+}
+
+/// Tasks that end, that fail, that run on; the agent dies among them and comes back.
+fn live(death: &str) {
+    let Some(mut world) = World::start_dying(USUAL, &[], Some(death)) else { return };
+    world.launch(|agent| {
+        vec![
+            task("ends", agent, (0.1, 32.0), "true"),
+            task("hogs", agent, (0.1, 32.0), "head -c 100000000 /dev/zero | tail; sleep 1360"),
+            task("goes-on", agent, (0.1, 32.0), "(sleep 1361 &); sleep 1362"),
+        ]
+    });
+    let ids = ["ends", "hogs", "goes-on"];
+    let mut died = false;
+    wait::until_within(Duration::from_secs(90), &format!("all tasks ended after a death at {death}"), || {
+        world.framework.listen(Duration::from_millis(100));
+        let part = &mut world.cluster.agents[0].part;
+        if !part.is_running() {
+            died = true;
+            part.kill();
+            part.set_variable("MEZZO_FAILPOINT", "");
+            part.start();
+        }
+        let terminal = |id: &str| {
+            let states = world.framework.statuses(id);
+            states.iter().any(|status| tasks::is_terminal(status["state"].as_str().unwrap_or_default()))
+        };
+        let left: Vec<&str> = ids.into_iter().filter(|id| !terminal(id)).collect();
+        if left == ["goes-on"] {
+            world.framework.call("KILL", json!({"task_id": {"value": "goes-on"}}));
+        }
+        (left.is_empty() && died).then_some(())
+    });
+    world.wait_until_nothing_is_left();
+}
+
+/// Supervisors are killed while they make containers and while they watch them, then the agent, too.
+#[test]
+fn killed_supervisors_leave_nothing() {
+    let Some(mut world) = World::start(USUAL, &["--resources=cpus:8;mem:8192;disk:1000"]) else { return };
+    let names: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
+    world.launch(|agent| names.iter().map(|id| task(id, agent, (0.1, 32.0), "(sleep 1363 &); sleep 1364")).collect());
+    let mut killed = 0;
+    wait::until_true("supervisors were killed", || {
+        for process in supervisors(&world) {
+            killed += usize::from(kill(Pid::from_raw(process), Signal::SIGKILL).is_ok());
+        }
+        killed >= 40
+    });
+    world.cluster.restart_agent(0);
+    for id in &names {
+        world.framework.wait_since(0, id, |event| {
+            let status = &event["update"]["status"];
+            status["task_id"]["value"] == json!(id) && tasks::is_terminal(status["state"].as_str().unwrap_or_default())
+        });
+    }
+    world.wait_until_nothing_is_left();
+}
+
+/// The living supervisors of a world: children of its zygote that carry their name.
+fn supervisors(world: &World) -> Vec<i32> {
+    let named =
+        |pid: i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "mezzo-container");
+    let all = leftovers::of(world.cluster.dir());
+    all.into_iter().map(|process| process.pid).filter(|pid| named(*pid)).collect()
+}
