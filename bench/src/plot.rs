@@ -17,6 +17,8 @@ const TICKS: [f64; 6] = [1_000.0, 2_000.0, 5_000.0, 10_000.0, 20_000.0, 50_000.0
 struct Series {
     name: &'static str,
     colour: &'static str,
+    /// Where the name stands, below the last point (above: negative).
+    below: f64,
     points: Vec<[f64; 2]>,
 }
 
@@ -41,11 +43,17 @@ pub(crate) fn plot(words: &[String]) -> Result<()> {
     };
     let tenth = |agents: f64, frameworks: f64| frameworks * 10.0 == agents;
     let series = [
-        Series { name: "Apache Mesos 1.8, as published", colour: "#b4502d", points: of(&tenth, "mesos") },
-        Series { name: "Mezzo, a framework for ten agents", colour: "#1f6f8b", points: of(&tenth, "value") },
+        Series { name: "Apache Mesos 1.8, as published", colour: "#b4502d", below: -6.0, points: of(&tenth, "mesos") },
+        Series {
+            name: "Mezzo, a framework for ten agents",
+            colour: "#1f6f8b",
+            below: 24.0,
+            points: of(&tenth, "value"),
+        },
         Series {
             name: "Mezzo, 1,000 frameworks",
             colour: "#4c9a5b",
+            below: -6.0,
             points: of(&|_, frameworks| frameworks == 1_000.0, "value"),
         },
     ];
@@ -97,7 +105,7 @@ fn svg(series: &[Series]) -> String {
     for one in series {
         if let Some(last) = one.points.last() {
             let (x, y) = point(*last);
-            text((x + 8.0).min(right + 4.0), y - 6.0, "start", one.colour, one.name);
+            text((x + 8.0).min(right + 4.0), y + one.below, "start", one.colour, one.name);
         }
     }
     for one in series {

@@ -101,6 +101,16 @@ fn path_and_mount_disks_hold_what_is_written_to_them() {
     framework.teardown();
 }
 
+/// An offer of everything that the agent has: what was offered in parts is declined until it comes together.
+fn whole(framework: &mut Framework, fits: impl Fn(&Value) -> bool) -> Value {
+    let part = framework.wait_offer("of the volume", &fits);
+    let others: Vec<Value> = framework.offers.values().cloned().collect();
+    for offer in others.iter().chain([&part]) {
+        framework.decline(offer, 0.0);
+    }
+    framework.wait_offer("of the volume and all else", |offer| fits(offer) && tasks::amount(offer, "disk") == 10_000.0)
+}
+
 #[test]
 fn a_volume_grows_and_shrinks_and_keeps_its_data() {
     let cluster = Cluster::builder().start();
@@ -110,6 +120,7 @@ fn a_volume_grows_and_shrinks_and_keeps_its_data() {
     let write = on_volume("write", &offer, &small, "echo kept > data/f");
     let disk = reserved(ROLE, tasks::scalar("disk", 64.0));
     framework.accept(&offer, json!([reserve(&json!([disk])), create("c", &json!([small])), launch(&[write])]));
+    finished(&mut framework, "c");
     framework.wait_status("write", "TASK_FINISHED");
 
     let with_size = |size: f64| {
@@ -118,7 +129,7 @@ fn a_volume_grows_and_shrinks_and_keeps_its_data() {
             resources.clone().any(|it| it["disk"]["persistence"]["id"] == "v" && it["scalar"]["value"] == size)
         }
     };
-    let offer = framework.wait_offer("of the volume", with_size(32.0));
+    let offer = whole(&mut framework, with_size(32.0));
     let addition = reserved(ROLE, tasks::scalar("disk", 32.0));
     let large = volume(ROLE, "v", 64.0);
     framework.accept(
@@ -130,12 +141,13 @@ fn a_volume_grows_and_shrinks_and_keeps_its_data() {
         ]),
     );
     let told = |event: &Value| event["update_operation_status"]["status"]["operation_id"]["value"] == "g";
-    framework.wait_since(0, "the status of g", told);
+    let answer = framework.wait_since(0, "the status of g", told);
+    assert_eq!(answer["update_operation_status"]["status"]["state"], "OPERATION_FINISHED", "{answer}");
     // The agent tells of it until it is acknowledged.
     let at_the_agent = || operator::ask(cluster.agents[0].address, "GET_OPERATIONS")["get_operations"].clone();
     let known = at_the_agent();
-    let [operation] = &known["operations"].as_array().unwrap()[..] else { panic!("{known}") };
-    assert_eq!(operation["info"]["id"]["value"], "g", "{operation}");
+    let operation = known["operations"].as_array().unwrap().iter().find(|one| one["info"]["id"]["value"] == "g");
+    let operation = operation.unwrap_or_else(|| panic!("{known}"));
     assert_eq!(operation["latest_status"]["state"], "OPERATION_FINISHED", "{operation}");
     finished(&mut framework, "g");
     mezzo_tests::wait::until_true("the agent has heard the acknowledgement", || at_the_agent() == json!({}));
