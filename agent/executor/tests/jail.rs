@@ -81,6 +81,8 @@ impl World {
             environment: &environment,
             rotation: None,
             jail: Some(jail),
+            io: None,
+            enter: None,
         };
         let mut bytes = Vec::new();
         frame::encode(&mut bytes, &launch).unwrap();
