@@ -118,7 +118,7 @@ impl Supervisor {
         if !tree::kill_own_descendants(KILL_PATIENCE) {
             complain("Some processes of the container could not be killed");
         }
-        if launch.enter.is_some() {
+        if launch.enter.as_ref().is_some_and(|enter| enter.inside.is_some()) {
             // What made itself a daemon inside of another PID namespace is no descendant any more.
             tree::sweep(&processes, Watched::UntilNow);
         }

@@ -111,6 +111,8 @@ pub fn sweep(processes: &Processes, watched: Watched) -> usize {
         let own_session = leader == Some(processes.task) || (leader.is_none() && watched == Watched::UntilNow);
         let found: Vec<Stat> = Stat::all()
             .filter(|stat| !stat.is_dead() && stat.identity.start >= processes.task.start)
+            // A supervisor's own output is in the sandbox too.
+            .filter(|stat| stat.identity.pid != getpid().as_raw_nonzero().get())
             .filter(|stat| {
                 let in_session = stat.session == processes.task.pid || stat.group == processes.task.pid;
                 (own_session && in_session) || is_marked(stat.identity.pid, &processes.sandbox)

@@ -106,7 +106,7 @@ fn what_is_nested_ends_with_what_it_is_in() {
         assert_eq!(answer(&launched), (200, String::new()));
     }
     let runs = |command: &str| !leftovers::that_run(cluster.dir(), command).is_empty();
-    assert!(runs("sleep 1238") && runs("sleep 1239"));
+    wait::until_true("both run", || runs("sleep 1238") && runs("sleep 1239"));
     framework.call("KILL", json!({"task_id": {"value": "task"}}));
     framework.wait_status("task", "TASK_KILLED");
     wait::until_true("all of it is gone", || !runs("sleep 1238") && !runs("sleep 1239"));
