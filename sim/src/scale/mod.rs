@@ -7,6 +7,8 @@ mod launches;
 mod master;
 mod steady;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 /// A case: its name, and what measures it.
@@ -50,6 +52,12 @@ fn figure(case: &str, value: f64, unit: &str, parameters: Value) -> String {
         line.extend(parameters);
     }
     line.to_string()
+}
+
+/// How long this thread has computed: other programs on the machine count for nothing.
+fn computed() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// What this process has in memory, in bytes (Linux; 0 elsewhere).

@@ -42,7 +42,7 @@ fn bursting_goes_up_to_the_limit() {
     let Some(mut world) = World::start(USUAL, &[]) else { return };
     let eat = |id: &str, agent: &str, limit: serde_json::Value| {
         let mut task = task(id, agent, (0.1, 32.0), "head -c 60000000 /dev/zero | tail | wc -c");
-        task["limits"] = json!({"mem": {"value": limit}, "cpus": {"value": 0.5}});
+        task["limits"] = json!({"mem": {"value": limit}, "cpus": {"value": 2.0}});
         task
     };
     world.launch(|agent| {
