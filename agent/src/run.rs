@@ -16,9 +16,11 @@ use hyper_util::{
 use mezzo_agent_core::{
     Core,
     config::Config,
+    container::ContainerEvent,
     effect::{Effect, Effects},
     isolation::Abilities,
 };
+use mezzo_api::ids::ContainerId;
 use mezzo_election::Detector;
 use mezzo_server::notify;
 use tokio::{
@@ -31,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     called,
     checkpoint::{Checkpoint, WorkDirLock},
-    containerizer::{self, Containerizer},
+    containerizer::{self, Containerizer, Told},
     failpoint, fetcher,
     files::{self, Files},
     flags::{Bytes, Flags},
@@ -94,13 +96,7 @@ async fn agent(mut flags: Flags) -> Result<()> {
     let (events, container_events) = mpsc::unbounded_channel();
     let images = Images::open(&flags)?;
     let settings = container_config(&flags, chain, images.clone())?;
-    let io_directory = settings.runtime_dir.join(containerizer::IO_DIRECTORY);
-    let (store, called) = called::Store::open(&settings.runtime_dir)
-        .with_context(|| format!("cannot use the runtime directory '{}'", settings.runtime_dir.display()))?;
-    let (told, ends) = mpsc::unbounded_channel();
-    let containers = Containerizer::start(settings, events, told).await?;
-    let living = called.iter().filter(|(_, ended)| ended.is_none()).map(|(meta, _)| meta.path.id()).collect();
-    containers.recover(recovered.containers, living).await;
+    let (containers, left) = take_over(settings, events, recovered.containers).await?;
     failpoint::pass("containers-found");
 
     let files = Files::default();
@@ -121,14 +117,9 @@ async fn agent(mut flags: Flags) -> Result<()> {
     };
     let _collecting = collector.spawn().context("cannot start the thread that deletes old sandboxes")?;
 
-    let own_log = flags.log_dir.as_ref().map(|directory| directory.join("mezzo-agent.INFO"));
-    if let Some(log) = flags.external_log_file.clone().or(own_log) {
-        files.attach("/slave/log", log);
-    }
+    attach_log(&flags, &files);
     let (handle, inputs) = Handle::new();
-    let (calls, requests) = called::Calls::new();
-    let actor = called::Actor::new(containers.clone(), handle.clone(), store, &calls, called);
-    tokio::spawn(actor.run(requests, ends));
+    let (calls, io_directory) = left.serve(&containers, &handle);
     let (dialer, bulk) = link::dialer();
     let leader = link::Leader::default();
     let door = Arc::new(Door {
@@ -211,6 +202,49 @@ async fn proof_of_life(handle: Handle) {
     if handle.view().await.is_none() {
         std::future::pending().await
     }
+}
+
+/// `/files/…` shows the agent's own log.
+fn attach_log(flags: &Flags, files: &Files) {
+    let own_log = flags.log_dir.as_ref().map(|directory| directory.join("mezzo-agent.INFO"));
+    if let Some(log) = flags.external_log_file.clone().or(own_log) {
+        files.attach("/slave/log", log);
+    }
+}
+
+/// What an earlier agent knew of containers that calls were for.
+struct Left {
+    store: called::Store,
+    known: Vec<called::Known>,
+    /// Where the sockets of containers' inputs and outputs are.
+    io_directory: PathBuf,
+    ends: mpsc::UnboundedReceiver<Told>,
+}
+
+impl Left {
+    /// Serves calls from now on.
+    fn serve(self, containers: &Containerizer, handle: &Handle) -> (called::Calls, PathBuf) {
+        let (calls, requests) = called::Calls::new();
+        let actor = called::Actor::new(containers.clone(), handle.clone(), self.store, &calls, self.known);
+        tokio::spawn(actor.run(requests, self.ends));
+        (calls, self.io_directory)
+    }
+}
+
+/// Starts the containerizer, which takes over what an earlier agent left.
+async fn take_over(
+    settings: containerizer::Config,
+    events: mpsc::UnboundedSender<(ContainerId, ContainerEvent)>,
+    own: Vec<ContainerId>,
+) -> Result<(Containerizer, Left)> {
+    let (store, known) = called::Store::open(&settings.runtime_dir)
+        .with_context(|| format!("cannot use the runtime directory '{}'", settings.runtime_dir.display()))?;
+    let io_directory = settings.runtime_dir.join(containerizer::IO_DIRECTORY);
+    let (told, ends) = mpsc::unbounded_channel();
+    let containers = Containerizer::start(settings, events, told).await?;
+    let living = known.iter().filter(|(_, ended)| ended.is_none()).map(|(meta, _)| meta.path.id()).collect();
+    containers.recover(own, living).await;
+    Ok((containers, Left { store, known, io_directory, ends }))
 }
 
 /// Volumes whose making or deletion was written down before the agent ended: before anything that may use them.

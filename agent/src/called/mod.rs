@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use actor::{Actor, sandbox_within};
 pub(crate) use path::ContainerPath;
-pub(crate) use store::Store;
+pub(crate) use store::{Known, Store};
 
 /// What kind of container it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
