@@ -3,6 +3,7 @@
 //! Begin with [`run`](crate::run): it puts the parts together. The shell (`shell.rs`) runs the core on a thread of its own;
 //! doors (`http/`, `link/`) translate; `checkpoint.rs` keeps the core's records; [`containerizer`] runs what is to run.
 
+mod called;
 mod checkpoint;
 pub mod containerizer;
 pub mod detect;

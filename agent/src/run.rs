@@ -29,6 +29,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    called,
     checkpoint::{Checkpoint, WorkDirLock},
     containerizer::{self, Containerizer},
     failpoint, fetcher,
@@ -93,8 +94,13 @@ async fn agent(mut flags: Flags) -> Result<()> {
     let (events, container_events) = mpsc::unbounded_channel();
     let images = Images::open(&flags)?;
     let settings = container_config(&flags, chain, images.clone())?;
-    let containers = Containerizer::start(settings, events).await?;
-    containers.recover(recovered.containers).await;
+    let io_directory = settings.runtime_dir.join(containerizer::IO_DIRECTORY);
+    let (store, called) = called::Store::open(&settings.runtime_dir)
+        .with_context(|| format!("cannot use the runtime directory '{}'", settings.runtime_dir.display()))?;
+    let (told, ends) = mpsc::unbounded_channel();
+    let containers = Containerizer::start(settings, events, told).await?;
+    let living = called.iter().filter(|(_, ended)| ended.is_none()).map(|(meta, _)| meta.path.id()).collect();
+    containers.recover(recovered.containers, living).await;
     failpoint::pass("containers-found");
 
     let files = Files::default();
@@ -120,6 +126,9 @@ async fn agent(mut flags: Flags) -> Result<()> {
         files.attach("/slave/log", log);
     }
     let (handle, inputs) = Handle::new();
+    let (calls, requests) = called::Calls::new();
+    let actor = called::Actor::new(containers.clone(), handle.clone(), store, &calls, called);
+    tokio::spawn(actor.run(requests, ends));
     let (dialer, bulk) = link::dialer();
     let leader = link::Leader::default();
     let door = Arc::new(Door {
@@ -134,6 +143,9 @@ async fn agent(mut flags: Flags) -> Result<()> {
         accounts,
         files: files::router(files.clone()),
         attached: files.clone(),
+        calls,
+        containers: containers.clone(),
+        io_directory,
         flags: flags.clone(),
     });
     let shell = Shell {

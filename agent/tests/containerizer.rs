@@ -90,7 +90,7 @@ impl World {
         // Users of tasks must get through.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let world = Self::start(directory.path()).await;
-        world.containers().recover(Vec::new()).await;
+        world.containers().recover(Vec::new(), Vec::new()).await;
         Self { _guard: Some(Guard(directory)), ..world }
     }
 
@@ -105,7 +105,7 @@ impl World {
             images: None,
         };
         let (sender, events) = mpsc::unbounded_channel();
-        let containers = Some(Containerizer::start(config, sender).await.unwrap());
+        let containers = Some(Containerizer::start(config, sender, mpsc::unbounded_channel().0).await.unwrap());
         Self { containers, events, directory: directory.to_path_buf(), _guard: None }
     }
 
@@ -134,6 +134,8 @@ impl World {
             nested: None,
             isolation: None,
             image: None,
+            io: None,
+            called: None,
         }
     }
 
@@ -401,7 +403,7 @@ async fn a_new_handle_takes_over() {
     std::fs::write(directory.join("work/runs/ends/go"), "").unwrap();
     let mut world = World { _guard, ..World::start(&directory).await };
     let wanted = ["stays", "ends", "told", "never"].map(ContainerId::from);
-    world.containers().recover(wanted.to_vec()).await;
+    world.containers().recover(wanted.to_vec(), Vec::new()).await;
     let mut seen: HashMap<String, Vec<ContainerEvent>> = HashMap::new();
     let ends = |seen: &HashMap<String, Vec<ContainerEvent>>| {
         seen.values().flatten().filter(|event| matches!(event, ContainerEvent::Exited { .. })).count()
@@ -426,7 +428,7 @@ fn agent_to_be_killed(directory: &Path) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut world = World::start(directory).await;
-        world.containers().recover(Vec::new()).await;
+        world.containers().recover(Vec::new(), Vec::new()).await;
         world.launch("stays", "while [ ! -e go ]; do sleep 0.01; done; exit 7");
         world.running("stays").await;
         world.launch("stopped", "trap '' TERM; echo up; while :; do sleep 0.01; done");
@@ -474,7 +476,7 @@ async fn a_killed_agent_is_succeeded() {
                 .count()
         };
         let wanted = ["stays", "stopped"].map(ContainerId::from);
-        world.containers().recover(wanted.to_vec()).await;
+        world.containers().recover(wanted.to_vec(), Vec::new()).await;
         let mut stopped = None;
         let mut running = Vec::new();
         while stopped.is_none() || !running.contains(&"stays".to_owned()) {

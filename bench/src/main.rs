@@ -14,6 +14,7 @@ mod latency;
 mod links;
 mod memory;
 mod page;
+mod plot;
 mod process;
 mod reads;
 mod registry;
@@ -54,6 +55,8 @@ enum Bench {
     Reads,
     /// The allocator alone: Mesos' own workloads (no cluster is started).
     Allocator,
+    /// The master's core alone, with 50,000 agents: memory, and how soon what is freed is offered (JSON lines).
+    Core,
     /// The SDK's driver alone: statuses per second, and memory of the smallest framework.
     Sdk,
 }
@@ -117,6 +120,9 @@ fn main() -> Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         return runtime.block_on(page::serve(&words[1..]));
     }
+    if words.first().is_some_and(|word| word == "plot") {
+        return plot::plot(&words[1..]);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if words.first().is_some_and(|word| word == "look-on") {
         return runtime.block_on(reads::look_on(&words[1..]));
@@ -127,6 +133,10 @@ fn main() -> Result<()> {
 async fn measure() -> Result<()> {
     let arguments = Arguments::parse();
     let chosen = |bench: Bench| arguments.name.is_none_or(|name| name == bench);
+    if chosen(Bench::Core) {
+        // First, while this process has no memory that was used before.
+        mezzo_sim::scale::run(&["memory", "offered"].map(str::to_owned), &mut |line| println!("{line}"))?;
+    }
     if chosen(Bench::Memory) {
         memory::measure(arguments.running.unwrap_or(500), arguments.json).await?;
     }

@@ -31,6 +31,8 @@ use crate::{
 
 /// Reads of each kind.
 const READS: usize = 30;
+/// Longer than the time between two changes of what is made up.
+const NEXT_VERSION: Duration = Duration::from_millis(60);
 /// How often it is measured with the crowd and without it, in turn.
 const ROUNDS: usize = 4;
 /// Of the agent where tasks are launched.
@@ -105,6 +107,8 @@ async fn endpoints(load: Load, json: bool) -> Result<()> {
         let mut client = crowd::Client::connect(server.address).await?;
         let (mut times, mut bytes) = (Vec::with_capacity(count), 0);
         for _ in 0..count {
+            // By then there is a new version: what was written before is of no use.
+            tokio::time::sleep(NEXT_VERSION).await;
             let start = Instant::now();
             bytes = client.get(path, packed).await.with_context(|| path.to_owned())?;
             times.push(start.elapsed().as_secs_f64() * 1000.0);

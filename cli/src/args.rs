@@ -30,6 +30,7 @@ Examples:
   mezzo registry dump --zk=zk://z1,z2,z3/mezzo > copy.json
   mezzo explain --framework=ID                 why it is not offered what it waits for
   mezzo task logs -f web-3                     what a task has written, and what it writes
+  mezzo task exec -it web-3 bash               a shell in a task, wherever it runs
   mezzo config check agent                     what the agent's service would be told, and from where
   mezzo install user-data --help               user-data for new machines of a cloud
   mezzo master --work_dir=/var/lib/mezzo       one part of a real cluster
@@ -70,7 +71,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: operate::args::Framework,
     },
-    /// List, show and kill tasks, see what they write
+    /// List, show and kill tasks, see what they write, run commands in them
     #[command(after_help = EXIT_STATUS)]
     Task {
         #[command(flatten)]

@@ -166,6 +166,32 @@ impl Http {
     }
 }
 
+/// A request's body that comes bit by bit.
+pub(crate) struct Streamed(pub(crate) tokio::sync::mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Streamed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(hyper::body::Frame::data(bytes))))
+    }
+}
+
+/// Sends a request over a connection of its own, and gives what comes back before it is whole.
+pub(crate) async fn begin(
+    address: &Address,
+    request: Request<BoxBody<Bytes, Infallible>>,
+) -> Result<Response<Incoming>, HttpError> {
+    let mut sender = Http::new(address.clone()).connect().await?;
+    let broken = |source| HttpError::Broken { address: address.clone(), source };
+    sender.ready().await.map_err(broken)?;
+    sender.send_request(request).await.map_err(broken)
+}
+
 /// Text as a value in a query or a segment of a path.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -171,7 +171,7 @@ impl Activity {
             }
             return;
         }
-        let told = |state: TaskState| task.statuses.iter().any(|status| status.state() == state);
+        let told = |state: TaskState| task.statuses.states().any(|known| known == state);
         if task.state == TaskState::TaskRunning || told(TaskState::TaskRunning) {
             if let Some(launched) = self.launches.remove(&key()) {
                 self.launch.record(launched.elapsed());

@@ -19,5 +19,6 @@ mod server;
 pub mod stand_in;
 mod timer;
 mod view;
+mod whitelist;
 
 pub use run::{Master, StartError, main, run};

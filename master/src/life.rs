@@ -18,6 +18,7 @@ use crate::{
     run::StartError,
     server::{self, CoreHandle, Input, Running, ShellError},
     view::Published,
+    whitelist::Whitelist,
 };
 
 /// HEARTBEAT events go out this often (src/master/constants.hpp).
@@ -27,6 +28,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 pub(crate) struct Life {
     node: Arc<Node>,
     identity: Identity,
+    whitelist: Option<Arc<Whitelist>>,
 }
 
 /// One leadership at work.
@@ -61,8 +63,8 @@ enum Happening {
 
 impl Life {
     /// For the doors of `node`.
-    pub(crate) fn new(node: Arc<Node>, identity: Identity) -> Self {
-        Self { node, identity }
+    pub(crate) fn new(node: Arc<Node>, identity: Identity, whitelist: Option<Whitelist>) -> Self {
+        Self { node, identity, whitelist: whitelist.map(Arc::new) }
     }
 
     /// Leads at once, and for ever.
@@ -169,6 +171,9 @@ impl Life {
             server::start(config, opened, Arc::clone(&published), Arc::clone(&links), lease.clone())
                 .map_err(StartError::Thread)?;
         tracing::info!(term, id = identity.id(), "leading");
+        if let Some(whitelist) = &self.whitelist {
+            Arc::clone(whitelist).follow(core.clone());
+        }
         let app = App {
             core: core.clone(),
             published,

@@ -1,6 +1,6 @@
 //! From the flags to a master at work, and to its end.
 
-use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::OsString, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use mezzo_server::{
     files::Files,
@@ -20,6 +20,7 @@ use crate::{
     identity::Identity,
     life::Life,
     server::ShellError,
+    whitelist::Whitelist,
 };
 
 /// Threads that serve connections.
@@ -46,6 +47,14 @@ pub enum StartError {
     /// Region and zone make no sense.
     #[error(transparent)]
     Domain(#[from] DomainError),
+    /// The hosts that may be offered are not known.
+    #[error("--whitelist={} cannot be read: {error} (a file with one host name on each line)", path.display())]
+    Whitelist {
+        /// The flag's value.
+        path: PathBuf,
+        /// What the operating system says.
+        error: io::Error,
+    },
     /// The registry is of no use.
     #[error(transparent)]
     Registry(Box<dyn std::error::Error + Send + Sync>),
@@ -85,6 +94,7 @@ impl Master {
             flags.ip = mezzo_server::flags::discovered_ip(command)?;
         }
         let domain = flags.fault_domain()?;
+        let whitelist = open_whitelist(&flags)?;
         let address = SocketAddr::new(flags.ip, flags.port);
         let listener = listen(address).map_err(|error| StartError::Listen { address, error })?;
         let address = listener.local_addr().map_err(|error| StartError::Listen { address, error })?;
@@ -92,7 +102,7 @@ impl Master {
         let files = shown_files(&flags);
         let url = format!("http://{}", identity.authority());
         let node = Arc::new(Node::new(flags, identity.start_time, files));
-        let life = Life::new(Arc::clone(&node), identity);
+        let life = Life::new(Arc::clone(&node), identity, whitelist);
         let (stop, stopped) = watch::channel(false);
         let life = match node.flags.ensemble().cloned() {
             None => tokio::spawn(life.alone().await?.run(stopped)),
@@ -200,6 +210,12 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
 
 async fn proof_of_life(node: Arc<Node>) {
     node.proof_of_life().await;
+}
+
+fn open_whitelist(flags: &Flags) -> Result<Option<Whitelist>, StartError> {
+    let open =
+        |path: &PathBuf| Whitelist::open(path).map_err(|error| StartError::Whitelist { path: path.clone(), error });
+    flags.whitelist.as_ref().map(open).transpose()
 }
 
 /// The log, if it goes to a file.

@@ -1,7 +1,7 @@
 //! The shell around the core: one thread hands it whatever inputs wait, with one moment, and carries out what it asks for.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io,
     net::SocketAddr,
     sync::Arc,
@@ -75,6 +75,8 @@ pub(crate) enum Input {
     Registry(Ticket, Result<(), RegistryFailure>),
     /// Somebody wants to know whether the core's thread answers.
     Ping(oneshot::Sender<()>),
+    /// `--whitelist` was read: only agents of these hosts are offered.
+    Whitelist(BTreeSet<String>),
     /// Somebody wants the core's numbers.
     Metrics(oneshot::Sender<Numbers>),
     /// The server stops.
@@ -137,6 +139,11 @@ impl CoreHandle {
     /// Hands over an input; waits while too many wait.
     pub(crate) async fn send(&self, input: Input) -> Result<(), Stopped> {
         self.inputs.send(input).await.map_err(|_| Stopped)
+    }
+
+    /// Whether nobody listens any more.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.inputs.is_closed()
     }
 
     /// Inputs that wait for the core.
@@ -384,6 +391,7 @@ impl Shell {
                 Some(error) => self.core.registry(now, ticket, Err(error), out),
                 None => return Err(failure.into()),
             },
+            Input::Whitelist(hosts) => self.core.set_whitelist(now, Some(hosts)),
             Input::Metrics(reply) => {
                 let _ = reply.send(self.metrics(now));
             }

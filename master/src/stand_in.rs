@@ -189,7 +189,7 @@ fn task(load: &Load, number: usize, round: usize) -> Task {
         list: if ended { TaskList::Completed } else { TaskList::Active },
         state,
         status_update: None,
-        statuses: vec![status(v1::TaskState::TaskStarting), status(state)],
+        statuses: [status(v1::TaskState::TaskStarting), status(state)].into_iter().collect(),
         fixed: fixed.encode_to_vec().into(),
     }
 }

@@ -1,20 +1,22 @@
 //! What runs have reached: each input of each core, by the state in which it came.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use mezzo_api::{
     ids::AgentId,
     link::{from_agent, to_agent},
     v1::scheduler::event,
 };
-use mezzo_master_core::registry::RegistryError;
+use mezzo_master_core::{input::RequestId, registry::RegistryError};
 
 use crate::{fact::Fact, invariants::Books, world::World};
 
 /// Counts by input and state.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
-    counts: BTreeMap<&'static str, BTreeMap<(String, &'static str), u64>>,
+    counts: BTreeMap<&'static str, BTreeMap<(Cow<'static, str>, &'static str), u64>>,
+    /// What operators asked for that is not answered.
+    asked: BTreeMap<RequestId, &'static str>,
 }
 
 /// The states of each table, so that what was never reached shows.
@@ -58,12 +60,10 @@ impl Coverage {
                 let state = if *of_leader { "of the leader" } else { "of another master" };
                 let kind = event.r#type();
                 let name = match (&event.update, kind) {
-                    (Some(update), event::Type::Update) => {
-                        format!("UPDATE {}", crate::fact::state(update.status.state))
-                    }
-                    _ => kind.as_str_name().to_owned(),
+                    (Some(update), event::Type::Update) => update.status.state().as_str_name(),
+                    _ => kind.as_str_name(),
                 };
-                self.count(TABLES[3].0, &name, state);
+                self.count(TABLES[3].0, name, state);
             }
             Fact::Written(_, result) => {
                 let name = match result {
@@ -73,16 +73,30 @@ impl Coverage {
                 };
                 self.count("the end of a registry write", name, "in flight");
             }
+            Fact::Operated(_, request, call) => {
+                self.asked.insert(*request, crate::fact::operator(call));
+            }
+            Fact::OperatorTold(_, request, status) => {
+                let state = match status {
+                    ..300 => "done",
+                    409 => "in conflict",
+                    503 => "no leader",
+                    _ => "refused",
+                };
+                if let Some(name) = self.asked.remove(request) {
+                    self.count("an operator's call to the master", name, state);
+                }
+            }
             Fact::Fault(text) => {
                 let words: Vec<&str> = text.split(|c: char| c.is_ascii_digit()).collect();
-                self.count("a fault", words.first().unwrap_or(&"").trim(), "at all");
+                self.count("a fault", words.first().unwrap_or(&"").trim().to_owned(), "at all");
             }
             _ => {}
         }
     }
 
-    fn count(&mut self, table: &'static str, input: &str, state: &'static str) {
-        *self.counts.entry(table).or_default().entry((input.to_owned(), state)).or_default() += 1;
+    fn count(&mut self, table: &'static str, input: impl Into<Cow<'static, str>>, state: &'static str) {
+        *self.counts.entry(table).or_default().entry((input.into(), state)).or_default() += 1;
     }
 
     /// Adds another run's counts.
@@ -107,7 +121,7 @@ impl Coverage {
                 }
             }
             lines.push(format!("{table}: {}", states.join(" | ")));
-            let mut inputs: Vec<&String> = counts.keys().map(|(input, _)| input).collect();
+            let mut inputs: Vec<&Cow<'static, str>> = counts.keys().map(|(input, _)| input).collect();
             inputs.dedup();
             for input in inputs {
                 let of_state = |state: &&'static str| counts.get(&(input.clone(), *state)).copied().unwrap_or_default();

@@ -2,7 +2,6 @@
 
 use std::{fmt, rc::Rc};
 
-use bytes::Bytes;
 use mezzo_agent_core::container::Launch;
 use mezzo_api::{
     ids::ContainerId,
@@ -14,11 +13,14 @@ use mezzo_api::{
 };
 use mezzo_master_core::{
     effect::{Answer, Change},
-    input::{LinkId, RequestId, StreamId},
+    input::{LinkId, OperatorCall, RequestId, StreamId},
     registry::{Recovered, RegistryError, RegistryOp},
 };
 
-use crate::ids::{Host, ProcessId};
+use crate::{
+    ids::{Host, ProcessId},
+    record::Written,
+};
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +116,7 @@ pub enum Fact {
     /// The agent said this on its link.
     Said(u16, Rc<from_agent::Message>),
     /// The agent wrote this record.
-    Recorded(u16, Bytes, bool),
+    Recorded(u16, Rc<Written>, bool),
     /// The agent replaced its log.
     Compacted(u16, usize),
     /// A container was launched.
@@ -140,6 +142,12 @@ pub enum Fact {
         /// The master that leads had sent it.
         of_leader: bool,
     },
+    /// What must never be false of an election was.
+    ElectionBroken(&'static str, String),
+    /// An operator asked the master for this.
+    Operated(ProcessId, RequestId, Rc<OperatorCall>),
+    /// The master answered an operator, with this status.
+    OperatorTold(ProcessId, RequestId, u16),
     /// A framework's author was told this.
     Told(u16, Rc<mezzo_sdk_core::scheduler::Event>),
 }
@@ -192,7 +200,7 @@ impl fmt::Display for Fact {
             }
             Self::Said(agent, message) => write!(f, "agent{agent} -> {}", from_agent(message)),
             Self::Recorded(agent, record, sync) => {
-                write!(f, "agent{agent} writes {} bytes{}", record.len(), if *sync { ", synced" } else { "" })
+                write!(f, "agent{agent} writes {} bytes{}", record.bytes.len(), if *sync { ", synced" } else { "" })
             }
             Self::Compacted(agent, records) => write!(f, "agent{agent} compacts its log to {records} records"),
             Self::Launched(agent, launch) => {
@@ -207,6 +215,13 @@ impl fmt::Display for Fact {
             Self::SchedulerEnded(framework, how) => write!(f, "framework{framework} ends: {how:?}"),
             Self::Sent(framework, call) => write!(f, "framework{framework} -> {}", self::call(call)),
             Self::Delivered { framework, event, .. } => write!(f, "framework{framework} <- {}", self::event(event)),
+            Self::ElectionBroken(invariant, detail) => write!(f, "the election breaks {invariant}: {detail}"),
+            Self::Operated(master, request, call) => {
+                write!(f, "an operator asks master{master}, request {}: {}", request.0, operator(call))
+            }
+            Self::OperatorTold(master, request, status) => {
+                write!(f, "master{master} answers the operator's request {}: {status}", request.0)
+            }
             Self::Told(framework, event) => write!(f, "framework{framework} is told {}", told(event)),
         }
     }
@@ -398,6 +413,27 @@ pub fn launched(call: &Call) -> impl Iterator<Item = &v1::TaskInfo> {
         let group = operation.launch_group.iter().flat_map(|group| &group.task_group.tasks);
         single.chain(group)
     })
+}
+
+/// The name of an operator's call.
+pub fn operator(call: &OperatorCall) -> &'static str {
+    match call {
+        OperatorCall::Teardown { .. } => "TEARDOWN",
+        OperatorCall::KillTask { .. } => "KILL TASK",
+        OperatorCall::Operation { .. } => "OPERATION",
+        OperatorCall::UpdateQuota { .. } => "UPDATE QUOTA",
+        OperatorCall::SetQuota(_) => "SET QUOTA",
+        OperatorCall::RemoveQuota { .. } => "REMOVE QUOTA",
+        OperatorCall::UpdateWeights(_) => "UPDATE WEIGHTS",
+        OperatorCall::UpdateSchedule(_) => "UPDATE SCHEDULE",
+        OperatorCall::StartMaintenance(_) => "START MAINTENANCE",
+        OperatorCall::StopMaintenance(_) => "STOP MAINTENANCE",
+        OperatorCall::MarkAgentGone { .. } => "MARK AGENT GONE",
+        OperatorCall::Explain(_) => "EXPLAIN",
+        OperatorCall::Drain { .. } => "DRAIN",
+        OperatorCall::Deactivate { .. } => "DEACTIVATE",
+        OperatorCall::Reactivate { .. } => "REACTIVATE",
+    }
 }
 
 fn told(event: &mezzo_sdk_core::scheduler::Event) -> String {

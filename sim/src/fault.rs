@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{ids::Host, random::Random, time::Moment};
+use crate::{election, ids::Host, random::Random, time::Moment};
 
 /// One thing that goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +45,39 @@ pub enum Fault {
     Unregister(u16),
     /// The operator empties the agent, its tasks have so long to end, and takes it back when it is empty.
     Drain(u16, Duration),
+    /// Nothing of any agent gets to the masters.
+    Blackout(Duration),
+    /// An operator wants something.
+    Errand(Errand),
+    /// Something goes wrong in the masters' election.
+    Election(election::Fault, Duration),
     /// Agent or framework is told of a master that does not lead (any more).
     StaleDetection(Host, Duration),
+}
+
+/// What operators want, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// The framework's role has at most so many tenths of a CPU.
+    Limit(u16, u32, Duration),
+    /// The framework's role is promised so many tenths of a CPU.
+    Guarantee(u16, u32, Duration),
+    /// The framework's role counts so much.
+    Weight(u16, u32),
+    /// The agent's machine will be away, after the first time and for the second; then it is not.
+    Plan(u16, Duration, Duration),
+    /// The agent's machine is taken down, and up again.
+    TakeDown(u16, Duration),
+    /// Nothing of the agent is offered.
+    Deactivate(u16, Duration),
+    /// The agent is gone; its machine is set up anew after this.
+    MarkGone(u16, Duration),
+    /// The framework is ended.
+    Teardown(u16),
+    /// One of the framework's tasks is killed.
+    KillTask(u16),
+    /// Disk of the agent is reserved for the framework's role.
+    Reserve(u16, u16, Duration),
 }
 
 /// Which kinds of faults a run has.
@@ -60,15 +91,17 @@ pub struct Mix {
     pub registry: bool,
     /// Masters take over from each other.
     pub takeovers: bool,
+    /// Operators meddle.
+    pub operators: bool,
 }
 
 impl Mix {
     /// Everything.
-    pub const ALL: Self = Self { crashes: true, network: true, registry: true, takeovers: true };
+    pub const ALL: Self = Self { crashes: true, network: true, registry: true, takeovers: true, operators: true };
     /// Nothing.
-    pub const NONE: Self = Self { crashes: false, network: false, registry: false, takeovers: false };
+    pub const NONE: Self = Self { crashes: false, network: false, registry: false, takeovers: false, operators: false };
 
-    /// Reads a list of kinds: `all`, `none`, or some of `crashes,network,registry,takeovers`.
+    /// Reads a list of kinds: `all`, `none`, or some of `crashes,network,registry,takeovers,operators`.
     ///
     /// # Errors
     /// If a word is none of these.
@@ -82,6 +115,7 @@ impl Mix {
                 "network" => mix.network = true,
                 "registry" => mix.registry = true,
                 "takeovers" => mix.takeovers = true,
+                "operators" => mix.operators = true,
                 _ => return Err(UnknownKind(word.to_owned())),
             }
         }
@@ -91,7 +125,7 @@ impl Mix {
 
 /// The word names no kind of fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no kind of fault: give all, none, or some of crashes,network,registry,takeovers")]
+#[error("'{0}' is no kind of fault: give all, none, or some of crashes,network,registry,takeovers,operators")]
 pub struct UnknownKind(String);
 
 /// A fault and its moment.
@@ -175,7 +209,7 @@ fn draw(random: &mut Random, mix: Mix, agents: u16, frameworks: u16) -> Option<F
         | Fault::ContainerDies(_)
         | Fault::Unregister(_)
         | Fault::Drain(..) => mix.crashes,
-        Fault::MasterTakeover(_) | Fault::StaleDetection(..) => mix.takeovers,
+        Fault::MasterTakeover(_) | Fault::StaleDetection(..) | Fault::Election(..) => mix.takeovers,
         Fault::SlowRegistry(..) | Fault::UnknownOutcomes(..) => mix.registry,
         Fault::Cut(..)
         | Fault::Partition(..)
@@ -184,9 +218,54 @@ fn draw(random: &mut Random, mix: Mix, agents: u16, frameworks: u16) -> Option<F
         | Fault::Lag(..)
         | Fault::SlowReader(..)
         | Fault::Freeze(..)
+        | Fault::Blackout(_)
         | Fault::SecondLink(_) => mix.network,
+        Fault::Errand(_) => mix.operators,
     };
     wanted.then_some(fault)
+}
+
+/// Draws what goes wrong in elections.
+pub fn elections(seed: u64, from: Duration, until: Duration) -> Vec<Planned> {
+    let mut random = Random::new(seed, "elections");
+    let count = random.within(1..=10);
+    let mut planned = Vec::new();
+    for _ in 0..count {
+        let at = Moment::after(random.duration(from, until));
+        let time = random.spread(Duration::from_millis(100), Duration::from_secs(40));
+        let fault = election::draw(&mut random);
+        planned.push(Planned { at, fault: Fault::Election(fault, time) });
+    }
+    planned
+}
+
+/// Draws what operators want.
+pub fn errands(seed: u64, agents: u16, frameworks: u16, from: Duration, until: Duration) -> Vec<Planned> {
+    let mut random = Random::new(seed, "operators");
+    let count = random.within(0..=8).saturating_sub(2);
+    let secs = Duration::from_secs;
+    let mut planned = Vec::new();
+    for _ in 0..count {
+        let at = Moment::after(random.duration(from, until));
+        let agent = u16::try_from(random.within(0..=u64::from(agents) - 1)).unwrap_or_default();
+        let framework = u16::try_from(random.within(0..=u64::from(frameworks) - 1)).unwrap_or_default();
+        let tenths = u32::try_from(random.within(1..=40)).unwrap_or(1);
+        let time = random.spread(secs(2), secs(200));
+        let errand = match random.within(0..=13) {
+            0 | 1 => Errand::Limit(framework, tenths.div_ceil(3), time),
+            2 | 3 => Errand::Guarantee(framework, tenths, time),
+            4 => Errand::Weight(framework, tenths),
+            5 => Errand::Plan(agent, random.spread(secs(1), secs(60)), time),
+            6 => Errand::TakeDown(agent, time),
+            7 | 8 => Errand::Deactivate(agent, time),
+            9 => Errand::MarkGone(agent, time),
+            10 => Errand::Teardown(framework),
+            11 => Errand::KillTask(framework),
+            _ => Errand::Reserve(agent, framework, time),
+        };
+        planned.push(Planned { at, fault: Fault::Errand(errand) });
+    }
+    planned
 }
 
 impl fmt::Display for Fault {
@@ -213,6 +292,9 @@ impl fmt::Display for Fault {
             Self::ContainerDies(agent) => write!(f, "a process of agent{agent} dies"),
             Self::Drain(agent, grace) => write!(f, "agent{agent} is drained within {grace:?}"),
             Self::Unregister(agent) => write!(f, "agent{agent} is taken out of the cluster"),
+            Self::Blackout(time) => write!(f, "nothing of any agent gets to the masters for {time:?}"),
+            Self::Election(fault, time) => write!(f, "in the election: {fault:?} for {time:?}"),
+            Self::Errand(errand) => write!(f, "an operator: {errand:?}"),
             Self::StaleDetection(host, time) => write!(f, "{host} is told of another master for {time:?}"),
         }
     }

@@ -11,7 +11,7 @@ use mezzo_sim::{
     batch::Batch,
     election,
     fault::Mix,
-    mutants::{BUDGET, HARD_BUDGET, MUTANTS, Mutant, OF_THE_ALLOCATOR, ORACLE_BUDGET, Simulation},
+    mutants::{BUDGET, MUTANTS, OF_THE_ALLOCATOR, ORACLE_BUDGET, Simulation},
     oracle,
     plan::{Plan, Wishes},
     run::{self, Failure, keep_panics},
@@ -36,7 +36,7 @@ struct Arguments {
     /// Frameworks that keep tasks running; drawn from the seed, like hostile ones, if not given.
     #[arg(long)]
     frameworks: Option<u16>,
-    /// Kinds of faults: all, none, or some of crashes,network,registry,takeovers.
+    /// Kinds of faults: all, none, or some of crashes,network,registry,takeovers,operators.
     #[arg(long, default_value = "all")]
     faults: String,
     /// Threads.
@@ -234,8 +234,7 @@ fn mutants(arguments: &Arguments, names: &[String], wishes: Wishes) -> anyhow::R
     let unknown = names.iter().find(|name| !all().any(|mutant| mutant.name == **name));
     anyhow::ensure!(unknown.is_none(), "there is no mutant {unknown:?}");
     let wanted = |name: &str| names.is_empty() || names.iter().any(|chosen| chosen == name);
-    let in_time = |mutant: &Mutant| !(names.is_empty() && mutant.hard);
-    let chosen: Vec<_> = MUTANTS.iter().filter(|mutant| wanted(mutant.name) && in_time(mutant)).collect();
+    let chosen: Vec<_> = MUTANTS.iter().filter(|mutant| wanted(mutant.name)).collect();
     keep_panics();
     let of_the_allocator: Vec<_> = OF_THE_ALLOCATOR.iter().filter(|mutant| wanted(mutant.name)).collect();
     let mut found = 0;
@@ -254,7 +253,7 @@ fn mutants(arguments: &Arguments, names: &[String], wishes: Wishes) -> anyhow::R
         let begun = Instant::now();
         let batch = Batch {
             from: arguments.from,
-            seeds: if mutant.hard { HARD_BUDGET } else { BUDGET },
+            seeds: BUDGET,
             wishes,
             jobs: arguments.jobs,
             stop_at_first: true,
@@ -283,10 +282,6 @@ fn mutants(arguments: &Arguments, names: &[String], wishes: Wishes) -> anyhow::R
         }
     }
     let all = chosen.len() + of_the_allocator.len();
-    if names.is_empty() {
-        let hard: Vec<_> = MUTANTS.iter().filter(|mutant| mutant.hard).map(|mutant| mutant.name).collect();
-        println!("tried only when named, for they take longer: {}", hard.join(" "));
-    }
     println!("found {found} of {all} mutants");
     Ok(code(found == all))
 }

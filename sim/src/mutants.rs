@@ -10,8 +10,6 @@ pub struct Mutant {
     pub about: &'static str,
     /// Who is to find it.
     pub simulation: Simulation,
-    /// It takes more seeds than CI has time for: it is tried, with [`HARD_BUDGET`], when it is named.
-    pub hard: bool,
 }
 
 /// One of the two simulations.
@@ -26,22 +24,15 @@ pub enum Simulation {
 /// So many seeds are tried for each.
 pub const BUDGET: u64 = 400;
 
-/// So many for a hard one.
-pub const HARD_BUDGET: u64 = 10 * BUDGET;
-
 /// So many steps beside the oracle, for each of [`OF_THE_ALLOCATOR`].
 pub const ORACLE_BUDGET: u64 = 24_000;
 
 const fn mutant(name: &'static str, about: &'static str) -> Mutant {
-    Mutant { name, about, simulation: Simulation::Cluster, hard: false }
-}
-
-const fn hard(name: &'static str, about: &'static str) -> Mutant {
-    Mutant { hard: true, ..mutant(name, about) }
+    Mutant { name, about, simulation: Simulation::Cluster }
 }
 
 const fn of_election(name: &'static str, about: &'static str) -> Mutant {
-    Mutant { name, about, simulation: Simulation::Election, hard: false }
+    Mutant { name, about, simulation: Simulation::Election }
 }
 
 /// All of them.
@@ -54,11 +45,13 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("unknown-outcome-taken-for-success", "a registry write that may have failed is taken for done"),
     mutant("unknown-outcome-forgotten", "a registry write that may have failed is never asked again"),
     mutant("fence-ignored", "a master that the registry has refused goes on"),
+    mutant("fence-skipped", "the registry takes writes of a leader that was replaced"),
+    mutant("lease-ignored", "a leader that was frozen goes on before it knows whether it still leads"),
     mutant("failover-timer-kept", "a framework's return does not stop its failover timer"),
     mutant("ping-timer-inherited", "a new leader counts the silence of agents that it has never heard of"),
     mutant("silence-forgiven", "missed pings are never counted up"),
     mutant("removals-not-paced", "the master gives up silent agents faster than it was told to"),
-    hard("late-word-ignored", "the master gives up an agent that spoke while it waited for its turn"),
+    mutant("late-word-ignored", "the master gives up an agent that spoke while it waited for its turn"),
     mutant("missing-tasks-unasked", "the master does not ask a returning agent for tasks that it did not report"),
     mutant("returning-tasks-ignored", "tasks of an agent that was unreachable are not taken back into the books"),
     mutant("suppression-ignored", "the allocator offers to frameworks that want none"),
@@ -67,7 +60,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("partition-awareness-assumed", "TASK_UNREACHABLE is sent to frameworks that do not know it"),
     mutant("older-term-obeyed", "an agent obeys a master that was replaced"),
     mutant("update-sent-before-recorded", "an agent sends an update before it has written it down"),
-    hard("terminal-update-unsynced", "an agent sends a terminal update that a power cut takes back"),
+    mutant("terminal-update-unsynced", "an agent sends a terminal update that a power cut takes back"),
     mutant("acknowledgement-unrecorded", "an agent forgets acknowledgements when it restarts"),
     mutant("update-dropped-on-resubscription", "an agent drops an update when the framework resubscribes"),
     mutant("exit-code-misread", "an agent takes any exit for a success"),
@@ -77,19 +70,19 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("operation-acknowledgement-unrecorded", "an agent forgets that a status of an operation was acknowledged"),
     mutant("missing-operations-unasked", "the master does not ask a returning agent for operations that it never got"),
     mutant("speculation-kept", "the master believes in reservations that a returning agent does not have"),
-    hard("group-outlives-failure", "an agent lets the group of a failed task of a pod run on"),
+    mutant("group-outlives-failure", "an agent lets the group of a failed task of a pod run on"),
     mutant("drain-spares-tasks", "an agent that is drained lets its tasks run"),
     mutant("drained-agent-offered", "a master offers what a drained agent has"),
-    hard("drained-with-tasks", "a master takes an agent for drained that has tasks"),
+    mutant("drained-with-tasks", "a master takes an agent for drained that has tasks"),
     mutant("silence-unnoticed", "a scheduler's driver does not notice that its stream is dead"),
     mutant("never-reconciled", "a scheduler's driver never asks what became of its tasks"),
-    hard("returned-task-kept", "a supervisor keeps a task that came back beside the one that took its place"),
+    mutant("returned-task-kept", "a supervisor keeps a task that came back beside the one that took its place"),
     of_election("lease-never-ends", "a leader that ZooKeeper does not answer does not step down"),
     of_election("serves-while-suspended", "a leader acts while its connection with ZooKeeper is lost"),
     of_election("thaws-as-leader", "a leader that was frozen goes on without asking ZooKeeper"),
     of_election("challenge-unanswered", "a living leader does not answer a challenge"),
     of_election("removed-unnoticed", "a leader whose znode is gone does not step down"),
-    hard("executor-forgets-updates", "an executor's driver does not repeat updates after its agent's restart"),
+    mutant("executor-forgets-updates", "an executor's driver does not repeat updates after its agent's restart"),
 ];
 
 /// Those of the allocator's own, which its oracle finds.

@@ -159,6 +159,8 @@ struct Connection {
     stood: bool,
     /// Everything vanishes: a router has forgotten the connection.
     dead: bool,
+    /// When something last went through.
+    used: Moment,
 }
 
 /// How long a dialer waits.
@@ -181,6 +183,8 @@ pub struct Network {
     down: BTreeSet<Host>,
     /// These read one packet in this time.
     slow: BTreeMap<Host, Duration>,
+    /// What these are behind forgets connections that are idle for so long.
+    idle_limits: BTreeMap<Host, Duration>,
 }
 
 impl Network {
@@ -196,6 +200,7 @@ impl Network {
             lag: BTreeMap::new(),
             down: BTreeSet::new(),
             slow: BTreeMap::new(),
+            idle_limits: BTreeMap::new(),
         }
     }
 
@@ -217,7 +222,8 @@ impl Network {
         self.next += 1;
         let ends =
             [End { host: from.0, process: Some(from.1), open: true }, End { host: to.0, process: None, open: true }];
-        let connection = Connection { ends, to: Default::default(), service: to.1, stood: false, dead: false };
+        let connection =
+            Connection { ends, to: Default::default(), service: to.1, stood: false, dead: false, used: now };
         self.connections.insert(conn, connection);
         self.put(queue, now, conn, Side::Listener, Packet::Open(opening));
         queue.push(now + DIAL_TIMEOUT, Event::DialTimeout(conn));
@@ -338,6 +344,13 @@ impl Network {
         self.look_again(queue, now);
     }
 
+    /// Sets how long connections of the host may be idle.
+    pub fn set_idle_limit(&mut self, host: Host, limit: Option<Duration>) {
+        if let Some(limit) = limit {
+            self.idle_limits.insert(host, limit);
+        }
+    }
+
     /// Breaks the connections between two hosts. `silently`: neither is told until its kernel gives up.
     pub fn break_connections(&mut self, queue: &mut Queue<Event>, now: Moment, between: [Host; 2], silently: bool) {
         let affected: Vec<ConnId> = self
@@ -416,6 +429,11 @@ impl Network {
     fn put(&mut self, queue: &mut Queue<Event>, now: Moment, conn: ConnId, to: Side, packet: Packet) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let hosts = [connection.ends[to.other().index()].host, connection.ends[to.index()].host];
+        if !self.idle_limits.is_empty() && hosts[0] != hosts[1] {
+            let idle = now - connection.used;
+            connection.dead |= hosts.iter().any(|host| self.idle_limits.get(host).is_some_and(|limit| idle > *limit));
+            connection.used = now;
+        }
         let mut way = if hosts[0] == hosts[1] {
             self.random.duration(Duration::from_micros(20), Duration::from_micros(200))
         } else if self.random.chance(20) {

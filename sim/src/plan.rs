@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use mezzo_master_core::input::{Lifecycle, RateLimit};
 
-use crate::fault::{self, Mix, Planned};
+use crate::{
+    fault::{self, Fault, Mix, Planned},
+    time::Moment,
+};
 
 /// A framework's character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Plan {
     pub faults: Vec<Planned>,
     /// Clocks drift.
     pub drift: bool,
+    /// An election decides who leads; else the schedule does.
+    pub elected: bool,
     /// How masters deal with agents that are away.
     pub lifecycle: Lifecycle,
     /// Every task runs so long, alone in its container, and nobody kills it; drawn for each if not given.
@@ -84,7 +89,20 @@ impl Plan {
         let troubled = random.duration(Duration::from_secs(60), Duration::from_secs(900));
         let supervised = if wishes.frameworks.is_some() { 0 } else { u16::from(random.chance(300)) };
         let frameworks = keepers + supervised + hostile;
-        let faults = fault::schedule(seed, wishes.mix, agents, frameworks, Duration::from_secs(5), troubled);
+        let lifecycle = lifecycle(seed);
+        let from = Duration::from_secs(5);
+        let mut faults = fault::schedule(seed, wishes.mix, agents, frameworks, from, troubled);
+        if wishes.mix.operators {
+            faults.extend(fault::errands(seed, agents, frameworks, from, troubled));
+        }
+        if wishes.mix.network && lifecycle.removal_rate_limit.is_some() {
+            faults.extend(blackout(seed, from, troubled));
+        }
+        let elected = wishes.mix.takeovers && crate::random::Random::new(seed, "elected").chance(200);
+        if elected {
+            faults.extend(fault::elections(seed, from, troubled));
+        }
+        faults.sort_by_key(|planned| planned.at);
         Self {
             seed,
             agents,
@@ -96,7 +114,8 @@ impl Plan {
             settling: SETTLING,
             faults,
             drift: true,
-            lifecycle: lifecycle(seed),
+            elected,
+            lifecycle,
             task_time: None,
         }
     }
@@ -127,6 +146,14 @@ impl Plan {
         plan.settling = Duration::ZERO;
         plan
     }
+}
+
+/// Where silent agents are given up one by one, many are silent at once: and some speak while they wait for their turn.
+fn blackout(seed: u64, from: Duration, until: Duration) -> Option<Planned> {
+    let mut random = crate::random::Random::new(seed, "blackout");
+    let at = Moment::after(random.duration(from, until));
+    let time = random.duration(Duration::from_secs(80), Duration::from_secs(240));
+    random.chance(700).then_some(Planned { at, fault: Fault::Blackout(time) })
 }
 
 /// Some masters give agents up at a pace, some forget lost ones early: drawn apart, so that it shifts nothing else.

@@ -47,7 +47,7 @@ impl fmt::Display for Moment {
 }
 
 /// Wall time at the simulation's begin, in seconds since the epoch: some moment of 2023.
-const BEGIN_SECS: u64 = 1_700_000_000;
+pub const BEGIN_SECS: u64 = 1_700_000_000;
 const MILLION: i128 = 1_000_000;
 
 /// A process' clock: monotonic time begins with the process and runs a little too fast or too slow, wall time is off.

@@ -79,6 +79,22 @@ fn explain_tells_why_there_is_no_offer() {
     assert!(obstacles.contains("suppressed"), "{obstacles}");
 }
 
+/// `--whitelist` is a file that is looked at again and again.
+#[test]
+fn only_hosts_of_the_whitelist_are_offered() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("hosts");
+    std::fs::write(&list, "elsewhere\n").unwrap();
+    let cluster = Cluster::builder().master_flag(&format!("--whitelist=file://{}", list.display())).start();
+    let mut framework = subscribe(&cluster, "listed", "dev");
+    framework.listen(Duration::from_millis(300));
+    assert!(framework.offers.is_empty(), "{:?}", framework.offers);
+    assert_eq!(reasons(&explain(&cluster, &framework, "")), ["whitelist"]);
+    std::fs::write(&list, "elsewhere\n127.0.0.1\n").unwrap();
+    framework.wait_any_offer();
+    framework.teardown();
+}
+
 #[test]
 fn explain_as_an_operator_call_and_as_a_command() {
     let cluster = Cluster::builder().start();

@@ -40,7 +40,7 @@ fn rows(sections: &[&str]) -> Vec<Row> {
     for section in page.split("\n## ").filter(|section| sections.contains(&section.lines().next().unwrap())) {
         for found in row.captures_iter(section) {
             for name in expanded(&found[1]) {
-                let pattern = placeholder.replace_all(&regex::escape(&name), ".+").into_owned();
+                let pattern = placeholder.replace_all(&regex::escape(&name), ".*").into_owned();
                 let pattern = Regex::new(&format!("^{pattern}$")).unwrap();
                 rows.push(Row { name, pattern, state: found[2].to_owned() });
             }
@@ -218,6 +218,7 @@ fn calls_of(text: &str) -> Vec<String> {
 fn without_a_row() -> Vec<String> {
     let rows: Vec<String> = table("Endpoints").into_iter().map(|(name, _)| name).collect();
     let mut missing = Vec::new();
+    let value = Regex::new(r"(?m)^\s+([A-Z_]+) = \d+").unwrap();
     for server in ["master", "agent"] {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let file = root.join(format!("api/types/proto/mesos/v1/{server}/{server}.proto"));
@@ -226,7 +227,6 @@ fn without_a_row() -> Vec<String> {
         // There are other enums of this name within.
         let types = call.split("enum Type {").find(|body| body.contains("GET_HEALTH")).unwrap();
         let body = types.split('}').next().unwrap();
-        let value = Regex::new(r"(?m)^\s+([A-Z_]+) = \d+").unwrap();
         let told: BTreeSet<String> =
             rows.iter().filter(|row| row.starts_with(server)).flat_map(|row| calls_of(row)).collect();
         let all = value.captures_iter(body).map(|found| found[1].to_owned()).filter(|name| name != "UNKNOWN");

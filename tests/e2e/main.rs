@@ -25,3 +25,4 @@ mod reads;
 mod service;
 mod smoke;
 mod storage;
+mod volumes;

@@ -145,7 +145,7 @@ fn an_exporter_finds_the_names_it_expects() {
 #[test]
 fn a_dns_bridge_finds_what_it_reads_of_state() {
     let (cluster, mut framework) = busy();
-    let offer = framework.wait_any_offer();
+    let offer = framework.wait_offer("with ports", |offer| !tasks::ports(offer).is_empty());
     let mut task = tasks::command("web-1", tasks::agent_of(&offer), "sleep 1000");
     task["resources"].as_array_mut().unwrap().push(tasks::port(tasks::ports(&offer)[0]));
     task["discovery"] = serde_json::json!({

@@ -25,7 +25,7 @@ const AGENTS: usize = 3;
 /// An agent that has been silent for so long is given up: three pings.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What else it may take, on a machine that builds and tests at the same time.
-const SOME_SECONDS: Duration = Duration::from_secs(40);
+const SOME_SECONDS: Duration = Duration::from_secs(20);
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,8 @@ impl Scene {
         let mut cluster = Cluster::builder()
             .agents(AGENTS)
             .lost_after(3, "1secs")
+            // After a change of masters it is this that a machine is given up by which does not come back.
+            .master_flag("--agent_reregister_timeout=5secs")
             .agent_flag("--executor_reregistration_timeout=2secs")
             .start();
         let door = SocketAddr::from(([127, 0, 0, 1], cluster.take_port()));

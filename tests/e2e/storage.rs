@@ -10,24 +10,24 @@ use mezzo_tests::http::{self, Request, Response};
 use mezzo_tests::{tasks, wait};
 use serde_json::{Value, json};
 
-fn reserved(role: &str, mut resource: Value) -> Value {
+pub(crate) fn reserved(role: &str, mut resource: Value) -> Value {
     resource["reservations"] = json!([{"type": "DYNAMIC", "role": role}]);
     resource
 }
 
-fn volume(role: &str, id: &str, size: f64) -> Value {
+pub(crate) fn volume(role: &str, id: &str, size: f64) -> Value {
     let mut disk = reserved(role, tasks::scalar("disk", size));
     disk["disk"] = json!({"persistence": {"id": id}, "volume": {"container_path": "data", "mode": "RW"}});
     disk
 }
 
-fn on_volume(id: &str, offer: &Value, volume: &Value, command: &str) -> Value {
+pub(crate) fn on_volume(id: &str, offer: &Value, volume: &Value, command: &str) -> Value {
     let mut task = tasks::command(id, tasks::agent_of(offer), command);
     task["resources"].as_array_mut().unwrap().push(volume.clone());
     task
 }
 
-fn has_volume(id: &'static str) -> impl Fn(&Value) -> bool {
+pub(crate) fn has_volume(id: &'static str) -> impl Fn(&Value) -> bool {
     move |offer| {
         let resources = offer["resources"].as_array().unwrap();
         resources.iter().any(|resource| resource["disk"]["persistence"]["id"] == id)
@@ -47,7 +47,7 @@ fn directories(cluster: &Cluster) -> Vec<PathBuf> {
 }
 
 /// The status of an operation, acknowledged.
-fn finished(framework: &mut Framework, id: &str) {
+pub(crate) fn finished(framework: &mut Framework, id: &str) {
     let event = framework.wait_since(0, id, |event| {
         let status = &event["update_operation_status"]["status"];
         status["operation_id"]["value"] == id && status["state"] == "OPERATION_FINISHED"

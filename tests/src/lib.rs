@@ -23,6 +23,7 @@ pub mod ports;
 pub mod registry;
 pub mod stream;
 pub mod tasks;
+pub mod terminal;
 pub mod wait;
 pub mod web;
 pub mod zookeeper;

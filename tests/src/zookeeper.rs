@@ -14,8 +14,9 @@ use crate::wait;
 
 /// Where Debian's package has it.
 const CLASSPATH: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-simple.jar";
-/// The longest that a server may think: it bounds how exactly sessions end.
-const TICK: &str = "500";
+/// A server's unit of time: it bounds how exactly sessions end; five of them are how long another server may think, and
+/// twenty the longest session.
+pub const TICK: Duration = Duration::from_millis(500);
 
 /// One server of an ensemble.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Ensemble {
             let home = dir.path().join(format!("zookeeper{index}"));
             let address = SocketAddr::new(ip, *client);
             let list = if count > 1 { list(ip, &addresses) } else { String::new() };
-            let (program, arguments) = command(&home, index + 1, address, &list);
+            let (program, arguments) = command(&home, index + 1, address, TICK, &list);
             let mut part = Part::new(&format!("zookeeper{index}"), program, arguments, dir.path());
             part.start();
             servers.push(Server { part, address });
@@ -185,12 +186,13 @@ fn list(ip: IpAddr, addresses: &[[u16; 3]]) -> String {
 /// # Panics
 /// When `home` cannot be written, or there is no Java.
 #[must_use]
-pub fn command(home: &Path, id: usize, address: SocketAddr, list: &str) -> (PathBuf, Vec<OsString>) {
+pub fn command(home: &Path, id: usize, address: SocketAddr, tick: Duration, list: &str) -> (PathBuf, Vec<OsString>) {
     let data = home.join("data");
     std::fs::create_dir_all(&data).expect("the test's directory must be writable");
     let text = format!(
-        "tickTime={TICK}\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort={}\nclientPortAddress={}\n\
+        "tickTime={}\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort={}\nclientPortAddress={}\n\
          admin.enableServer=false\n4lw.commands.whitelist=*\nforceSync=no\nmaxClientCnxns=0\n{list}",
+        tick.as_millis(),
         data.display(),
         address.port(),
         address.ip(),

@@ -26,8 +26,14 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 type Check = fn(&Cluster) -> Result<()>;
 
-const EXAMPLES: [(&str, Check); 5] =
-    [("hello", hello), ("batch", batch), ("executor", executor), ("pod", pod), ("service", service)];
+const EXAMPLES: [(&str, Check); 6] = [
+    ("hello", hello),
+    ("batch", batch),
+    ("executor", executor),
+    ("pod", pod),
+    ("service", service),
+    ("stateful", stateful),
+];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     run_command(cargo().args(["build", "--profile", PROFILE, "--workspace", "--bins"]))?;
@@ -122,6 +128,32 @@ fn service(cluster: &Cluster) -> Result<()> {
         let state = http("GET", &cluster.master, "/state").ok()?;
         serde_json::from_str::<Value>(&state).ok()?["frameworks"].as_array()?.is_empty().then_some(())
     })
+}
+
+/// Two entries, then another run of the program that finds them and adds one; then everything is given back.
+fn stateful(cluster: &Cluster) -> Result<()> {
+    let state = format!("--state={}", cluster.dir.join("journal.state").display());
+    let run = |arguments: &[&str]| {
+        let master = format!("--master={}", cluster.master);
+        let output = cluster.output("example-stateful", &[arguments, &[&master, &state]].concat())?;
+        anyhow::Ok(text(&output.stdout))
+    };
+    let first = run(&["one", "two"])?;
+    ensure!(first.contains("create: OPERATION_FINISHED"), "no volume was made:\n{first}");
+    ensure!(first.ends_with("2 entries are in the journal\n"), "the first run:\n{first}");
+    let held = || -> Result<String> {
+        let slaves: Value = serde_json::from_str(&http("GET", &cluster.master, "/slaves")?)?;
+        let of = |slave: &Value| slave["reserved_resources"]["journal"]["disk"].to_string();
+        Ok(slaves["slaves"].as_array().context("no agents")?.iter().map(of).collect::<Vec<_>>().join(" "))
+    };
+    ensure!(held()?.contains("16"), "nothing is reserved between the runs: {}", held()?);
+    let second = run(&["three"])?;
+    ensure!(second.ends_with("3 entries are in the journal\n"), "the second run:\n{second}");
+    ensure!(!second.contains("create"), "the volume was made again:\n{second}");
+    let last = run(&["--destroy"])?;
+    ensure!(last.contains("destroy: OPERATION_FINISHED"), "nothing was destroyed:\n{last}");
+    wait("nothing is reserved any more", || held().ok().filter(|held| !held.contains("16")))?;
+    Ok(())
 }
 
 /// A process that is killed when it is dropped.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use mezzo_api::{
+    ids::{FrameworkId, TaskId},
     resources::Resources,
     v1::{self},
 };
@@ -11,21 +12,16 @@ use crate::{
     core::Core,
     entity::{Executor, Framework},
     status::is_terminal,
+    updates::Stream,
     view::ExecutorState,
 };
 
 impl Core {
     /// Panics when an invariant is broken; for tests and the simulator.
     pub fn check(&self) {
-        self.check_entities();
-        self.check_resources();
-    }
-
-    /// The same but for the sums of resources, which take longest.
-    pub fn check_entities(&self) {
         let mut sandboxes = BTreeSet::new();
         for framework in self.frameworks.values() {
-            for (id, executor) in &framework.executors {
+            for (id, executor) in framework.executors.iter() {
                 assert_eq!(*id, executor.id);
                 assert!(
                     sandboxes.insert(executor.directory.as_os_str()),
@@ -41,14 +37,20 @@ impl Core {
         }
         self.check_streams();
         self.check_resources();
-        self.check_operations();
+        self.check_reservations();
+        self.check_operation_updates();
     }
 
-    /// What is remembered of reservations is a part of what there is; a status that is pending will be sent again.
-    fn check_operations(&self) {
+    /// What is remembered of reservations is a part of what there is; gives what there is.
+    pub(crate) fn check_reservations(&self) -> Resources {
         let started = Resources::from_protos(&self.info.resources).expect("resources of the agent");
         let total = started.with_checkpointed(&self.operations.checkpointed).expect("reservations of what there is");
         assert_eq!(total.quantities(), started.quantities(), "an operation made or lost something");
+        total
+    }
+
+    /// The status of an operation that is pending will be sent again.
+    pub(crate) fn check_operation_updates(&self) {
         for (uuid, scheduled) in self.operations.scheduled() {
             assert_eq!(
                 scheduled, self.registered,
@@ -59,31 +61,34 @@ impl Core {
 
     /// A task whose end is not acknowledged has an update that says so.
     fn check_terminated(&self, framework: &Framework) {
-        if framework.terminating {
-            return;
-        }
-        for task in framework.executors.values().flat_map(|executor| executor.terminated.keys()) {
+        framework.executors.values().for_each(|executor| self.check_terminated_of(framework, executor));
+    }
+
+    pub(crate) fn check_terminated_of(&self, framework: &Framework, executor: &Executor) {
+        for task in executor.terminated.keys().filter(|_| !framework.terminating) {
             let last = self.updates.get(&framework.id, task).and_then(|stream| stream.pending.back());
             assert!(last.is_some_and(|status| is_terminal(status.state())), "the end of {task} would never be told");
         }
     }
 
     /// A terminal update is a task's last; what is pending is not acknowledged; a pending head will be sent again.
-    fn check_streams(&self) {
-        for (framework, task, stream) in self.updates.iter() {
-            let known = self.frameworks.get(framework).is_some_and(|framework| framework.tasks.contains_key(task));
-            for (place, status) in stream.pending.iter().enumerate() {
-                let last = place + 1 == stream.pending.len();
-                assert!(last || !known || !is_terminal(status.state()), "{task} goes on after its end");
-                let uuid = status.uuid.as_ref().is_some_and(|uuid| !stream.acknowledged.contains(uuid));
-                assert!(uuid, "an acknowledged update of {task} is pending");
-            }
-            assert_eq!(
-                stream.is_scheduled(),
-                self.registered && !stream.pending.is_empty(),
-                "the update stream of {task} is stuck or runs without a master"
-            );
+    pub(crate) fn check_streams(&self) {
+        self.updates.iter().for_each(|(framework, task, stream)| self.check_stream(framework, task, stream));
+    }
+
+    pub(crate) fn check_stream(&self, framework: &FrameworkId, task: &TaskId, stream: &Stream) {
+        let known = self.frameworks.get(framework).is_some_and(|framework| framework.tasks.contains_key(task));
+        for (place, status) in stream.pending.iter().enumerate() {
+            let last = place + 1 == stream.pending.len();
+            assert!(last || !known || !is_terminal(status.state()), "{task} goes on after its end");
+            let uuid = status.uuid.as_ref().is_some_and(|uuid| !stream.acknowledged.contains(uuid));
+            assert!(uuid, "an acknowledged update of {task} is pending");
         }
+        assert_eq!(
+            stream.is_scheduled(),
+            self.registered && !stream.pending.is_empty(),
+            "the update stream of {task} is stuck or runs without a master"
+        );
     }
 
     /// What tasks and executors hold is there, and no port is given twice.
@@ -107,20 +112,24 @@ impl Core {
     }
 }
 
+/// Whether the executor itself costs something.
+pub(crate) fn holds_its_own(executor: &Executor) -> bool {
+    !executor.generated() && executor.state != ExecutorState::Terminated
+}
+
 /// The resources that the master counts for an executor: a generated one itself costs nothing.
-fn held(executor: &Executor) -> impl Iterator<Item = &[v1::Resource]> {
-    let own = !executor.generated() && executor.state != ExecutorState::Terminated;
-    let own = own.then_some(executor.info.resources.as_slice());
+pub(crate) fn held(executor: &Executor) -> impl Iterator<Item = &[v1::Resource]> {
+    let own = holds_its_own(executor).then_some(executor.info.resources.as_slice());
     let queued = executor.queued.values().map(|task| task.resources.as_slice());
     let launched = executor.launched.values().map(|task| task.resources.as_slice());
     own.into_iter().chain(queued).chain(launched)
 }
 
-fn ranges(resource: &v1::Resource) -> impl Iterator<Item = (u64, u64)> {
+pub(crate) fn ranges(resource: &v1::Resource) -> impl Iterator<Item = (u64, u64)> {
     resource.ranges.iter().flat_map(|ranges| &ranges.range).map(|range| (range.begin, range.end))
 }
 
-fn check_executor(executor: &Executor, ends: bool) {
+pub(crate) fn check_executor(executor: &Executor, ends: bool) {
     for task in executor.queued.keys() {
         assert!(
             !executor.launched.contains_key(task) && !executor.terminated.contains_key(task),

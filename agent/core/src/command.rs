@@ -216,6 +216,8 @@ impl Core {
             nested: None,
             isolation: None,
             image: None,
+            io: None,
+            called: None,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use mezzo_api::{ids::ContainerId, v1};
 
 use crate::{
-    image::{Image, Rule},
+    image::{Image, Images, Rule},
     isolation::{Isolation, Limitation},
     volumes::VolumeLink,
 };
@@ -33,6 +33,54 @@ pub struct Launch {
     pub isolation: Option<Box<Isolation>>,
     /// What its file system is made of; `None`: the host's.
     pub image: Option<Box<Image>>,
+    /// Its input and output are held for those who attach; `None`: it has no input, and writes to its files.
+    pub io: Option<Io>,
+    /// A call on the agent itself asked for it, and no framework.
+    pub called: Option<Box<Called>>,
+}
+
+/// How a container's input and output are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Io {
+    /// In a terminal of these rows and columns (0: not known), and not in pipes.
+    pub terminal: Option<(u16, u16)>,
+    /// It is a session: without files and a sandbox of its own, output waits for its reader.
+    pub session: bool,
+}
+
+/// What a container has of those around it that a call was for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Called {
+    /// The sandbox in which its own lies; `None`: it stands alone, or has none.
+    pub root: Option<PathBuf>,
+    /// The process into whose surroundings it is put.
+    pub enter: Option<Enter>,
+}
+
+/// A process whose surroundings are entered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enter {
+    /// Its pid.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot.
+    pub start: u64,
+    /// Wholly, with this working directory as seen inside; `None`: as its neighbour.
+    pub inside: Option<PathBuf>,
+}
+
+impl Io {
+    /// What a task's `ContainerInfo` asks for: a terminal, or nothing (src/slave/containerizer/mesos/io/switchboard.cpp,
+    /// requiresServer).
+    pub fn of_task(info: Option<&v1::ContainerInfo>) -> Option<Self> {
+        let terminal = Self::terminal(info?.tty_info.as_ref()?);
+        Some(Self { terminal: Some(terminal), session: false })
+    }
+
+    /// Rows and columns; 0 by 0 if nothing is said.
+    pub fn terminal(info: &v1::TtyInfo) -> (u16, u16) {
+        let bounded = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        info.window_size.as_ref().map_or((0, 0), |size| (bounded(size.rows), bounded(size.columns)))
+    }
 }
 
 /// What the container of a task of a pod has of the executor's.
@@ -103,7 +151,7 @@ pub enum Command {
 
 impl Command {
     /// What a `CommandInfo` runs in a container of this image; `None` if it names nothing to run.
-    pub(crate) fn of(command: &v1::CommandInfo, image: Option<&Image>) -> Option<Self> {
+    pub fn of(command: &v1::CommandInfo, image: Option<&Image>) -> Option<Self> {
         let value = command.value.clone();
         if command.shell.unwrap_or(true) {
             return value.map(Self::Shell);
@@ -116,6 +164,28 @@ impl Command {
             (value, _) => Some(Self::Exec { file: value?, arguments: command.arguments.clone() }),
         }
     }
+}
+
+/// The variables of `all` with those of `more` on top, by name.
+///
+/// # Errors
+/// A variable whose value the agent cannot know.
+pub fn environment(
+    all: Vec<(String, String)>,
+    more: Option<&v1::Environment>,
+) -> Result<Vec<(String, String)>, String> {
+    crate::environment::with(all, more).map_err(|error| error.to_string())
+}
+
+/// Whether the agent has what the `ContainerInfo` of a call asks for.
+///
+/// # Errors
+/// What it has not, as the launch is answered.
+pub fn launchable(info: Option<&v1::ContainerInfo>) -> Result<(), String> {
+    if info.and_then(|info| info.mesos.as_ref()).is_some_and(|mesos| mesos.image.is_some()) {
+        return Err("Container images are not supported for containers that a call asks for: launch a task".into());
+    }
+    crate::image::describe(Images::default(), info, None).map(drop).map_err(crate::launch::Unlaunchable::text)
 }
 
 /// What becomes of a container. Each launch ends in exactly one `Failed`, `Exited` or `Limited`.

@@ -15,6 +15,7 @@ use mezzo_api::{
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
+    checked::Checked,
     checks::Kind,
     config::Config,
     counters::Counters,
@@ -61,6 +62,8 @@ pub struct Core {
     pub(crate) counters: Counters,
     /// There is no room to begin anything.
     pub(crate) disk_full: bool,
+    /// What the checks of earlier steps have counted.
+    pub(crate) checked: Checked,
 }
 
 /// Why a checkpoint cannot be taken over.
@@ -131,6 +134,7 @@ impl Core {
             operations: Operations::default(),
             counters: Counters::default(),
             disk_full: false,
+            checked: Checked::default(),
         }
     }
 

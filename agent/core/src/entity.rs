@@ -20,6 +20,7 @@ use crate::{
     status,
     timers::Handle,
     view::{ExecutorState, ExecutorView},
+    watched::Watched,
 };
 
 /// Completed tasks that are kept for readers, for each executor (src/slave/constants.hpp).
@@ -32,7 +33,7 @@ pub(crate) struct Framework {
     pub(crate) info: Arc<v1::FrameworkInfo>,
     /// Everything of it is being ended; it cannot acknowledge any more.
     pub(crate) terminating: bool,
-    pub(crate) executors: BTreeMap<ExecutorId, Executor>,
+    pub(crate) executors: Watched<ExecutorId, Executor>,
     /// The executor of each task that is queued, launched or terminated.
     pub(crate) tasks: HashMap<TaskId, ExecutorId>,
     /// History, the oldest first.
@@ -45,7 +46,7 @@ impl Framework {
             id,
             info: Arc::new(info),
             terminating: false,
-            executors: BTreeMap::new(),
+            executors: Watched::default(),
             tasks: HashMap::new(),
             completed: VecDeque::new(),
         }
@@ -194,6 +195,11 @@ impl Executor {
     /// Whether it has tasks that are not over, or whose end is not acknowledged.
     pub(crate) fn incomplete(&self) -> bool {
         !(self.queued.is_empty() && self.launched.is_empty() && self.terminated.is_empty())
+    }
+
+    /// Tasks that are found under it.
+    pub(crate) fn task_count(&self) -> usize {
+        self.queued.len() + self.launched.len() + self.terminated.len()
     }
 
     /// Whether nothing of it is left: its container is gone and all ends are acknowledged, or nobody will (`ending`).

@@ -138,7 +138,7 @@ pub(crate) fn describe(
     if let (Some(image), Some(command)) = (&mut image, command) {
         let variables = command.environment.iter().flat_map(|environment| &environment.variables);
         image.own_variables.extend(variables.map(|variable| variable.name.clone()));
-        if command.user.is_some() {
+        if command.user.is_some() && image.user == User::OfImage {
             image.user = User::OfTask;
         }
         if image.changes.entrypoint.is_some() && command.shell.unwrap_or(true) {

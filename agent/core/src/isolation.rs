@@ -74,7 +74,7 @@ pub struct Limitation {
 
 impl Allotment {
     /// Of these resources.
-    fn of(resources: &[v1::Resource], limits: &BTreeMap<String, v1::value::Scalar>) -> Self {
+    pub fn of(resources: &[v1::Resource], limits: &BTreeMap<String, v1::value::Scalar>) -> Self {
         let mut all = Self::default();
         for resource in resources {
             let amount = resource.scalar.as_ref().map_or(0.0, |scalar| scalar.value);

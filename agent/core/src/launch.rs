@@ -426,6 +426,8 @@ impl Core {
                 pod: None,
             })),
             image: described.image.map(Box::new),
+            io: container::Io::of_task(executor.info.container.as_ref()),
+            called: None,
         })
     }
 }

@@ -6,6 +6,7 @@
 #![warn(clippy::iter_over_hash_type)]
 
 mod check;
+mod checked;
 mod checks;
 mod command;
 pub mod config;
@@ -37,6 +38,7 @@ mod updates;
 pub mod validate;
 pub mod view;
 pub mod volumes;
+mod watched;
 
 pub use crate::{
     core::Core,

@@ -126,6 +126,8 @@ impl Core {
                 pod: Some(isolation::pod(executor)),
             })),
             image: described.image.map(Box::new),
+            io: container::Io::of_task(info.container.as_ref()),
+            called: None,
         })
     }
 

@@ -24,6 +24,7 @@ use crate::{
     status::{Report, is_terminal},
     timers::{Handle, Timer},
     view::ExecutorState,
+    watched::Touched,
 };
 
 /// An unacknowledged update is sent again after this.
@@ -60,6 +61,7 @@ impl Stream {
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     map: BTreeMap<FrameworkId, BTreeMap<TaskId, Stream>>,
+    touched: Touched<(FrameworkId, TaskId)>,
 }
 
 impl Streams {
@@ -68,14 +70,17 @@ impl Streams {
     }
 
     fn get_mut(&mut self, framework: &FrameworkId, task: &TaskId) -> Option<&mut Stream> {
+        self.touched.add(&(framework.clone(), task.clone()));
         self.map.get_mut(framework)?.get_mut(task)
     }
 
     pub(crate) fn entry(&mut self, framework: &FrameworkId, task: &TaskId) -> &mut Stream {
+        self.touched.add(&(framework.clone(), task.clone()));
         self.map.entry(framework.clone()).or_default().entry(task.clone()).or_default()
     }
 
     fn remove(&mut self, framework: &FrameworkId, task: &TaskId) -> Option<Stream> {
+        self.touched.add(&(framework.clone(), task.clone()));
         let streams = self.map.get_mut(framework)?;
         let stream = streams.remove(task);
         if streams.is_empty() {
@@ -93,6 +98,11 @@ impl Streams {
         self.map
             .iter()
             .flat_map(|(framework, streams)| streams.iter().map(move |(task, stream)| (framework, task, stream)))
+    }
+
+    /// Whose updates were touched since the last time, once each; `None` if that is too much.
+    pub(crate) fn take_touched(&mut self) -> Option<Vec<(FrameworkId, TaskId)>> {
+        self.touched.take()
     }
 
     /// Takes an update; `false` if it was there before.

@@ -125,7 +125,7 @@ fn a_shell_command_and_an_own_user_stand_above_the_image() {
 fn tasks_of_a_pod_have_images_and_its_executor_has_none() {
     let mut agent = agent(ALL);
     let task = of_image(argv(None, &[]));
-    agent.say(run_group(&modern(), &pod("p"), &[task.clone()], true));
+    agent.say(run_group(&modern(), &pod("p"), std::slice::from_ref(&task), true));
     assert!(agent.take_launch().image.is_some());
 
     let mut agent = self::agent(ALL);

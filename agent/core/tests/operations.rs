@@ -281,3 +281,14 @@ fn a_container_path_that_leads_out_of_the_sandbox_fails_the_task() {
         assert_eq!(update.state(), TaskState::TaskFailed, "{path:?}");
     }
 }
+
+#[test]
+fn an_agent_that_shuts_down_tells_no_more_of_operations() {
+    let mut agent = Agent::registered();
+    apply(&mut agent, 1, reserve("cpus:1"));
+    agent.effects.clear();
+    agent.say(to_agent::Message::Shutdown(link::Shutdown { reason: "bye".into() }));
+    agent.pass(Duration::from_secs(3600));
+    let told = |effect: &Effect| matches!(effect, Effect::ToMaster(message) if matches!(**message, from_agent::Message::OperationStatus(_)));
+    assert!(!agent.effects.iter().any(told), "{:?}", agent.effects);
+}

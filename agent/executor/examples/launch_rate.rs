@@ -52,6 +52,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 environment: &environment,
                 rotation: None,
                 jail: None,
+                io: None,
+                enter: None,
             };
             frame::encode(&mut bytes, &launch)?;
             launched += 1;

@@ -17,8 +17,10 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
+pub mod enter;
 pub mod event;
 pub mod frame;
+pub mod io;
 pub mod jail;
 pub mod output;
 pub mod process;

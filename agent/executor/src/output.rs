@@ -2,6 +2,10 @@
 //!
 //! Without a limit the task writes to its files itself and nothing of this is used.
 
+mod way;
+
+pub(crate) use way::Output;
+
 use std::{
     fs::File,
     io::{self, Write},
@@ -35,7 +39,7 @@ pub struct Outputs {
 
 /// One of them.
 #[derive(Debug)]
-struct Stream {
+pub(crate) struct Stream {
     name: &'static str,
     /// The supervisor's end; none when all writers are gone.
     pipe: Option<OwnedFd>,
@@ -118,9 +122,26 @@ impl Outputs {
 }
 
 impl Stream {
+    /// A file alone, for output that comes by another way.
+    pub(crate) fn file(
+        sandbox: &Sandbox,
+        name: &'static str,
+        rotation: Option<Rotation>,
+        owner: Option<(u32, u32)>,
+    ) -> Result<Self, String> {
+        let file = sandbox.open_output(name, owner).map_err(|error: SandboxError| error.to_string())?;
+        let written = file.metadata().map_or(0, |metadata| metadata.len());
+        let limit = rotation.map_or(0, |rotation| match name {
+            "stdout" => rotation.stdout_bytes,
+            _ => rotation.stderr_bytes,
+        });
+        let files = rotation.map_or(0, |rotation| rotation.files);
+        Ok(Self { name, pipe: None, file, owner, written, limit, files })
+    }
+
     /// What cannot be written, since the disk is full, is lost: the task must not hang for it. `true` if the file is a
     /// new one.
-    fn write(&mut self, sandbox: &Sandbox, bytes: &[u8]) -> bool {
+    pub(crate) fn write(&mut self, sandbox: &Sandbox, bytes: &[u8]) -> bool {
         let full = self.limit > 0 && self.written > 0 && self.written + bytes.len() as u64 > self.limit;
         let anew = full && self.put_aside(sandbox).is_ok();
         if anew {
@@ -133,7 +154,7 @@ impl Stream {
     }
 
     /// What this process itself says goes into the file too.
-    fn say_here(&self) {
+    pub(crate) fn say_here(&self) {
         let _ = match self.name {
             "stdout" => rustix::stdio::dup2_stdout(self.file.as_fd()),
             _ => rustix::stdio::dup2_stderr(self.file.as_fd()),

@@ -135,6 +135,25 @@ impl Sandbox {
     }
 }
 
+/// Removes a sandbox and all in it, never through a symbolic link; one that is not there is removed already.
+///
+/// # Errors
+/// The system's.
+pub fn remove(sandbox: &Path) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let (Some(parent), Some(name)) = (sandbox.parent(), sandbox.file_name()) else {
+        return Err(ErrorKind::InvalidInput.into());
+    };
+    let directory = match openat2(CWD, parent, DIRECTORY, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        result => result?,
+    };
+    match std::fs::remove_dir_all(Path::new(&format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn link_latest(sandbox: &Path) -> Result<(), SandboxError> {
     let (Some(runs), Some(name)) = (sandbox.parent().filter(|parent| parent.ends_with("runs")), sandbox.file_name())
     else {
@@ -200,6 +219,21 @@ mod tests {
         create(&run.join("containers/b"), None).unwrap_err();
         std::fs::remove_dir(elsewhere.join("b")).ok();
         assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_the_sandbox_itself_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (run, elsewhere) = (directory.path().join("run"), directory.path().join("elsewhere"));
+        std::fs::create_dir_all(elsewhere.join("a")).unwrap();
+        create(&run, None).unwrap().create_within("containers", "a", None).unwrap();
+        symlink(&elsewhere, run.join("containers/a/link")).unwrap();
+        remove(&run.join("containers/a")).unwrap();
+        remove(&run.join("containers/a")).unwrap();
+        std::fs::remove_dir(run.join("containers")).unwrap();
+        symlink(&elsewhere, run.join("containers")).unwrap();
+        remove(&run.join("containers/a")).unwrap_err();
+        assert!(elsewhere.join("a").exists());
     }
 
     #[test]

@@ -15,19 +15,19 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, set_child_subreaper, setsid, wait};
 
 use crate::{
+    enter,
     event::{Event, Patience, send},
-    frame::{self, Received},
+    frame::{self, Received, Unread},
     jail::{
         Cgroup, Confined,
         cgroup::{self, MemoryWatch},
         init::{self, Started},
     },
-    output::Outputs,
+    output::Output,
     process::Identity,
     record::{Limitation, Processes, Writer},
-    sandbox,
     sys::{self, Spawn, Spawned, Wake},
-    tree,
+    tree::{self, Watched},
 };
 
 /// Where programs are looked for when the environment has no PATH (os::host_default_path of apache/mesos).
@@ -90,7 +90,7 @@ impl Supervisor {
             let memory = launch.jail.as_ref().and_then(|jail| jail.memory.as_ref()).map(MemoryWatch::new);
             Ok((start(launch)?, memory))
         });
-        let ((child, outputs), memory) = match started {
+        let ((child, output), memory) = match started {
             Ok(started) => started,
             Err(message) => {
                 let _ = record.failed(&message);
@@ -112,15 +112,17 @@ impl Supervisor {
             return self.fail(format!("Failed to write the record of container '{container}': {error}"));
         }
         drop(pending);
-        let mut waiting = Waiting::new(self, child, kept, memory, outputs);
+        let mut waiting = Waiting::new(self, child, kept, memory, output);
         let status = waiting.until_end();
         waiting.kept.kill();
         if !tree::kill_own_descendants(KILL_PATIENCE) {
             complain("Some processes of the container could not be killed");
         }
-        if let Some(outputs) = &mut waiting.outputs {
-            outputs.finish();
+        if launch.enter.is_some() {
+            // What made itself a daemon inside of another PID namespace is no descendant any more.
+            tree::sweep(&processes, Watched::UntilNow);
         }
+        waiting.output.settle();
         let limitation = waiting.limitation();
         waiting.kept.remove();
         if let Err(error) = record.exited(status, limitation.as_ref()) {
@@ -130,6 +132,7 @@ impl Supervisor {
         let patience = if waiting.told { Patience::Drop } else { Patience::Wait };
         let limited = limitation.is_some();
         self.tell(&Event::Exited { task: processes.task.pid, status, limited }, patience);
+        waiting.output.finish();
     }
 
     fn fail(&self, message: String) {
@@ -205,51 +208,40 @@ fn complain(line: &str) {
 }
 
 /// Makes the sandbox and starts the task in it; its first process, or what could not be done and why.
-fn start(launch: &Received<'_>) -> Result<(Child, Option<Outputs>), String> {
-    let sandbox = path(launch.sandbox);
-    let owner = launch.credentials.as_ref().map(|credentials| (credentials.uid, credentials.gid));
-    let made = sandbox::create(sandbox, owner).map_err(|error| error.to_string())?;
-    let outputs = match launch.rotation {
-        Some(rotation) => Some(Outputs::open(made, rotation, owner)?),
-        None => {
-            let stdout = made.open_output("stdout", owner).map_err(|error| error.to_string())?;
-            let stderr = made.open_output("stderr", owner).map_err(|error| error.to_string())?;
-            rustix::stdio::dup2_stdout(&stdout)
-                .and_then(|()| rustix::stdio::dup2_stderr(&stderr))
-                .map_err(|error| format!("Failed to redirect the output to the sandbox: {error}"))?;
-            None
-        }
-    };
-
+fn start(launch: &Received<'_>) -> Result<(Child, Output), String> {
+    let mut output = Output::open(launch)?;
     let shell = [c"sh", c"-c", launch.command];
     let (file, arguments) = match &launch.arguments {
         None => (c"sh", &shell[..]),
         Some(arguments) => (launch.command, &arguments[..]),
     };
-    let child = spawn(launch, file, arguments);
-    if let Some(outputs) = &outputs {
-        let redirected = outputs.started();
-        redirected.map_err(|error| format!("Failed to redirect the output to the sandbox: {error}"))?;
-    }
-    Ok((child?, outputs))
+    let child = spawn(launch, file, arguments, &mut output);
+    let started = output.started();
+    started.map_err(|error| format!("Failed to redirect the output to the sandbox: {error}"))?;
+    Ok((child?, output))
 }
 
 /// Starts the task itself, in its jail if it has one.
-fn spawn(launch: &Received<'_>, file: &CStr, arguments: &[&CStr]) -> Result<Child, String> {
+fn spawn(launch: &Received<'_>, file: &CStr, arguments: &[&CStr], output: &mut Output) -> Result<Child, String> {
     let jail = launch.jail.as_ref();
     let inside = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string());
     let seen = jail.and_then(|jail| jail.sandbox.as_deref()).map(inside).transpose()?;
-    let seen = seen.as_deref().unwrap_or(launch.sandbox);
+    let place = place(launch);
+    let seen = seen.as_deref().unwrap_or(&place);
     let directory = jail.and_then(|jail| jail.directory.as_deref()).map(inside).transpose()?;
     let candidates = candidates(file, launch, seen);
     let confined = jail.map(|jail| Confined::new(jail, launch.credentials.as_ref()));
+    let surroundings = launch.enter.as_ref().map(enter::open).transpose().map_err(|error| error.to_string())?;
+    let mark = launch.enter.as_ref().map(|_| mark(launch));
     let task = Spawn {
         directory: directory.as_deref().unwrap_or(seen),
         credentials: launch.credentials.as_ref(),
         candidates: &candidates.iter().map(CString::as_c_str).collect::<Vec<_>>(),
         arguments,
-        environment: &launch.environment,
+        environment: &launch.environment.iter().copied().chain(mark.as_deref()).collect::<Vec<_>>(),
         confined: confined.as_ref(),
+        terminal: launch.io.as_ref().is_some_and(|io| io.terminal.is_some()),
+        enter: surroundings.as_ref(),
     };
     let (spawned, init) = match jail.filter(|jail| jail.needs_init()) {
         Some(jail) => {
@@ -262,7 +254,7 @@ fn spawn(launch: &Received<'_>, file: &CStr, arguments: &[&CStr]) -> Result<Chil
     let task = match spawned {
         Spawned::Running(pid) => pid,
         Spawned::NotExecuted(pid, error) => {
-            complain(&format!("Failed to execute '{}': {}", file.to_string_lossy(), reason(&error)));
+            output.complain(&format!("Failed to execute '{}': {}", file.to_string_lossy(), reason(&error)));
             pid
         }
         Spawned::Failed(what, error) => {
@@ -270,6 +262,23 @@ fn spawn(launch: &Received<'_>, file: &CStr, arguments: &[&CStr]) -> Result<Chil
         }
     };
     Ok(Child { pid: init.as_ref().map_or(task, |init| init.init), task, init })
+}
+
+/// By which what is left of it is found again, wherever it went ([`tree::sweep`]).
+fn mark(launch: &Received<'_>) -> CString {
+    CString::new([b"MEZZO_CONTAINER=", launch.sandbox.to_bytes()].concat()).unwrap_or_default()
+}
+
+/// Where the task begins: in its sandbox; a session in that of its container, in which its own would be
+/// `containers/<session>`.
+fn place(launch: &Received<'_>) -> CString {
+    let held = launch.io.as_ref().is_some_and(|io| io.unread == Unread::Held);
+    let container = path(launch.sandbox).parent().and_then(Path::parent).filter(|_| held);
+    match (launch.enter.as_ref().and_then(|enter| enter.inside), container) {
+        (Some(inside), _) => inside.to_owned(),
+        (None, Some(container)) => CString::new(container.as_os_str().as_bytes()).unwrap_or_default(),
+        (None, None) => launch.sandbox.to_owned(),
+    }
 }
 
 /// The system's text without the number that Rust adds.
@@ -312,7 +321,7 @@ struct Waiting<'a> {
     child: Child,
     kept: Kept<'a>,
     told: bool,
-    outputs: Option<Outputs>,
+    output: Output,
     memory: Option<MemoryWatch>,
     /// When it is killed; set once it is asked to end.
     deadline: Option<Instant>,
@@ -325,10 +334,10 @@ impl<'a> Waiting<'a> {
         child: Child,
         kept: Kept<'a>,
         memory: Option<MemoryWatch>,
-        outputs: Option<Outputs>,
+        output: Output,
     ) -> Self {
         let told = supervisor.tell_running(child.task);
-        Self { supervisor, child, kept, told, outputs, memory, deadline: None, signalled: Vec::new() }
+        Self { supervisor, child, kept, told, output, memory, deadline: None, signalled: Vec::new() }
     }
 
     /// Until the first process has ended: its raw status.
@@ -356,13 +365,13 @@ impl<'a> Waiting<'a> {
         let timeout = [
             self.deadline.map(|deadline| deadline.saturating_duration_since(now)),
             (!self.told).then_some(RETRY),
-            (self.outputs.is_some() && self.memory.is_some()).then_some(MEMORY_INTERVAL),
+            (!self.output.is_direct() && self.memory.is_some()).then_some(MEMORY_INTERVAL),
         ];
         let timeout = timeout.into_iter().flatten().min();
-        match (&mut self.outputs, &self.memory) {
-            (Some(outputs), _) => outputs.wait(timeout),
-            (None, Some(memory)) => memory.wait(timeout),
-            (None, None) => sys::wait_signal(timeout),
+        match (&mut self.output, &self.memory) {
+            (Output::Direct, Some(memory)) => memory.wait(timeout),
+            (Output::Direct, None) => sys::wait_signal(timeout),
+            (output, _) => output.wait(timeout),
         }
     }
 

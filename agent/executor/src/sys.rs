@@ -20,6 +20,12 @@ use crate::{
     jail::{Confined, Moment},
 };
 
+mod enter;
+mod terminal;
+
+pub use enter::{Surroundings, limits_of};
+pub use terminal::{ignore_broken_pipes, open_terminal, resize};
+
 /// The signal that tells a supervisor to end its task; its value is the grace in milliseconds (32 bits), 0 = kill now.
 /// A real-time signal, so that none is merged with another. Part of the contract with supervisors of other versions.
 pub const STOP_SIGNAL: c_int = 40;
@@ -197,6 +203,10 @@ pub struct Spawn<'a> {
     pub environment: &'a [&'a CStr],
     /// What its process is confined by.
     pub(crate) confined: Option<&'a Confined>,
+    /// The standard input becomes its controlling terminal.
+    pub terminal: bool,
+    /// Another container's surroundings, to be entered.
+    pub enter: Option<&'a Surroundings>,
 }
 
 /// How a start went.
@@ -211,13 +221,15 @@ pub enum Spawned {
 }
 
 const DONE: c_int = 0;
-const STAGES: [&str; 6] = [
+const STAGES: [&str; 8] = [
     "",
     "start a session for the task",
     "change into the sandbox",
     "set the task's supplementary groups",
     "set the task's group",
     "set the task's user",
+    "make the terminal the task's own",
+    "enter the other container",
 ];
 const STAGE_EXEC: c_int = -1;
 const STAGE_ORPHAN: c_int = -2;
@@ -235,6 +247,8 @@ struct Child {
     environment: *const *const c_char,
     confined: *const Confined,
     supervisor: libc::pid_t,
+    terminal: bool,
+    surroundings: *const Surroundings,
     stage: c_int,
     /// What could not be done, with [`STAGE_CONFINE`].
     failed: &'static str,
@@ -262,6 +276,9 @@ pub fn spawn(task: &Spawn<'_>) -> Spawned {
     let environment = pointers(task.environment);
     let mut script = vec![c"/bin/sh".as_ptr(), ptr::null()];
     script.extend(arguments.iter().skip(1.min(task.arguments.len())));
+    if let Some(Err(error)) = task.enter.map(enter::enter_pid_namespace) {
+        return Spawned::Failed("enter the other container's processes", error);
+    }
     // SAFETY: getpid has no preconditions.
     let supervisor = unsafe { libc::getpid() };
     let mut child = Child {
@@ -273,6 +290,8 @@ pub fn spawn(task: &Spawn<'_>) -> Spawned {
         environment: environment.as_ptr(),
         confined: task.confined.map_or(ptr::null(), ptr::from_ref),
         supervisor,
+        terminal: task.terminal,
+        surroundings: task.enter.map_or(ptr::null(), ptr::from_ref),
         stage: DONE,
         failed: "",
         errno: 0,
@@ -349,6 +368,12 @@ unsafe fn prepare(child: *mut Child) -> c_int {
         let mut empty = MaybeUninit::uninit();
         libc::sigemptyset(empty.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, empty.as_ptr(), ptr::null_mut());
+        if child.terminal && libc::ioctl(0, libc::TIOCSCTTY, 0) == -1 {
+            return 6;
+        }
+        if !child.surroundings.is_null() && !enter::enter(child.surroundings) {
+            return 7;
+        }
         if libc::chdir(child.directory) == -1 {
             return 2;
         }
@@ -372,7 +397,9 @@ unsafe fn prepare(child: *mut Child) -> c_int {
         }
         // After the change of user, which takes it back.
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        if libc::getppid() != child.supervisor {
+        // A parent outside of the PID namespace is 0.
+        let elsewhere = child.surroundings.as_ref().is_some_and(|entered| entered.pid_namespace.is_some());
+        if libc::getppid() != if elsewhere { 0 } else { child.supervisor } {
             return STAGE_ORPHAN;
         }
         if !confine(Moment::Last) {

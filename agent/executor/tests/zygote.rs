@@ -1,183 +1,28 @@
 //! The real binary, driven as the agent drives it.
 
+mod support;
+
 use std::{
-    io::Write,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::AsFd,
         unix::{
             fs::{MetadataExt, PermissionsExt},
-            net::UnixStream,
             process::ExitStatusExt,
         },
     },
-    path::{Path, PathBuf},
-    process::{Child, Command as Process, ExitStatus, Stdio},
+    path::PathBuf,
+    process::{Command as Process, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use mezzo_executor::{
     event::{self, Event, Packet},
-    frame::{self, Command, Credentials, Launch, Rotation},
-    process::Stat,
-    record::{Processes, Records, Stage},
+    frame::{Command, Credentials, Rotation},
+    record::Stage,
     sys,
     tree::{self, Watched},
 };
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Zygote {
-    process: Child,
-    frames: Option<UnixStream>,
-    events: OwnedFd,
-    records: Records,
-    directory: tempfile::TempDir,
-    rotation: Option<Rotation>,
-}
-
-impl Zygote {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        // Task users of the tests must get through.
-        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        let records = Records::open(&directory.path().join("containers")).unwrap();
-        records.recover().unwrap();
-        let (frames, far_frames) = UnixStream::pair().unwrap();
-        let (events, far_events) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-        let process = Process::new(env!("CARGO_BIN_EXE_mezzo-executor"))
-            .args(["zygote", "--records"])
-            .arg(directory.path().join("containers"))
-            .stdin(OwnedFd::from(far_frames))
-            .stdout(far_events)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { process, frames: Some(frames), events, records, directory, rotation: None }
-    }
-
-    fn stage(&self, number: u64) -> Option<Stage> {
-        let record = self.records.read(slot(number)).unwrap()?;
-        assert_eq!(record.container, format!("c-{number}"));
-        Some(record.stage)
-    }
-
-    fn sandbox(&self, number: u64) -> PathBuf {
-        self.directory.path().join(format!("work/runs/{number}"))
-    }
-
-    fn launch(&self, number: u64, command: Command<'_>) {
-        self.launch_as(number, command, &[], None);
-    }
-
-    fn launch_as(
-        &self,
-        number: u64,
-        command: Command<'_>,
-        environment: &[(String, String)],
-        credentials: Option<&Credentials>,
-    ) {
-        let mut bytes = Vec::new();
-        let (container, sandbox) = (format!("c-{number}"), self.sandbox(number));
-        let slot = slot(number);
-        let launch = Launch {
-            number,
-            slot,
-            container: &container,
-            sandbox: &sandbox,
-            credentials,
-            command,
-            environment,
-            rotation: self.rotation,
-            jail: None,
-        };
-        frame::encode(&mut bytes, &launch).unwrap();
-        self.frames.as_ref().unwrap().write_all(&bytes).unwrap();
-    }
-
-    fn event(&self) -> Packet {
-        let packet = wait_for("an event", || match event::receive(&self.events) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
-            result => Some(result.unwrap()),
-        });
-        packet.expect("the zygote and all supervisors closed their socket")
-    }
-
-    fn running(&self) -> (OwnedFd, i32) {
-        let packet = self.event();
-        let Event::Running { task, .. } = packet.event else { panic!("not running: {packet:?}") };
-        (packet.pidfd.expect("no pidfd"), task)
-    }
-
-    /// Runs a command to its end.
-    fn run(&self, number: u64, command: Command<'_>) -> ExitStatus {
-        self.launch(number, command);
-        self.running();
-        self.exited()
-    }
-
-    fn exited(&self) -> ExitStatus {
-        let packet = self.event();
-        let Event::Exited { status, .. } = packet.event else { panic!("not exited: {packet:?}") };
-        let stage = self.stage(packet.number);
-        let Some(Stage::Started { exited, .. }) = stage else { panic!("no record of the start: {stage:?}") };
-        assert_eq!(exited, Some(status));
-        ExitStatus::from_raw(status)
-    }
-
-    fn processes(&self, number: u64) -> Processes {
-        match self.stage(number) {
-            Some(Stage::Started { processes, .. }) => processes,
-            other => panic!("no record of the start: {other:?}"),
-        }
-    }
-
-    fn output(&self, number: u64, name: &str) -> String {
-        std::fs::read_to_string(self.sandbox(number).join(name)).unwrap()
-    }
-}
-
-impl Drop for Zygote {
-    fn drop(&mut self) {
-        self.frames.take();
-        let _ = self.process.wait();
-        for (_, record) in self.records.recover().unwrap_or_default() {
-            if let Stage::Started { processes, exited: None } = record.stage {
-                let _ = processes.supervisor.signal(rustix::process::Signal::KILL);
-                tree::sweep(&processes, Watched::UntilNow);
-            }
-        }
-    }
-}
-
-fn slot(number: u64) -> u32 {
-    u32::try_from(number).unwrap() + 1
-}
-
-fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn lines(path: &Path) -> Vec<i32> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')?.trim().parse().ok()).collect()
-}
-
-fn alive(pid: i32) -> bool {
-    Stat::of(pid).is_some_and(|stat| !stat.is_dead())
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
+use support::*;
 
 #[test]
 fn exit_codes_and_signals_are_told_raw() {

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Config, StartError,
+    Config, StartError, Told,
     keeping::{Kept, destroy, exited},
     launching::Ready,
     slots::Slots,
@@ -42,7 +42,11 @@ pub(super) enum Request {
     Launch(Box<Launch>),
     Stop(ContainerId, Stop),
     Forget(ContainerId),
-    Recover(Vec<ContainerId>, oneshot::Sender<()>),
+    Recover(Wanted, oneshot::Sender<()>),
+    /// The processes of a container, while it runs.
+    Processes(ContainerId, oneshot::Sender<Option<Processes>>),
+    /// A signal to its first process.
+    Signal(ContainerId, i32, oneshot::Sender<Result<bool, String>>),
     /// A launch is ready for the zygote, or never will be.
     Prepared(Box<Launch>, Result<Ready, String>),
     /// The processes of a container without supervisor are gone.
@@ -54,6 +58,22 @@ pub(super) enum Request {
     Looked(usize),
     /// What one of them found.
     Found(ContainerId, Box<Limitation>),
+}
+
+/// What an agent that comes back still wants.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// By the core.
+    pub(super) own: Vec<ContainerId>,
+    /// By those who called.
+    pub(super) called: Vec<ContainerId>,
+}
+
+/// Who hears of containers.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pub(super) own: mpsc::UnboundedSender<(ContainerId, ContainerEvent)>,
+    pub(super) calls: mpsc::UnboundedSender<Told>,
 }
 
 /// A container, from its launch until it is forgotten.
@@ -70,6 +90,8 @@ pub(super) struct Container {
     pub(super) silent: bool,
     /// What the isolators know of it.
     pub(super) kept: Kept,
+    /// Those who serve calls hear of it, and not the core.
+    pub(super) called: bool,
 }
 
 /// How far a container came.
@@ -94,7 +116,7 @@ pub(super) struct Actor {
     pub(super) records_path: PathBuf,
     pub(super) records: Records,
     pub(super) found: Vec<(u32, Record)>,
-    pub(super) events: mpsc::UnboundedSender<(ContainerId, ContainerEvent)>,
+    pub(super) listeners: Listeners,
     pub(super) requests: mpsc::WeakUnboundedSender<Request>,
     pub(super) own: Own,
     pub(super) fetcher: Arc<Fetcher>,
@@ -125,7 +147,7 @@ impl Actor {
         records_path: PathBuf,
         records: Records,
         found: Vec<(u32, Record)>,
-        events: mpsc::UnboundedSender<(ContainerId, ContainerEvent)>,
+        listeners: Listeners,
         requests: mpsc::WeakUnboundedSender<Request>,
     ) -> Result<Self, StartError> {
         let zygote = Zygote::start(&config.executor, &records_path)?;
@@ -140,7 +162,7 @@ impl Actor {
             records_path,
             records,
             found,
-            events,
+            listeners,
             requests,
             containers: HashMap::new(),
             numbers: HashMap::new(),
@@ -194,6 +216,12 @@ impl Actor {
             Request::Recover(containers, done) => {
                 self.recover(containers);
                 let _ = done.send(());
+            }
+            Request::Processes(container, answer) => {
+                let _ = answer.send(self.processes_of(&container));
+            }
+            Request::Signal(container, signal, answer) => {
+                let _ = answer.send(self.signal(&container, signal));
             }
             Request::Prepared(launch, result) => self.prepared(&launch, result),
             Request::Allot(container, allotment) => self.allot(container, *allotment),
@@ -405,7 +433,8 @@ impl Actor {
         self.next_number += 1;
         self.numbers.insert(number, id.clone());
         let kept = Kept::default();
-        let container = Container { number, slot, phase, stop: None, forget: false, silent: false, kept };
+        let (stop, forget, silent, called) = (None, false, false, false);
+        let container = Container { number, slot, phase, stop, forget, silent, kept, called };
         self.containers.entry(id).insert_entry(container).into_mut()
     }
 
@@ -436,9 +465,19 @@ impl Actor {
     }
 
     fn emit(&self, id: &ContainerId, event: ContainerEvent) {
-        if self.containers.get(id).is_none_or(|container| !container.silent) {
-            let _ = self.events.send((id.clone(), event));
+        let Some(container) = self.containers.get(id).filter(|container| !container.silent) else { return };
+        if container.called {
+            let _ = self.listeners.calls.send(Told::Called(id.clone(), event));
+            return;
         }
+        if !matches!(event, ContainerEvent::Running { .. }) {
+            let status = match &event {
+                ContainerEvent::Exited { status } | ContainerEvent::Limited { status, .. } => *status,
+                ContainerEvent::Running { .. } | ContainerEvent::Failed { .. } => None,
+            };
+            let _ = self.listeners.calls.send(Told::Ended(id.clone(), status));
+        }
+        let _ = self.listeners.own.send((id.clone(), event));
     }
 }
 

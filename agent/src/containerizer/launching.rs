@@ -9,17 +9,19 @@ use std::{
 
 use mezzo_agent_core::container::{Command, ContainerEvent, Launch};
 use mezzo_executor::{
-    frame::{self, Credentials, Rotation},
+    frame::{self, Credentials},
+    io,
     jail::Jail,
+    process::Identity,
     sandbox,
     tree::Watched,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    StartError,
+    Config, IO_DIRECTORY, StartError,
     actor::{Actor, Phase, Request},
-    pod,
+    calls, pod,
     user::Own,
     zygote::Zygote,
 };
@@ -47,11 +49,12 @@ impl Actor {
             return;
         }
         let cancel = CancellationToken::new();
-        self.add(id, None, Phase::Preparing(cancel.clone()));
+        self.add(id, None, Phase::Preparing(cancel.clone())).called = launch.called.is_some();
         if launch.uris.is_empty()
             && launch.volumes.is_empty()
             && launch.nested.is_none()
             && launch.image.is_none()
+            && launch.called.as_ref().is_none_or(|called| called.root.is_none())
             && self.own.is(launch.user.as_deref())
         {
             return self.prepared(&launch, Ok(Ready::default()));
@@ -94,7 +97,7 @@ impl Actor {
             if let Some(furnished) = furnished {
                 furnished.complete(jail.get_or_insert_default());
             }
-            encode(launch, (number, slot), credentials.as_ref(), self.config.rotation, jail.as_ref())
+            encode(launch, (number, slot), credentials.as_ref(), &self.config, jail.as_ref())
         });
         match frame {
             Ok(frame) => {
@@ -183,10 +186,21 @@ fn encode(
     launch: &Launch,
     (number, slot): (u64, u32),
     credentials: Option<&Credentials>,
-    rotation: Option<Rotation>,
+    config: &Config,
     jail: Option<&Jail>,
 ) -> Result<Vec<u8>, String> {
     let id = &launch.container_id;
+    let socket = config.runtime_dir.join(IO_DIRECTORY).join(io::socket_name(id.as_str()));
+    let io = launch.io.map(|io| frame::Io {
+        socket: &socket,
+        terminal: io.terminal.map(|(rows, columns)| frame::Window { rows, columns }),
+        unread: if io.session { frame::Unread::Held } else { frame::Unread::Filed },
+    });
+    let enter = launch.called.as_ref().and_then(|called| called.enter.as_ref());
+    let enter = enter.map(|enter| frame::Enter {
+        process: Identity { pid: enter.pid, start: enter.start },
+        scope: enter.inside.as_deref().map_or(frame::Scope::Beside, frame::Scope::Inside),
+    });
     let command = match &launch.command {
         Command::Shell(text) => frame::Command::Shell(text),
         Command::Exec { file, arguments } => frame::Command::Exec(file, arguments),
@@ -201,8 +215,10 @@ fn encode(
         credentials,
         command,
         environment: &environment,
-        rotation,
+        rotation: config.rotation,
         jail,
+        io,
+        enter,
     };
     let mut bytes = Vec::new();
     match frame::encode(&mut bytes, &launch) {
@@ -259,6 +275,7 @@ async fn prepare(launch: &mut Launch, means: Means, cancel: &CancellationToken, 
     let (sandbox, of_task) = (launch.sandbox.clone(), credentials.clone());
     let (fetches, mounts) = (!launch.uris.is_empty(), !launch.volumes.is_empty());
     let nested = launch.nested.clone();
+    let root = launch.called.as_ref().and_then(|called| called.root.clone());
     let parent = tokio::task::spawn_blocking(move || {
         let credentials = of_task;
         let parent = match &nested {
@@ -268,6 +285,8 @@ async fn prepare(launch: &mut Launch, means: Means, cancel: &CancellationToken, 
         if let Some(nested) = &nested {
             pod::make_sandboxes(nested, &sandbox, owner(parent.as_ref()), owner(credentials.as_ref()))
                 .map_err(|error| error.to_string())?;
+        } else if let Some(root) = &root {
+            calls::make_sandbox(root, &sandbox, owner(credentials.as_ref())).map_err(|error| error.to_string())?;
         } else if fetches || mounts {
             sandbox::create(&sandbox, owner(credentials.as_ref())).map_err(|error| error.to_string())?;
         }

@@ -6,6 +6,7 @@
 //! watched in one epoll set, tell of the ends that got lost; the records on disk are the truth behind both.
 
 mod actor;
+mod calls;
 mod edge;
 mod keeping;
 mod launching;
@@ -28,17 +29,29 @@ use mezzo_agent_core::{
 };
 use mezzo_api::ids::ContainerId;
 pub use mezzo_executor::frame::Rotation;
-use mezzo_executor::record::{Records, RecordsError};
+use mezzo_executor::record::{Processes, Records, RecordsError};
 use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{mpsc, oneshot};
 
-use self::actor::{Actor, Request};
+use self::actor::{Actor, Listeners, Request, Wanted};
 pub use crate::images::Images;
 use crate::{fetcher, isolation::Chain};
 
 /// How long a start waits for an earlier agent's last supervisors to be on record.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+/// Where the sockets of containers' inputs and outputs lie, in the runtime directory.
+pub(crate) const IO_DIRECTORY: &str = "io";
+
+/// What those who serve calls hear.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// Of a container that was called for.
+    Called(ContainerId, ContainerEvent),
+    /// Another one has ended, with this raw status of wait(2).
+    Ended(ContainerId, Option<i32>),
+}
 
 /// How containers are run.
 #[derive(Clone, Debug)]
@@ -123,16 +136,18 @@ pub struct Containerizer {
 
 impl Containerizer {
     /// Starts the zygote and the actor (on the current tokio runtime, which needs I/O and time). `events` gets what
-    /// becomes of containers, each launch ending in exactly one `Failed` or `Exited`.
+    /// becomes of containers, each launch ending in exactly one `Failed` or `Exited`; `calls` what becomes of those that
+    /// a call was for, and of the ends of all others.
     ///
     /// Waits for what an earlier agent on the same runtime directory had begun. Call [`Self::recover`] next.
     pub async fn start(
         config: Config,
         events: mpsc::UnboundedSender<(ContainerId, ContainerEvent)>,
+        calls: mpsc::UnboundedSender<Told>,
     ) -> Result<Self, StartError> {
         let runtime_dir = config.runtime_dir.clone();
-        std::fs::create_dir_all(&runtime_dir)
-            .map_err(|source| StartError::RuntimeDir { path: runtime_dir.clone(), source })?;
+        let made = std::fs::create_dir_all(&runtime_dir).and_then(|()| make_private(&runtime_dir.join(IO_DIRECTORY)));
+        made.map_err(|source| StartError::RuntimeDir { path: runtime_dir.clone(), source })?;
         let path = runtime_dir.join("containers");
         let records = Records::open(&path)?;
         lock(&records, &runtime_dir).await?;
@@ -141,7 +156,7 @@ impl Containerizer {
         flock(records.file(), FlockOperation::NonBlockingLockShared)
             .map_err(|_| StartError::InUse { path: runtime_dir })?;
         let (requests, receiver) = mpsc::unbounded_channel();
-        let actor = Actor::new(config, path, records, found, events, requests.downgrade())?;
+        let actor = Actor::new(config, path, records, found, Listeners { own: events, calls }, requests.downgrade())?;
         actor.watch_running();
         tokio::spawn(actor.run(receiver));
         Ok(Self { requests })
@@ -150,10 +165,28 @@ impl Containerizer {
     /// Takes over what an earlier agent left: for each of `containers` comes `Running` if it still runs, `Exited` if it
     /// ended meanwhile (status `None` when nobody knows it), `Failed` if it could not be started. What runs and is not
     /// named is killed. All events of containers that have ended are sent when this returns.
-    pub async fn recover(&self, containers: Vec<ContainerId>) {
+    /// `called` are those that a call was for.
+    pub async fn recover(&self, own: Vec<ContainerId>, called: Vec<ContainerId>) {
         let (done, finished) = oneshot::channel();
-        self.tell(Request::Recover(containers, done));
+        self.tell(Request::Recover(Wanted { own, called }, done));
         let _ = finished.await;
+    }
+
+    /// The processes of a container, while it runs.
+    pub async fn processes(&self, container: ContainerId) -> Option<Processes> {
+        let (answer, processes) = oneshot::channel();
+        self.tell(Request::Processes(container, answer));
+        processes.await.ok().flatten()
+    }
+
+    /// Sends a signal to a container's first process; `false` when there is no such container (any more).
+    ///
+    /// # Errors
+    /// Why the signal cannot be sent.
+    pub async fn signal(&self, container: ContainerId, signal: i32) -> Result<bool, String> {
+        let (answer, sent) = oneshot::channel();
+        self.tell(Request::Signal(container, signal, answer));
+        sent.await.unwrap_or(Ok(false))
     }
 
     /// Starts a container.
@@ -180,6 +213,11 @@ impl Containerizer {
         // The actor lives as long as a handle, unless the runtime is being shut down.
         let _ = self.requests.send(request);
     }
+}
+
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 async fn lock(records: &Records, runtime_dir: &Path) -> Result<(), StartError> {

@@ -7,31 +7,36 @@ use mezzo_api::ids::ContainerId;
 use mezzo_executor::{record::Record, tree::Watched};
 use tokio_util::sync::CancellationToken;
 
-use super::actor::{Actor, Phase};
+use super::actor::{Actor, Phase, Wanted};
 use crate::isolation;
 
 impl Actor {
     /// Takes over what is on record and wanted, ends what is on record and not wanted, and reports what is wanted and
     /// not on record as ended with a status that nobody knows.
-    pub(super) fn recover(&mut self, wanted: Vec<ContainerId>) {
+    pub(super) fn recover(&mut self, wanted: Wanted) {
         let records = std::mem::take(&mut self.found).into_iter();
         let mut found: HashMap<String, (u32, Record)> =
             records.map(|(slot, record)| (record.container.clone(), (slot, record))).collect();
+        let Wanted { own, called } = wanted;
+        let all: Vec<_> =
+            own.into_iter().map(|id| (id, false)).chain(called.into_iter().map(|id| (id, true))).collect();
         let known: BTreeSet<&str> =
-            wanted.iter().map(ContainerId::as_str).chain(found.keys().map(String::as_str)).collect();
+            all.iter().map(|(id, _)| id.as_str()).chain(found.keys().map(String::as_str)).collect();
         isolation::remove_roots(&self.config.runtime_dir, &known);
         if let Some(images) = &self.config.images {
             images.release_others(&known.iter().copied().collect::<Vec<_>>());
         }
-        tracing::info!(wanted = wanted.len(), found = found.len(), "recovering containers");
-        for id in wanted {
+        tracing::info!(wanted = all.len(), found = found.len(), "recovering containers");
+        for (id, called) in all {
             if self.containers.contains_key(&id) {
                 continue; // named twice
             }
             let known = found.remove(id.as_str());
             let slot = known.as_ref().map(|(slot, _)| *slot);
             let has_root = self.config.runtime_dir.join("roots").join(id.as_str()).exists();
-            self.add(id.clone(), slot, recovering()).kept.has_root = has_root;
+            let container = self.add(id.clone(), slot, recovering());
+            container.kept.has_root = has_root;
+            container.called = called;
             match known {
                 Some((_, record)) => self.take_over(&id, record, Watched::No),
                 None => self.end(&id, ContainerEvent::Exited { status: None }),

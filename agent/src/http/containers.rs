@@ -70,6 +70,40 @@ pub(super) fn messages(view: &View, accounts: &Accounts) -> Vec<Container> {
     running(view).map(container).collect()
 }
 
+/// The containers of pods' tasks.
+pub(super) fn nested(view: &View) -> Vec<Container> {
+    let of = |executor: &ExecutorView| {
+        let parent = Box::new(container_id(executor));
+        let id = |value: &mezzo_api::ids::ContainerId| v1::ContainerId {
+            value: value.as_str().to_owned(),
+            parent: Some(parent.clone()),
+        };
+        executor.nested.iter().map(|nested| called(&id(nested), None)).collect::<Vec<_>>()
+    };
+    running(view).flat_map(|(_, executor)| of(executor)).collect()
+}
+
+/// A container that no executor is in.
+pub(super) fn called(id: &v1::ContainerId, pid: Option<i32>) -> Container {
+    let used = pid.and_then(|pid| usage_by_session().get(&pid).copied()).unwrap_or_default();
+    Container {
+        container_id: v1::ContainerId { value: id.value.clone(), parent: None },
+        container_status: Some(v1::ContainerStatus {
+            container_id: Some(id.clone()),
+            executor_pid: pid.and_then(|pid| u32::try_from(pid).ok()),
+            ..v1::ContainerStatus::default()
+        }),
+        resource_statistics: Some(v1::ResourceStatistics {
+            timestamp: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+            cpus_user_time_secs: Some(used.user_secs),
+            cpus_system_time_secs: Some(used.system_secs),
+            mem_rss_bytes: Some(used.rss_bytes),
+            ..v1::ResourceStatistics::default()
+        }),
+        ..Container::default()
+    }
+}
+
 fn container_id(executor: &ExecutorView) -> v1::ContainerId {
     v1::ContainerId { value: executor.container_id.as_str().to_owned(), ..v1::ContainerId::default() }
 }

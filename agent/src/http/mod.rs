@@ -8,7 +8,7 @@ mod proc;
 mod route;
 mod state;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -29,6 +29,8 @@ use serde_json::json;
 use route::Route;
 
 use crate::{
+    called::Calls,
+    containerizer::Containerizer,
     files::{self, Files},
     flags::Flags,
     gc,
@@ -66,6 +68,12 @@ pub(crate) struct Door {
     pub(crate) attached: Files,
     /// `/files/…`
     pub(crate) files: axum::Router,
+    /// Containers that calls are for.
+    pub(crate) calls: Calls,
+    /// All containers.
+    pub(crate) containers: Containerizer,
+    /// Where the sockets of their inputs and outputs are.
+    pub(crate) io_directory: PathBuf,
 }
 
 impl Door {

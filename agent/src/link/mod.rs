@@ -34,6 +34,12 @@ const CONTROL_WITHIN: Duration = Duration::from_secs(15);
 /// A link that is to end may send what waits for so long.
 const LAST_FRAMES: Duration = Duration::from_secs(2);
 
+/// Requests at a time on a second connection: each session has two that last.
+const BULK_STREAMS: u32 = 1000;
+/// What a request's body may be ahead of its reader. The connection's window is that of all streams together, so that a
+/// container that does not read its input holds nobody else up.
+const BULK_STREAM_WINDOW: u32 = 256 * 1024;
+
 /// Asks for bulk connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialer {
@@ -236,6 +242,9 @@ async fn bulk_connection(leader: String, token: String, door: Arc<Door>) {
     });
     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
+        .max_concurrent_streams(BULK_STREAMS)
+        .initial_stream_window_size(BULK_STREAM_WINDOW)
+        .initial_connection_window_size(BULK_STREAMS * BULK_STREAM_WINDOW)
         .serve_connection(TokioIo::new(connection.stream), service)
         .await;
     if let Err(error) = served {

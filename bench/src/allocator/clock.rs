@@ -1,29 +1,41 @@
 //! What this thread worked, which is not what passed: other processes' work is not of interest.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nix::sys::{
-    resource::{UsageWho, getrusage},
-    time::TimeValLike,
-};
+use rustix::time::{ClockId, clock_gettime};
 
 /// A moment in the work of this thread.
-pub(super) struct Work(Duration);
+pub(super) struct Work {
+    worked: Duration,
+    at: Instant,
+}
+
+/// What was worked, and what passed meanwhile.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Took {
+    /// Processor time of this thread.
+    pub(super) work: Duration,
+    /// Time.
+    pub(super) wall: Duration,
+}
 
 impl Work {
     /// Now.
     pub(super) fn begin() -> Self {
-        Self(worked())
+        Self { worked: worked(), at: Instant::now() }
     }
 
     /// What was worked since.
     pub(super) fn elapsed(&self) -> Duration {
-        worked().saturating_sub(self.0)
+        self.took().work
+    }
+
+    /// What was worked and what passed since.
+    pub(super) fn took(&self) -> Took {
+        Took { work: worked().saturating_sub(self.worked), wall: self.at.elapsed() }
     }
 }
 
 fn worked() -> Duration {
-    let Ok(usage) = getrusage(UsageWho::RUSAGE_THREAD) else { return Duration::ZERO };
-    let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-    Duration::from_micros(microseconds.unsigned_abs())
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }

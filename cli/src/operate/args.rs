@@ -117,6 +117,28 @@ pub(crate) enum Framework {
     },
 }
 
+const EXEC_HELP: &str = "\
+The command runs beside the task's own processes: as its user, in its sandbox, namespaces, cgroups and root, with its environment.
+It is reached through the master, so the agent may be behind any NAT. When the agent is restarted the session goes on; when
+this program ends or is detached from (with --tty: Ctrl-P Ctrl-Q), so does the command.
+
+Examples:
+  mezzo task exec web-3 ls -l
+  mezzo task exec -it web-3 bash
+  mezzo task exec -i web-3 sh -c 'cat > new.conf' < new.conf
+
+Exit status:
+  that of the command; 128+N if signal N ended it
+  125  the command could not be run, or was lost sight of";
+
+const ATTACH_HELP: &str = "\
+A task that has a terminal (tty_info in its ContainerInfo) gets what is typed here, Ctrl-C too; Ctrl-P Ctrl-Q leaves it alone
+again. Of any other task the lines that it appends to stdout and stderr are shown.
+
+Exit status:
+  that of the task; 128+N if signal N ended it; 0 after detaching
+  125  the task is not to be reached";
+
 /// `mezzo task …`
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Task {
@@ -143,6 +165,36 @@ pub(crate) enum Task {
     },
     /// Show what a task has written
     Logs(crate::args::Logs),
+    /// Run a command in a running task, wherever its agent is
+    #[command(after_help = EXEC_HELP)]
+    Exec {
+        /// The framework, if several have a task of this id
+        #[arg(long, value_name = "ID")]
+        framework: Option<String>,
+        /// Give the command what is typed here
+        #[arg(long, short)]
+        interactive: bool,
+        /// Give the command a terminal, of this one's size
+        #[arg(long, short)]
+        tty: bool,
+        /// The task's id
+        task: String,
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Show what a running task writes from now on, and give its terminal what is typed here
+    #[command(after_help = ATTACH_HELP)]
+    Attach {
+        /// The framework, if several have a task of this id
+        #[arg(long, value_name = "ID")]
+        framework: Option<String>,
+        /// Only show
+        #[arg(long)]
+        no_stdin: bool,
+        /// The task's id
+        task: String,
+    },
     /// Kill a task, as its framework would
     Kill {
         /// The task's id

@@ -18,16 +18,16 @@ pub(super) fn completions(shell: Shell) -> Result<u8, Failure> {
 
 /// Writes `mezzo.1` and a page for each verb.
 pub(super) fn man_pages(directory: &Path) -> Result<u8, Failure> {
-    std::fs::create_dir_all(directory)?;
     let mut command = Mezzo::command();
     command.build();
     let mut count = 0;
-    pages(&command, "", directory, &mut count)?;
+    let written = std::fs::create_dir_all(directory).and_then(|()| pages(&command, "", directory, &mut count));
+    written.map_err(|source| Failure::Written { path: directory.display().to_string(), source })?;
     println!("{count} pages in {}", directory.display());
     Ok(OK)
 }
 
-fn pages(command: &clap::Command, parent: &str, directory: &Path, count: &mut u32) -> Result<(), Failure> {
+fn pages(command: &clap::Command, parent: &str, directory: &Path, count: &mut u32) -> std::io::Result<()> {
     let name =
         if parent.is_empty() { command.get_name().to_owned() } else { format!("{parent}-{}", command.get_name()) };
     let mut file = File::create(directory.join(format!("{name}.1")))?;

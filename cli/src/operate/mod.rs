@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod frameworks;
 mod policy;
+mod session;
 mod show;
 mod tasks;
 mod top;
@@ -71,6 +72,14 @@ pub(crate) enum Failure {
     /// What came is no JSON, or not what was expected.
     #[error("the master's answer cannot be read: {0}")]
     Answer(String),
+    /// A file cannot be written.
+    #[error("{path} cannot be written: {source}")]
+    Written {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// Output failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Cluster, Failure, OK, Options, args::Task, show};
+use super::{Cluster, Failure, OK, Options, args::Task, session, show};
 use crate::http::escape;
 
 /// Carries a verb out.
@@ -12,6 +12,13 @@ pub(super) async fn run(cluster: &mut Cluster, options: &Options, verb: Task) ->
             list(cluster, options, all, framework.as_deref(), agent.as_deref()).await?;
         }
         Task::Show { task, framework } => show(cluster, options, &task, framework.as_deref()).await?,
+        Task::Exec { framework, interactive, tty, task, command } => {
+            let ways = session::Ways { interactive, terminal: tty };
+            return ended(session::exec(cluster, &task, framework.as_deref(), ways, command).await);
+        }
+        Task::Attach { framework, no_stdin, task } => {
+            return ended(session::attach(cluster, &task, framework.as_deref(), no_stdin).await);
+        }
         // has a door of its own, which goes on across changes of the leader
         Task::Logs(_) => {}
         Task::Kill { task, framework } => {
@@ -23,6 +30,17 @@ pub(super) async fn run(cluster: &mut Cluster, options: &Options, verb: Task) ->
         }
     }
     Ok(OK)
+}
+
+/// The code of what ran over there, or our own for whatever kept it from running.
+fn ended(result: Result<Result<u8, session::SessionError>, Failure>) -> Result<u8, Failure> {
+    let problem = match result {
+        Ok(Ok(code)) => return Ok(code),
+        Ok(Err(error)) => error.to_string(),
+        Err(failure) => failure.to_string(),
+    };
+    eprintln!("mezzo: {problem}");
+    Ok(session::OWN_FAILURE)
 }
 
 /// Whether the task will never run again.
@@ -71,7 +89,12 @@ async fn list(
     Ok(())
 }
 
-async fn find(cluster: &mut Cluster, task: &str, framework: Option<&str>, ended_too: bool) -> Result<Value, Failure> {
+pub(super) async fn find(
+    cluster: &mut Cluster,
+    task: &str,
+    framework: Option<&str>,
+    ended_too: bool,
+) -> Result<Value, Failure> {
     let answer = cluster.get("/tasks?order=asc&limit=-1").await?;
     let fits = |entry: &&Value| {
         framework.is_none_or(|wanted| show::text(entry, "framework_id").ends_with(wanted))

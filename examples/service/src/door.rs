@@ -38,7 +38,8 @@ async fn show(State(control): Door) -> Result<Json<Value>, Refusal> {
         });
         json!({
             "wanted": summary.wanted, "running": summary.running, "ready": summary.ready,
-            "outdated": summary.outdated, "leaving": web.leaving(), "replicas": replicas.collect::<Vec<_>>(),
+            "outdated": summary.outdated, "leaving": web.leaving() - web.out_of_reach(),
+            "out_of_reach": web.out_of_reach(), "replicas": replicas.collect::<Vec<_>>(),
         })
     });
     shown.await.map(Json).map_err(gone)

@@ -15,13 +15,15 @@
 mod door;
 mod replica;
 
+use std::{io::IsTerminal, time::Duration};
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use mezzo_sdk::{
     SchedulerDriver,
     scheduler::{EndReason, Ended},
     store::{FileStore, Store, ZooKeeperStore},
-    supervisor::{self, Config, Constraint, Field, Group, Supervisor},
+    supervisor::{self, Config, Constraint, Field, Group, Retry, Supervisor},
     tls::Tls,
     v1::{HealthCheck, health_check},
 };
@@ -72,7 +74,12 @@ async fn main() -> Result<()> {
     if matches!(arguments.role, Some(Role::Replica)) {
         return replica::serve().await;
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    // who reads a file wants no colours
+    tracing_subscriber::fmt()
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 
     let store: Box<dyn Store> = match arguments.state.starts_with("zk://") {
         true => Box::new(ZooKeeperStore::open(&arguments.state).await?),
@@ -114,7 +121,11 @@ fn group(arguments: &Arguments) -> Result<Group> {
         grace_period_seconds: Some(10.0),
         ..Default::default()
     };
-    let mut group = Group::new(WEB, command, &arguments.resources)?.count(arguments.count).ports(1).health_check(check);
+    // A replica that is missed is never waited for longer than a few seconds, however often it has died.
+    let retry =
+        Retry { first: Duration::from_millis(500), max: Duration::from_secs(4), stable_after: Duration::from_secs(10) };
+    let group = Group::new(WEB, command, &arguments.resources)?.count(arguments.count).ports(1);
+    let mut group = group.health_check(check).retry(retry);
     if let Some(most) = arguments.per_host {
         group = group.constraint(Constraint::MaxPer(Field::Hostname, most));
     }

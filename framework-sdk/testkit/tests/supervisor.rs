@@ -103,8 +103,7 @@ fn jobs_run_once_each() {
     cluster.power_cut(0, MINUTE);
     cluster.run_until(20 * MINUTE, |supervisor| supervisor.summary("web").unwrap().succeeded == 20);
     let attempts = cluster.with(|supervisor, _| supervisor.take_outcomes().iter().map(|it| it.attempts).max());
-    // what is lost is no try; what an agent reports as failed after the power cut is one
-    assert!(attempts <= Some(2), "{attempts:?}");
+    assert_eq!(attempts, Some(1), "what the power cut ended is no try");
 }
 
 #[test]

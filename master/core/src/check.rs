@@ -12,6 +12,7 @@ use crate::{
     frameworks::Framework,
     keys::{AgentKey, FrameworkKey, TaskKey},
     model::TaskList,
+    quota,
     tasks::Task,
     timers::TimerId,
     writes::Pending,
@@ -33,6 +34,54 @@ pub(crate) fn check_touched(core: &mut Core) {
     }
     for (key, task) in tasks.into_iter().filter_map(|key| Some((key, core.tasks.get(key)?))) {
         of_task(core, key, task);
+    }
+}
+
+/// What an onlooker asks of quotas, counted from agents and offers; for the simulator.
+impl Core {
+    /// Whether any role has quota.
+    pub fn has_quotas(&self) -> bool {
+        !self.quotas.is_empty()
+    }
+
+    /// Whether the role has a guarantee.
+    pub fn is_promised(&self, role: &str) -> bool {
+        self.quotas.get(role).is_some_and(|quota| !quota.guarantees.is_empty())
+    }
+
+    /// What the role, and those below it, have and are offered of each resource that it has a limit of; and the limit.
+    pub fn taken_of_limits(&self, role: &str) -> Vec<(String, Scalar, Scalar)> {
+        let Some(quota) = self.quotas.get(role) else { return Vec::new() };
+        let mut taken = self.consumed(role);
+        quota::add(&mut taken, &self.offered_to(role));
+        let limits = quota.limits.iter().map(|(name, limit)| (name.clone(), quota::amount(*limit)));
+        limits.map(|(name, limit)| (name.clone(), taken.get(&name).copied().unwrap_or_default(), limit)).collect()
+    }
+
+    /// What is free of each resource that somebody was promised, and what guarantees that are not met need of it.
+    pub fn kept_for_guarantees(&self) -> Vec<(String, Scalar, Scalar)> {
+        let mut needed = quota::Amounts::new();
+        for (role, quota) in &self.quotas {
+            let mut taken = self.consumed(role);
+            quota::add(&mut taken, &self.offered_to(role));
+            for (name, promised) in &quota.guarantees {
+                let promised = quota::amount(*promised);
+                let has = taken.get(name).copied().unwrap_or_default();
+                *needed.entry(name.clone()).or_default() += if promised > has { promised - has } else { Scalar::ZERO };
+            }
+        }
+        let active = self.agents.slots.iter().filter(|(_, agent)| agent.active());
+        let mut free = Resources::new();
+        for (key, _) in active {
+            free += &self.allocator.available(key).cloned().unwrap_or_default();
+        }
+        let free = free.unreserved().non_revocable();
+        let free = free.quantities();
+        let with_free = |(name, needed): (String, Scalar)| {
+            let free = free.get(name.as_str()).copied().unwrap_or_default();
+            (name, free, needed)
+        };
+        needed.into_iter().map(with_free).collect()
     }
 }
 
@@ -72,7 +121,7 @@ fn resources_of_agent(core: &Core, key: AgentKey, agent: &Agent) {
     let id = &agent.id;
     let of_tasks = agent.tasks.iter().filter_map(|task| core.tasks.get(*task)).filter(|task| task.holds);
     let of_executors = agent.executors.values().map(|executor| &executor.resources);
-    let used = sum(of_tasks.map(|task| &task.resources).chain(of_executors));
+    let used = sum(of_tasks.map(|task| &*task.resources).chain(of_executors));
     assert_eq!(agent.used, used, "used of {id}");
     let offered = sum(agent.offers.iter().filter_map(|offer| core.offers.get(*offer)).map(|offer| &offer.resources));
     assert_eq!(agent.offered, offered, "offered of {id}");
@@ -119,7 +168,7 @@ fn resources_of_framework(core: &Core, key: FrameworkKey, framework: &Framework)
     let tasks = framework.tasks.values().filter_map(|task| core.tasks.get(*task)).filter(|task| task.holds);
     let agents = framework.agents.keys().filter_map(|agent| core.agents.get(*agent));
     let executors = agents.flat_map(|agent| &agent.executors).filter(|((owner, _), _)| *owner == key);
-    let used = sum(tasks.map(|task| &task.resources).chain(executors.map(|(_, executor)| &executor.resources)));
+    let used = sum(tasks.map(|task| &*task.resources).chain(executors.map(|(_, executor)| &executor.resources)));
     // Ports of several agents do not add up: only amounts are kept right (src/master/framework.hpp).
     assert_eq!(framework.used.scalars(), used.scalars(), "used of {id}");
     let offered =

@@ -223,6 +223,13 @@ impl Core {
         }
     }
 
+    /// Only agents of these host names are offered from now on; `None` is all. What is offered already stays so.
+    pub fn set_whitelist(&mut self, now: Now, hostnames: Option<BTreeSet<String>>) {
+        if !self.deposed {
+            self.allocator.set_whitelist(now.mono, hostnames);
+        }
+    }
+
     /// A registry write ended.
     pub fn registry(&mut self, now: Now, ticket: Ticket, result: Result<(), RegistryError>, out: &mut Effects) {
         if !self.deposed {

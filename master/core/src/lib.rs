@@ -28,6 +28,7 @@ mod quota;
 mod reconcile;
 pub mod registry;
 mod slots;
+mod statuses;
 mod tasks;
 mod timers;
 pub mod validate;

@@ -9,6 +9,8 @@ use mezzo_api::{
     v1,
 };
 
+pub use crate::statuses::Statuses;
+
 use crate::registry::Standing;
 
 /// A registered agent.
@@ -127,7 +129,7 @@ pub struct Task {
     /// The state and the uuid of the last update that was sent to the framework and is not acknowledged.
     pub status_update: Option<(v1::TaskState, bytes::Bytes)>,
     /// One status per distinct state, the oldest first (src/master/master.cpp, updateTask).
-    pub statuses: Vec<v1::TaskStatus>,
+    pub statuses: Statuses,
     /// The parts that never change, encoded: a `v1::Task` without state and statuses.
     pub fixed: bytes::Bytes,
 }

@@ -191,7 +191,7 @@ impl Core {
 
     /// What counts against a role's quota: reservations to it and those below it, and what they use that is not reserved
     /// (src/master/master.cpp, RoleResourceBreakdown::consumedQuota).
-    fn consumed(&self, role: &str) -> Amounts {
+    pub(crate) fn consumed(&self, role: &str) -> Amounts {
         let mut sum = Amounts::new();
         for agent in self.agents.slots.values() {
             add(&mut sum, &amounts(&agent.total.reserved_to_subtree(role)));
@@ -205,7 +205,7 @@ impl Core {
         sum
     }
 
-    fn offered_to(&self, role: &str) -> Amounts {
+    pub(crate) fn offered_to(&self, role: &str) -> Amounts {
         let mut sum = Amounts::new();
         for (_, offer) in self.offers.iter().filter(|(_, offer)| in_subtree(&offer.role, role)) {
             let own = |resource: &Resource| resource.is_unreserved() && !resource.is_revocable();
@@ -300,9 +300,9 @@ impl Core {
     }
 }
 
-type Amounts = BTreeMap<String, Scalar>;
+pub(crate) type Amounts = BTreeMap<String, Scalar>;
 
-fn amount(scalar: v1::value::Scalar) -> Scalar {
+pub(crate) fn amount(scalar: v1::value::Scalar) -> Scalar {
     Scalar::from_f64(scalar.value)
 }
 
@@ -314,7 +314,7 @@ fn amounts(resources: &Resources) -> Amounts {
     resources.quantities().into_iter().map(|(name, amount)| (name.to_owned(), amount)).collect()
 }
 
-fn add(sum: &mut Amounts, more: &Amounts) {
+pub(crate) fn add(sum: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
         *sum.entry(name.clone()).or_default() += *amount;
     }

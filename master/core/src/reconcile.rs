@@ -104,12 +104,13 @@ fn latest(task: &Task, now: Now) -> TaskStatus {
 /// A task's state in the master's words, with what is known of its health, check and container.
 pub(crate) fn restate(task: &Task, now: Now, state: TaskState, reason: Reason, message: &str) -> TaskStatus {
     let view = &task.view;
-    let last = view.statuses.last();
+    let statuses: Vec<TaskStatus> = view.statuses.iter().collect();
+    let last = statuses.last();
     TaskStatus {
         source: Some(Source::Master.into()),
         healthy: last.and_then(|status| status.healthy),
         check_status: last.and_then(|status| status.check_status),
-        container_status: view.statuses.iter().rev().find_map(|status| status.container_status.clone()),
+        container_status: statuses.iter().rev().find_map(|status| status.container_status.clone()),
         ..Statement {
             task_id: view.id.as_str(),
             agent_id: Some(view.agent_id.as_str()),

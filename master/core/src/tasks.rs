@@ -32,7 +32,7 @@ pub(crate) struct Task {
     /// Only of executors that frameworks defined.
     pub(crate) executor_id: Option<ExecutorId>,
     /// Allocated to its role.
-    pub(crate) resources: Resources,
+    pub(crate) resources: Arc<Resources>,
     /// They are still counted as used.
     pub(crate) holds: bool,
     pub(crate) view: Arc<model::Task>,
@@ -71,7 +71,7 @@ pub(crate) fn view_of(mut task: v1::Task, list: TaskList) -> model::Task {
     let state = task.state();
     let update = task.status_update_state.take().and_then(|state| TaskState::try_from(state).ok());
     let status_update = update.zip(task.status_update_uuid.take());
-    let statuses = std::mem::take(&mut task.statuses);
+    let statuses = std::mem::take(&mut task.statuses).into_iter().collect();
     task.state = TaskState::TaskStaging.into();
     model::Task {
         framework_id: FrameworkId::from(&task.framework_id),
@@ -101,12 +101,15 @@ impl Core {
             return;
         };
         let executor_id = task.executor_id.as_ref().map(ExecutorId::from);
-        let view = Arc::new(view_of(task, TaskList::Active));
+        // A task's own copies of what many have in common are the greater part of what it takes.
+        let (framework_id, agent_id) = (framework.id.clone(), agent.id.clone());
+        let view = Arc::new(model::Task { framework_id, agent_id, ..view_of(task, TaskList::Active) });
+        let resources = framework.common(resources);
         let (id, state) = (view.id.clone(), view.state);
         let holds = !is_terminal(state);
         if holds {
-            framework.used += &resources;
-            agent.used += &resources;
+            framework.used += &*resources;
+            agent.used += &*resources;
             self.counters.task_moved(None, Some(state));
         }
         let task =
@@ -192,10 +195,7 @@ impl Core {
             view.state = latest.unwrap_or_else(|| status.state());
         }
         let after = view.state;
-        if view.statuses.last().is_some_and(|last| last.state == status.state) {
-            view.statuses.pop();
-        }
-        view.statuses.push(TaskStatus { data: None, ..status.clone() });
+        view.statuses.push_or_replace(&TaskStatus { data: None, ..status.clone() });
         let view = task.view.clone();
         if task.holds {
             let ended = is_terminal(after) || after == TaskState::TaskUnreachable;
@@ -218,10 +218,10 @@ impl Core {
         task.holds = false;
         let (framework_key, agent_key) = (task.framework, task.agent);
         if let Some(framework) = self.frameworks.get_mut(framework_key) {
-            framework.used -= &task.resources;
+            framework.used -= &*task.resources;
         }
         if let Some(agent) = self.agents.get_mut(agent_key) {
-            agent.used -= &task.resources;
+            agent.used -= &*task.resources;
         }
         self.allocator.give_back(now.mono, framework_key, agent_key, &task.resources, None);
         if mezzo_api::mutant!("resources-freed-twice") {

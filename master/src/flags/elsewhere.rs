@@ -49,6 +49,5 @@ pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
         "modules_dir",
         "rate_limits",
         "weights",
-        "whitelist",
     ],
 };

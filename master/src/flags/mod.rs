@@ -141,6 +141,9 @@ pub struct Flags {
     /// The only roles that frameworks may have, with commas
     #[arg(long, help_heading = "Offers", value_delimiter = ',', value_name = "ROLES")]
     pub roles: Option<Vec<String>>,
+    /// A file with one host name on each line: only their agents are offered; looked at every 5 s
+    #[arg(long, help_heading = "Offers", value_name = "FILE")]
+    pub whitelist: Option<PathBuf>,
     /// What an offer must have at least, alternatives with |
     #[arg(long, help_heading = "Offers", default_value = "cpus:0.01|mem:32", value_parser = resource_minimums,
           value_name = "RESOURCES")]

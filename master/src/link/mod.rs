@@ -41,6 +41,16 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bulk connections are kept through routers that forget idle ones.
 const BULK_KEEP_ALIVE: Duration = Duration::from_secs(20);
 
+/// What may be on its way to this master before it is taken.
+struct Windows {
+    stream: u32,
+    connection: u32,
+}
+
+const CONTROL_WINDOWS: Windows = Windows { stream: 4 * 1024 * 1024, connection: 8 * 1024 * 1024 };
+/// The connection's is that of very many streams: who reads one of them slowly holds nobody else up.
+const BULK_WINDOWS: Windows = Windows { stream: 1024 * 1024, connection: 512 * 1024 * 1024 };
+
 /// Where an agent's messages go.
 #[derive(Debug)]
 pub(crate) struct LinkSink {
@@ -120,12 +130,13 @@ where
     B::Data: Send,
     B::Error: Into<crate::http::BoxError>,
 {
+    let windows = if keep_alive.is_some() { BULK_WINDOWS } else { CONTROL_WINDOWS };
     let shaken = async {
         let upgraded = upgrade.await.map_err(HandshakeError::Upgrade)?;
         http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .initial_stream_window_size(4 * 1024 * 1024)
-            .initial_connection_window_size(8 * 1024 * 1024)
+            .initial_stream_window_size(windows.stream)
+            .initial_connection_window_size(windows.connection)
             .max_frame_size(256 * 1024)
             .keep_alive_interval(keep_alive)
             .keep_alive_timeout(BULK_KEEP_ALIVE)

@@ -63,7 +63,7 @@ impl Draft {
             Self::TaskUpdated(task) => {
                 let task_updated = TaskUpdated {
                     framework_id: task.framework_id.proto(),
-                    status: task.statuses.last().cloned().unwrap_or_default(),
+                    status: task.statuses.last().unwrap_or_default(),
                     state: task.state as i32,
                 };
                 Event { task_updated: Some(task_updated), ..of(event::Type::TaskUpdated) }
@@ -96,7 +96,7 @@ impl Draft {
     /// What the event holds while it waits, roughly: its parts in protobuf and what goes around them.
     pub(super) fn bytes(&self) -> usize {
         256 + match self {
-            Self::TaskAdded(task) | Self::TaskUpdated(task) => task.fixed.len() + 256 * task.statuses.len(),
+            Self::TaskAdded(task) | Self::TaskUpdated(task) => task.fixed.len() + task.statuses.bytes(),
             Self::AgentAdded(agent) => 4 * agent.info.encoded_len(),
             Self::AgentRemoved(_) => 0,
             Self::FrameworkAdded(framework) | Self::FrameworkUpdated(framework) | Self::FrameworkRemoved(framework) => {
@@ -132,9 +132,9 @@ fn of_task(before: &View, task: &Arc<Task>) -> Option<Draft> {
         return Some(Draft::TaskAdded(Arc::clone(task)));
     }
     let known = known?;
-    let latest = |task: &Task| task.statuses.last().map(|status| status.state);
+    let latest = |task: &Task| task.statuses.last_state();
     let moved = known.state != task.state || latest(known) != latest(task);
-    let checked = task.statuses.last().is_some_and(is_check) && known.statuses.last() != task.statuses.last();
+    let checked = task.statuses.last().as_ref().is_some_and(is_check) && known.statuses.last() != task.statuses.last();
     ((moved || checked) && !task.statuses.is_empty()).then(|| Draft::TaskUpdated(Arc::clone(task)))
 }
 

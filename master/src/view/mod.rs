@@ -280,7 +280,7 @@ impl View {
     pub(crate) fn tasks_of(&self, framework: &FrameworkId) -> [Vec<&Arc<Shown<Task>>>; 3] {
         let mut lists = [const { Vec::new() }; 3];
         for task in self.tasks.get(framework).into_iter().flat_map(HashMap::values) {
-            let latest = task.statuses.last().and_then(|status| status.timestamp).unwrap_or_default();
+            let latest = task.statuses.last_time().unwrap_or_default();
             lists[task.list as usize].push((latest, task));
         }
         lists.map(|mut tasks| {

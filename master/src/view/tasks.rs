@@ -60,6 +60,7 @@ impl Serialize for TaskJson<'_> {
         let fixed = fixed(self.0);
         let resources = Resources::from_protos(&fixed.resources).unwrap_or_default();
         let role = fixed.resources.first().and_then(|resource| resource.allocation_info.as_ref());
+        let statuses: Vec<v1::TaskStatus> = self.0.statuses.iter().collect();
         let members = Members {
             id: self.0.id.as_str(),
             name: &fixed.name,
@@ -70,7 +71,7 @@ impl Serialize for TaskJson<'_> {
             resources: resources.summary(),
             limits: (!fixed.limits.is_empty()).then(|| limits(&fixed)),
             role: role.map_or("", |allocation| allocation.role()),
-            statuses: self.0.statuses.iter().map(status).collect(),
+            statuses: statuses.iter().map(status).collect(),
             user: fixed.user.as_deref(),
             labels: fixed.labels.as_ref().map(labels),
             discovery: fixed.discovery.as_ref().map(to_json_value),
@@ -101,7 +102,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(super) fn of(task: &Task) -> Self {
-        let first = task.statuses.first().map(|status| status.timestamp.unwrap_or_default());
+        let first = (!task.statuses.is_empty()).then(|| task.statuses.first_time().unwrap_or_default());
         Self { first: first.map_or(i64::MIN, ordered), task: task.id.clone(), framework: task.framework_id.clone() }
     }
 }
@@ -155,7 +156,7 @@ pub(super) fn text(task: &Shown<Task>) -> &[u8] {
 pub(super) fn message(task: &Task) -> v1::Task {
     let mut message = fixed(task);
     message.state = task.state as i32;
-    message.statuses.clone_from(&task.statuses);
+    message.statuses = task.statuses.iter().collect();
     if let Some((state, uuid)) = &task.status_update {
         message.status_update_state = Some(*state as i32);
         message.status_update_uuid = Some(uuid.clone());

@@ -1,10 +1,15 @@
 //! Mesos' way of writing flags, turned into clap's (3rdparty/stout/include/stout/flags/flags.hpp), and the other places that
 //! set flags, each behind the one before: command line, environment, file, what was discovered.
 
-use std::{collections::BTreeSet, ffi::OsString, path::Path};
+use std::{
+    any::TypeId,
+    collections::BTreeSet,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::{
-    Command,
+    Arg, Command,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
@@ -22,7 +27,7 @@ pub(super) struct Arguments {
 }
 
 /// Names lower-cased and with underscores, `--no-flag` as `--flag=false`, the flags of the other places appended, values
-/// `file://PATH` replaced by what the file holds.
+/// `file://PATH` replaced by what the file holds, or by the path where a path is wanted.
 pub(super) fn normalised(
     arguments: impl IntoIterator<Item = OsString>,
     command: &Command,
@@ -95,6 +100,10 @@ impl Arguments {
         let Some(value) = &given.value else { return Ok(given) };
         let bare = || value.starts_with('/') && find(command, &given.name).is_some_and(is_json);
         let path = match value.strip_prefix("file://") {
+            Some(path) if find(command, &given.name).is_some_and(is_path) => {
+                let value = Some(path.to_owned());
+                return Ok(Given { value, ..given });
+            }
             // A directory holds no value: it is one, of images.
             Some(path) if Path::new(path).is_dir() => return Ok(given),
             Some(path) => path,
@@ -151,6 +160,11 @@ fn flag(text: &str, command: &Command) -> Result<Given, clap::Error> {
 
 fn given(name: String, value: Option<&str>, old_name: Option<String>) -> Given {
     Given { name, value: value.map(str::to_owned), shown: None, old_name, origin: Origin::CommandLine }
+}
+
+/// 3rdparty/stout/include/stout/flags/fetch.hpp: a path is not the text that lies there.
+fn is_path(argument: &Arg) -> bool {
+    argument.get_value_parser().type_id() == TypeId::of::<PathBuf>()
 }
 
 pub(super) fn error(command: &Command, message: String) -> clap::Error {

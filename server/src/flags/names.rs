@@ -42,9 +42,10 @@ pub(super) fn is_boolean(argument: &Arg) -> bool {
         && argument.get_num_args().is_some_and(|count| count.min_values() == 0)
 }
 
-/// Whether its value is a JSON document, which may stand in a file that is named by its path alone.
+/// Whether its value is a JSON document, which may stand in a file that is named by its path alone. One takes such a path itself.
 pub(super) fn is_json(argument: &Arg) -> bool {
-    argument.get_value_names().is_some_and(|names| names.iter().any(|name| name.as_str() == "JSON"))
+    argument.get_long() != Some("docker_config")
+        && argument.get_value_names().is_some_and(|names| names.iter().any(|name| name.as_str() == "JSON"))
 }
 
 pub(super) fn is_secret(name: &str) -> bool {

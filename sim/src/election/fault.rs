@@ -80,7 +80,8 @@ pub(super) fn schedule(random: &mut Random, troubled: Duration) -> Vec<Planned> 
     planned
 }
 
-fn draw(random: &mut Random) -> Fault {
+/// One fault.
+pub(crate) fn draw(random: &mut Random) -> Fault {
     let (master, server) = (random.index(MASTERS), random.index(SERVERS));
     let (other_master, other_server) =
         ((master + 1 + random.index(2)) % MASTERS, (server + 1 + random.index(2)) % SERVERS);

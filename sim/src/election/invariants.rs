@@ -65,6 +65,11 @@ impl Watcher {
         self.removed.insert(name.to_owned(), Removed::ByHand(now));
     }
 
+    /// Whether the znode was removed by others.
+    pub(super) fn was_taken(&self, name: &str) -> bool {
+        self.removed.contains_key(name)
+    }
+
     /// Whether it could not know that its znode was removed.
     fn could_not_know(&self, now: Duration, master: usize, name: &str) -> bool {
         let cut_off_since = |moment: Duration| self.since[master].reaches.is_none_or(|since| since > moment);

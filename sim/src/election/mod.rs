@@ -1,7 +1,8 @@
 //! Elections alone: three masters' real contenders on a model of ZooKeeper, thousands of seeds. What a leader does is
-//! reduced to "it acts"; the whole cluster under changing leaders is simulated beside this (`world/`).
+//! reduced to "it acts". The same runs within a cluster, to decide who leads there (`embedded.rs`).
 
 mod client;
+mod embedded;
 mod ensemble;
 mod fault;
 mod invariants;
@@ -24,6 +25,8 @@ use crate::{
     time::Moment,
 };
 
+pub use embedded::{Embedded, Standing};
+pub(crate) use fault::draw;
 pub use fault::{Fault, Planned, Wall};
 
 /// Faults begin within this time …

@@ -1,6 +1,6 @@
 //! An update whose acknowledgement the agent has recorded is never sent again, and updates of one task are sent in the
 //! order in which they were recorded, each only when the ones before it are acknowledged
-//! (docs/architecture.md, 2). The updates of a framework that is ended on the agent, or of an agent that is taken out
+//! (docs/architecture.md, 2). What a task's last update says is not taken back by a power cut once it is sent. The updates of a framework that is ended on the agent, or of an agent that is taken out
 //! of the cluster, are void, as in Mesos (src/slave/slave.cpp, shutdownFramework; src/slave/task_status_update_manager.cpp of apache/mesos).
 
 use std::collections::BTreeMap;
@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use mezzo_api::link::from_agent;
 
-use super::{Books, Invariant, records};
+use super::{Books, Invariant};
 use crate::{
     fact::{self, End, Fact},
+    record::Record,
     world::World,
 };
 
@@ -49,14 +50,17 @@ impl Invariant for Acknowledgements {
         match fact {
             Fact::Recorded(agent, record, sync) => {
                 let log = self.logs.entry(*agent).or_default();
-                let step = log.take(records::read(record));
+                let step = log.take(&record.says);
                 if *sync {
                     log.unsynced.clear();
                 } else {
                     log.unsynced.push(step);
                 }
             }
-            Fact::Compacted(agent, _) => self.logs.entry(*agent).or_default().unsynced.clear(),
+            // An agent begins with a log that it has written anew.
+            Fact::Compacted(agent, _) | Fact::AgentStarted { agent, .. } => {
+                self.logs.entry(*agent).or_default().unsynced.clear()
+            }
             Fact::AgentEnded { agent, how: End::PowerCut, lost } => {
                 self.logs.entry(*agent).or_default().lose(*lost);
             }
@@ -64,7 +68,15 @@ impl Invariant for Acknowledgements {
                 if let from_agent::Message::StatusUpdate(update) = &**message {
                     let task = (update.framework_id.value.clone(), update.status.task_id.value.clone());
                     let uuid = update.status.uuid.clone().unwrap_or_default();
-                    return self.logs.entry(*agent).or_default().may_send(&task, &uuid);
+                    let log = self.logs.entry(*agent).or_default();
+                    if mezzo_agent_core::is_terminal(update.status.state()) && log.may_lose(&uuid) {
+                        let short = fact::uuid(&uuid);
+                        return Err(format!(
+                            "{} update {short} is its last, is sent, and would be lost with the power",
+                            task.1
+                        ));
+                    }
+                    return log.may_send(&task, &uuid);
                 }
             }
             _ => {}
@@ -74,26 +86,26 @@ impl Invariant for Acknowledgements {
 }
 
 impl Log {
-    fn take(&mut self, record: records::Record) -> Step {
-        if let Some(framework) = record.framework_shutdown {
+    fn take(&mut self, record: &Record) -> Step {
+        if let Some(framework) = &record.framework_shutdown {
             let (void, kept): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut self.pending).into_iter().partition(|((id, _), _)| *id == framework.value);
             self.pending = kept.into_iter().collect();
             return Step::Shutdown(void);
         }
-        if let Some(update) = record.update {
-            let task = (update.framework_id.value, update.status.task_id.value);
-            let uuid = update.status.uuid.unwrap_or_default();
+        if let Some(update) = &record.update {
+            let task = (update.framework_id.value.clone(), update.status.task_id.value.clone());
+            let uuid = update.status.uuid.clone().unwrap_or_default();
             self.pending.entry(task.clone()).or_default().push(uuid.clone());
             return Step::Update(task, uuid);
         }
-        if let Some(acknowledged) = record.acknowledged {
-            let task = (acknowledged.framework_id.value, acknowledged.task_id.value);
+        if let Some(acknowledged) = &record.acknowledged {
+            let task = (acknowledged.framework_id.value.clone(), acknowledged.task_id.value.clone());
             if let Some(pending) = self.pending.get_mut(&task) {
                 pending.retain(|uuid| *uuid != acknowledged.uuid);
             }
             self.acknowledged.insert(acknowledged.uuid.clone(), task.clone());
-            return Step::Acknowledged(task, acknowledged.uuid);
+            return Step::Acknowledged(task, acknowledged.uuid.clone());
         }
         Step::Other
     }
@@ -116,6 +128,11 @@ impl Log {
             }
         }
         self.unsynced.clear();
+    }
+
+    /// Whether the update is written down, but not for sure.
+    fn may_lose(&self, uuid: &Bytes) -> bool {
+        self.unsynced.iter().any(|step| matches!(step, Step::Update(_, held) if held == uuid))
     }
 
     fn may_send(&self, task: &TaskKey, uuid: &Bytes) -> Result<(), String> {

@@ -2,14 +2,19 @@
 //! (src/master/http.cpp of apache/mesos, scheduler). A master that the registry has fenced says nothing more
 //! (docs/architecture.md, 4).
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
+
+use mezzo_master_core::input::RequestId;
 
 use super::{Books, Invariant};
-use crate::{fact::Fact, world::World};
+use crate::{fact::Fact, ids::ProcessId, time::Moment, world::World};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Answers;
+pub(super) struct Answers {
+    /// Operators that wait, and since when.
+    operators: BTreeMap<(ProcessId, RequestId), Moment>,
+}
 
 /// Registry writes may be slow: a teardown is answered when it is durable.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -19,7 +24,7 @@ impl Invariant for Answers {
         "answers"
     }
 
-    fn see(&mut self, fact: &Fact, books: &Books, _world: &World) -> Result<(), String> {
+    fn see(&mut self, fact: &Fact, books: &Books, world: &World) -> Result<(), String> {
         match fact {
             Fact::Answered(master, request, answer) => {
                 let Some(master) = books.masters.get(master) else { return Ok(()) };
@@ -30,6 +35,13 @@ impl Invariant for Answers {
                     return Err(format!("request {} had another stream's id and was taken", request.0));
                 }
             }
+            Fact::Operated(master, request, _) => drop(self.operators.insert((*master, *request), world.now)),
+            Fact::OperatorTold(master, request, _) => {
+                if self.operators.remove(&(*master, *request)).is_none() {
+                    return Err(format!("operator's request {} is answered, and nobody waits for it", request.0));
+                }
+            }
+            Fact::MasterEnded { master, .. } => self.operators.retain(|(of, _), _| of != master),
             Fact::ToAgent(master, ..) | Fact::Event(master, ..)
                 if books.masters.get(master).is_some_and(|master| master.fenced) =>
             {
@@ -46,6 +58,11 @@ impl Invariant for Answers {
                 return Err(format!("request {} to master{process} was never answered", request.0));
             }
         }
-        Ok(())
+        match self.operators.iter().find(|(_, since)| world.now - **since > LONGEST) {
+            Some(((master, request), _)) => {
+                Err(format!("operator's request {} to master{master} was never answered", request.0))
+            }
+            None => Ok(()),
+        }
     }
 }

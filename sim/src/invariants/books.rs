@@ -13,7 +13,7 @@ use mezzo_api::{
 };
 use mezzo_master_core::{
     effect::Change,
-    input::{LinkId, RequestId, StreamId},
+    input::{LinkId, OperatorCall, RequestId, StreamId},
     model,
 };
 
@@ -118,6 +118,14 @@ impl Books {
                 {
                     framework.stream = None;
                     framework.since = now;
+                }
+            }
+            Fact::Operated(master, _, call) => {
+                if let OperatorCall::Teardown { framework_id } = &**call
+                    && let Some(master) = self.masters.get_mut(master)
+                    && let Some(framework) = master.frameworks.get_mut(&framework_id.value)
+                {
+                    framework.torn_down = true;
                 }
             }
             Fact::Called(master, request, stream_id, call) => self.called(now, *master, *request, stream_id, call),

@@ -8,7 +8,7 @@ use mezzo_api::{
     v1::{TaskState, task_status::Source},
 };
 
-use super::{Books, Invariant, records};
+use super::{Books, Invariant};
 use crate::{fact::Fact, world::World};
 
 /// See the module.
@@ -51,7 +51,7 @@ impl Invariant for Exits {
                 }
             }
             Fact::Recorded(_, record, _) => {
-                let Some(update) = records::read(record).update else { return Ok(()) };
+                let Some(update) = &record.says.update else { return Ok(()) };
                 let task = update.status.task_id.value.clone();
                 let of_command = update.status.executor_id.as_ref().is_some_and(|id| id.value == task);
                 let container = update.status.container_status.as_ref().and_then(|status| status.container_id.as_ref());
@@ -59,7 +59,7 @@ impl Invariant for Exits {
                 if update.status.source() != Source::Executor || !(of_command || of_pod) {
                     return Ok(());
                 }
-                let ended = self.ended.get(&(update.framework_id.value, task.clone())).copied();
+                let ended = self.ended.get(&(update.framework_id.value.clone(), task.clone())).copied();
                 return match (update.status.state(), ended) {
                     (TaskState::TaskFailed, Some(0)) => Err(format!("{task} exited with 0 and is reported failed")),
                     (TaskState::TaskFinished, Some(0)) => Ok(()),

@@ -20,7 +20,7 @@ use mezzo_api::v1::{
     task_status::{Reason, Source},
 };
 
-use super::{Books, Invariant, records};
+use super::{Books, Invariant};
 use crate::{
     fact::{self, End, Fact},
     world::World,
@@ -68,15 +68,14 @@ impl Invariant for Lifecycle {
                 Ok(())
             }
             Fact::Recorded(_, record, _) => {
-                let record = records::read(record);
-                if let Some(ended) = record.framework_shutdown {
+                if let Some(ended) = &record.says.framework_shutdown {
                     // What was not acknowledged is void, and so is the promise about it.
                     let own = self.tasks.iter_mut().filter(|((framework, _), _)| *framework == ended.value);
                     own.for_each(|(_, task)| (task.torn, task.voided) = (true, true));
                 }
-                if let Some(update) = record.update {
-                    let key = (update.framework_id.value, update.status.task_id.value);
-                    let uuid = update.status.uuid.unwrap_or_default();
+                if let Some(update) = &record.says.update {
+                    let key = (update.framework_id.value.clone(), update.status.task_id.value.clone());
+                    let uuid = update.status.uuid.clone().unwrap_or_default();
                     self.tasks.entry(key).or_default().recorded.push(uuid);
                 }
                 Ok(())

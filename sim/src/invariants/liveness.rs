@@ -2,10 +2,10 @@
 //! passed, every agent is registered, every wanted task runs once and nothing else does, framework, master and machine
 //! agree on it, and no update waits for its acknowledgement.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mezzo_agent_core::view::ExecutorState;
-use mezzo_api::v1::TaskState;
+use mezzo_api::{ids::ContainerId, v1::TaskState};
 use mezzo_sdk_core::supervisor::Supervisor;
 
 use super::{Books, Invariant};
@@ -42,6 +42,7 @@ impl Invariant for Liveness {
                 Character::Guest | Character::Hostile => {}
             }
         }
+        executors_agree(world)?;
         nothing_else_runs(world)
     }
 }
@@ -127,6 +128,30 @@ fn running(world: &World, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
         }
     }
     tasks
+}
+
+/// A custom executor has told all that it knows, and runs what its agent has given to it.
+fn executors_agree(world: &World) -> Result<(), String> {
+    let mut given: BTreeMap<ContainerId, BTreeSet<String>> = BTreeMap::new();
+    for agent in world.agents.iter().filter_map(|machine| machine.agent.as_ref()) {
+        for executor in agent.core.view().frameworks.iter().flat_map(|framework| &framework.executors) {
+            let tasks = executor.tasks.iter().map(|task| task.task_id.value.clone());
+            given.insert(executor.container_id.clone(), tasks.collect());
+        }
+    }
+    for (container, tasks, unacknowledged) in world.executors() {
+        if unacknowledged > 0 {
+            return Err(format!("the executor in {container} has {unacknowledged} updates that nobody acknowledges"));
+        }
+        let tasks: BTreeSet<String> = tasks.into_iter().map(str::to_owned).collect();
+        if given.get(container).is_some_and(|given| *given != tasks) {
+            return Err(format!(
+                "the executor in {container} runs {tasks:?}, its agent gave it {:?}",
+                given[container]
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Of frameworks that nobody drives nothing runs any more, and no process is left that no agent knows.

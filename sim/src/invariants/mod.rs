@@ -4,15 +4,17 @@
 mod acknowledgements;
 mod answers;
 mod books;
+mod drains;
 mod exits;
 mod failover;
 mod groups;
 mod launches;
+mod leaders;
 mod lifecycle;
 mod liveness;
 mod operations;
 mod pace;
-mod records;
+mod quotas;
 mod registry_first;
 mod resources;
 mod returns;
@@ -55,14 +57,17 @@ impl Watchers {
     pub fn new(plan: &Plan) -> Self {
         let list: Vec<Box<dyn Invariant>> = vec![
             Box::new(acknowledgements::Acknowledgements::default()),
-            Box::new(answers::Answers),
+            Box::new(answers::Answers::default()),
+            Box::new(drains::Drains::default()),
             Box::new(exits::Exits::default()),
             Box::new(failover::Failover),
-            Box::new(groups::Groups::default()),
+            Box::new(groups::Groups::new(plan)),
             Box::new(launches::Launches::default()),
+            Box::new(leaders::Leaders::default()),
             Box::new(lifecycle::Lifecycle::default()),
             Box::new(operations::Operations::default()),
             Box::new(pace::Pace::new(plan)),
+            Box::new(quotas::Quotas),
             Box::new(registry_first::RegistryFirst),
             Box::new(resources::Never),
             Box::new(returns::Returns::default()),

@@ -66,9 +66,10 @@ impl Invariant for Operations {
                 }
                 Ok(())
             }
-            Fact::Recorded(agent, record, _) if record.len() < SHORT => {
-                let of_record =
-                    |(of, uuid): &&(u16, Bytes)| of == agent && record.windows(uuid.len()).any(|part| part == uuid);
+            Fact::Recorded(agent, record, _) if record.bytes.len() < SHORT && !self.heard.is_empty() => {
+                let of_record = |(of, uuid): &&(u16, Bytes)| {
+                    of == agent && record.bytes.windows(uuid.len()).any(|part| part == uuid)
+                };
                 self.over.extend(self.heard.iter().filter(of_record).map(|(_, uuid)| uuid.clone()));
                 Ok(())
             }

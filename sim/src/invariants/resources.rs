@@ -48,21 +48,11 @@ fn offered(books: &Books, master: ProcessId, agent: &AgentId) -> Resources {
     sum
 }
 
-/// What runs on the machine, as its agent has it; the agent's own check says the same of what it was given.
+/// What runs on the machine, as its agent counts it at each step.
 fn machine(world: &World, number: u16) -> Result<(), String> {
     let machine = &world.agents[usize::from(number)];
     let Some(agent) = &machine.agent else { return Ok(()) };
-    let mut used = Resources::new();
-    for executor in agent.core.view().frameworks.iter().flat_map(|framework| &framework.executors) {
-        let queued = executor.queued.iter().map(|task| task.resources.as_slice());
-        let tasks = executor.tasks.iter().map(|task| task.resources.as_slice());
-        let own = (!executor.generated).then_some(executor.info.resources.as_slice());
-        for held in queued.chain(tasks).chain(own) {
-            let mut held = Resources::from_protos(held).map_err(|error| error.to_string())?;
-            held.unallocate();
-            used += &held;
-        }
-    }
+    let used = agent.core.checked_use();
     if machine.resources.contains(&used) {
         return Ok(());
     }

@@ -40,7 +40,8 @@ impl Silence {
         Self {
             looked: BTreeMap::new(),
             asked: BTreeSet::new(),
-            punctual: plan.lifecycle.removal_rate_limit.is_none()
+            punctual: !plan.elected
+                && plan.lifecycle.removal_rate_limit.is_none()
                 && !plan.faults.iter().any(|planned| held_up(&planned.fault)),
         }
     }

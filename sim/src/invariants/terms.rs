@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Books, Invariant, records};
+use super::{Books, Invariant};
 use crate::{
     fact::{self, End, Fact},
     world::World,
@@ -36,7 +36,7 @@ impl Invariant for Terms {
                 seen.now = seen.now.max(*term);
             }
             Fact::Recorded(agent, record, _) => {
-                if let Some(term) = records::read(record).term {
+                if let Some(term) = record.says.term {
                     let seen = self.agents.entry(*agent).or_default();
                     seen.recorded = seen.recorded.max(term);
                 }

@@ -1,7 +1,7 @@
 //! A new leader, to which every agent of a large cluster reports (the workload that Mesos published figures of:
 //! site/source/blog/2017-12-07-performance-working-group-progress-report.md of apache/mesos), and what it then holds.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use mezzo_api::{
@@ -13,12 +13,11 @@ use prost::Message;
 use serde_json::json;
 
 use super::{
-    figure,
+    computed, figure,
     master::{Driver, agent_info, framework, framework_id, register, task},
-    resident_bytes,
 };
 
-const TASKS_PER_AGENT: u32 = 10;
+pub(super) const TASKS_PER_AGENT: u32 = 10;
 const FRAMEWORKS: u32 = 5;
 const COMPLETED_PER_AGENT: u32 = 100;
 
@@ -33,22 +32,11 @@ pub(super) fn with_history(print: &mut dyn FnMut(String)) {
     measure(40_000, COMPLETED_PER_AGENT).print("failover with history", print);
 }
 
-pub(super) fn memory(print: &mut dyn FnMut(String)) {
-    let before = resident_bytes();
-    let failover = measure(50_000, 0);
-    let held = resident_bytes().saturating_sub(before);
-    let parameters = json!({ "agents": failover.agents, "tasks": failover.agents * TASKS_PER_AGENT });
-    #[allow(clippy::cast_precision_loss)] // megabytes
-    print(figure("memory", held as f64 / (1 << 20) as f64, "MiB", parameters));
-}
-
 struct Failover {
     agents: u32,
     completed: u32,
     core: Duration,
     decoding: Duration,
-    // What it holds is measured while it is held.
-    _driver: Driver,
 }
 
 impl Failover {
@@ -73,16 +61,16 @@ fn measure(agents: u32, completed: u32) -> Failover {
         let message = link::FromAgent { message: Some(from_agent::Message::Reregister(report(agent, completed))) };
         let bytes = Bytes::from(message.encode_to_vec());
         drop(message);
-        let begin = Instant::now();
+        let begin = computed();
         let decoded = link::FromAgent::decode(bytes);
-        decoding += begin.elapsed();
+        decoding += computed() - begin;
         if let Some(message) = decoded.ok().and_then(|message| message.message) {
             // Thousands of agents report within the first seconds.
             driver.now += Duration::from_micros(100);
             driver.agent_says(agent, message);
         }
     }
-    Failover { agents, completed, core: driver.took, decoding, _driver: driver }
+    Failover { agents, completed, core: driver.took, decoding }
 }
 
 fn history(agent: u32, framework: u32, completed: u32) -> link::History {
@@ -92,7 +80,7 @@ fn history(agent: u32, framework: u32, completed: u32) -> link::History {
     link::History { framework_id: framework_id(framework), tasks: encoded.into() }
 }
 
-fn report(agent: u32, completed: u32) -> link::Reregister {
+pub(super) fn report(agent: u32, completed: u32) -> link::Reregister {
     let tasks = (0..TASKS_PER_AGENT).map(|number| task(agent, number, number % FRAMEWORKS, TaskState::TaskRunning));
     let done = (0..FRAMEWORKS).map(|framework| history(agent, framework, completed));
     link::Reregister {

@@ -1,6 +1,6 @@
 //! A master's core with a shell that answers every write at once and counts what is sent.
 
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use mezzo_agent_core::capability_names;
 use mezzo_api::{
@@ -17,6 +17,7 @@ use mezzo_master_core::{
     registry::Recovered,
 };
 
+use super::computed;
 use crate::{ids::Host, world::master_config};
 
 /// The core, its time, and what it sent.
@@ -24,7 +25,7 @@ pub(super) struct Driver {
     pub(super) core: Core,
     /// Virtual time since the begin.
     pub(super) now: Duration,
-    /// Real time that the core took.
+    /// How long the core computed.
     pub(super) took: Duration,
     /// Offers that wait for an answer.
     pub(super) offers: Vec<(StreamId, v1::Offer)>,
@@ -41,7 +42,7 @@ const AGENT: &str = "cpus:64;mem:488000;disk:1000000;ports:[31000-32000]";
 
 impl Driver {
     pub(super) fn new(recovered: Recovered) -> Self {
-        let begin = Instant::now();
+        let begin = computed();
         let core = Core::new(
             master_config("11111111-1111-4111-8111-111111111111", 2, Host::Master(0)),
             1,
@@ -51,7 +52,7 @@ impl Driver {
         Self {
             core,
             now: Duration::ZERO,
-            took: begin.elapsed(),
+            took: (computed() - begin),
             offers: Vec::new(),
             to_agents: 0,
             launched: 0,
@@ -63,7 +64,7 @@ impl Driver {
     /// Some inputs, then the end of the batch; the core's share is timed.
     pub(super) fn batch(&mut self, inputs: impl FnOnce(&mut Core, Now, &mut Effects)) {
         let now = at(self.now);
-        let mut begin = Instant::now();
+        let mut begin = computed();
         inputs(&mut self.core, now, &mut self.effects);
         loop {
             if self.core.deadline().is_some_and(|deadline| deadline <= now.mono) {
@@ -75,9 +76,9 @@ impl Driver {
                 .iter()
                 .filter_map(|effect| if let Effect::Write(ticket, _) = effect { Some(*ticket) } else { None })
                 .collect();
-            self.took += begin.elapsed();
+            self.took += computed() - begin;
             self.drain();
-            begin = Instant::now();
+            begin = computed();
             for ticket in &tickets {
                 self.core.registry(now, *ticket, Ok(()), &mut self.effects);
             }
@@ -86,8 +87,8 @@ impl Driver {
             if tickets.is_empty() && !goes_on {
                 return;
             }
-            self.took += begin.elapsed();
-            begin = Instant::now();
+            self.took += computed() - begin;
+            begin = computed();
         }
     }
 
@@ -110,7 +111,11 @@ impl Driver {
 
     /// An agent dials and says this.
     pub(super) fn agent_says(&mut self, number: u32, message: from_agent::Message) {
-        let link = LinkId(number.into());
+        self.says_on(link_of(number), message);
+    }
+
+    /// … over this link.
+    pub(super) fn says_on(&mut self, link: LinkId, message: from_agent::Message) {
         self.batch(|core, now, out| {
             core.link_up(now, LinkUp { link, peer: [10, 0, 0, 1].into() }, out);
             core.agent(now, link, link::FromAgent { message: Some(message) }, out);
@@ -131,6 +136,11 @@ impl Driver {
         let call = SchedulerCall { request, stream_id, principal: None, call };
         self.batch(|core, now, out| core.scheduler_call(now, call, out));
     }
+}
+
+/// The link of an agent.
+pub(super) fn link_of(number: u32) -> LinkId {
+    LinkId(number.into())
 }
 
 fn at(mono: Duration) -> Now {

@@ -2,26 +2,30 @@
 //! Figures are one JSON object a line: `bench`, `case`, `value`, `unit` and the parameters.
 
 mod failover;
+mod large;
 mod launches;
 mod master;
 mod steady;
+
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 /// A case: its name, and what measures it.
 type Case = (&'static str, fn(&mut dyn FnMut(String)));
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     ("failover", failover::without_history),
     ("history", failover::with_history),
-    ("memory", failover::memory),
+    ("memory", large::memory),
+    ("offered", large::offered),
     ("launches", launches::launches),
     ("steady", steady::steady),
 ];
 
 /// The name is none of the cases.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no case '{0}': there are failover, history, memory, launches and steady")]
+#[error("there is no case '{0}': there are failover, history, memory, offered, launches and steady")]
 pub struct UnknownCase(String);
 
 /// Measures the named cases, or all; each figure is one line of JSON.
@@ -48,6 +52,12 @@ fn figure(case: &str, value: f64, unit: &str, parameters: Value) -> String {
         line.extend(parameters);
     }
     line.to_string()
+}
+
+/// How long this thread has computed: other programs on the machine count for nothing.
+fn computed() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// What this process has in memory, in bytes (Linux; 0 elsewhere).

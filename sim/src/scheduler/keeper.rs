@@ -264,7 +264,7 @@ impl Keeper {
         let value = format!("{}-{}", self.prefix, self.next);
         self.next += 1;
         let command_task = executor.as_ref().is_none_or(is_pod);
-        let checked = command_task && !settled && self.random.chance(200);
+        let checked = command_task && !settled && self.style.task_time.is_none() && self.random.chance(200);
         v1::TaskInfo {
             name: "sim".to_owned(),
             task_id: v1::TaskId { value },

@@ -34,7 +34,9 @@ use crate::{
     },
     fact::{End, Fact},
     ids::{Host, ProcessId, Service},
+    nat::Nat,
     network::{ConnId, Incoming, Opening, Packet, Side},
+    record::Written,
     time::{Clock, Moment},
     workload::Program,
 };
@@ -54,12 +56,11 @@ pub struct AgentMachine {
     pub resources: Resources,
     /// The directories of persistent volumes.
     pub volumes: BTreeSet<PathBuf>,
+    /// What it is behind.
+    pub nat: Nat,
     boots: u32,
     rebooted: bool,
 }
-
-/// Every so many steps of an agent the sums of its resources are checked too.
-const FULL_CHECK_EVERY: u64 = 8;
 
 /// One run of an agent.
 #[derive(Debug)]
@@ -84,7 +85,6 @@ pub struct Agent {
     /// So many of the staged effects are being committed.
     committing: usize,
     planned: Option<Moment>,
-    steps: u64,
     /// Containers that it has yet to hear of since it started.
     finding: BTreeSet<ContainerId>,
 }
@@ -111,9 +111,16 @@ impl AgentMachine {
             agent: None,
             resources: Resources::parse(RESOURCES, "*").unwrap_or_default(),
             volumes: BTreeSet::new(),
+            nat: Nat::of(seed, number),
             boots: 1,
             rebooted: false,
         }
+    }
+
+    /// Its disk is a new one.
+    pub fn wipe(&mut self) {
+        self.disk = Disk::default();
+        self.volumes.clear();
     }
 
     fn config(&self) -> Config {
@@ -158,11 +165,14 @@ impl World {
         let clock = self.new_clock();
         let seed = self.random.seed();
         let machine = &mut self.agents[index];
+        // It begins with a log that it has written anew, durably.
+        machine.disk.sync();
         let records = machine.disk.records();
         let rebooted = std::mem::take(&mut machine.rebooted);
-        let (config, count) = (machine.config(), records.len());
+        let (config, count, nat) = (machine.config(), records.len(), machine.nat);
         self.note(Fact::AgentStarted { agent: number, process, rebooted, records: count });
         self.network.host_up(&mut self.queue, self.now, Host::Agent(number));
+        self.network.set_idle_limit(Host::Agent(number), nat.idle_limit());
         let mut effects = Effects::new();
         let recovered = Core::recover(config, seed, clock.read(self.now), records, &mut effects)
             .unwrap_or_else(|error| panic!("agent{number} cannot read its own checkpoint: {error}"));
@@ -183,7 +193,6 @@ impl World {
             staged: effects.into(),
             committing: 0,
             planned: None,
-            steps: 0,
             finding: recovered.containers.iter().cloned().collect(),
         };
         self.agents[index].agent = Some(Box::new(agent));
@@ -236,10 +245,12 @@ impl World {
     pub(super) fn end_agent(&mut self, number: u16, how: End) {
         let machine = &mut self.agents[usize::from(number)];
         let Some(agent) = machine.agent.take() else { return };
+        // What was counted from step to step is counted anew.
+        agent.core.check();
         let (unwritten, _) = records(agent.staged.iter().take(agent.committing));
         let kept = machine.disk.crash(unwritten.clone(), &mut self.random);
         for record in unwritten.into_iter().take(kept) {
-            self.facts.push(Fact::Recorded(number, record, false));
+            self.facts.push(Fact::Recorded(number, Rc::new(Written::new(record)), false));
         }
         let lost = match how {
             End::PowerCut => machine.disk.power_cut(&mut self.random),
@@ -289,12 +300,7 @@ impl World {
         if agent.core.deadline().is_some_and(|deadline| deadline <= now.mono) {
             agent.core.tick(now, &mut effects);
         }
-        agent.steps += 1;
-        if agent.steps.is_multiple_of(FULL_CHECK_EVERY) {
-            agent.core.check();
-        } else {
-            agent.core.check_entities();
-        }
+        agent.core.check_touched();
         let weight = effects.iter().filter(|effect| !matches!(effect, Effect::CloseLink(_))).count();
         agent.staged.extend(effects);
         let process = agent.process;
@@ -343,7 +349,7 @@ impl World {
             exit = exit.or_else(|| match effect {
                 // In the order of the core's decisions: what it said before it took an acknowledgement is no repetition.
                 Effect::Record { record, .. } => {
-                    self.facts.push(Fact::Recorded(number, record, sync));
+                    self.facts.push(Fact::Recorded(number, Rc::new(Written::new(record)), sync));
                     None
                 }
                 effect => self.agent_effect(number, &mut agent, effect),

@@ -40,6 +40,12 @@ pub(super) struct Executor {
     planned: Option<Moment>,
 }
 
+impl Executor {
+    pub(super) fn told(&self) -> (&ContainerId, Vec<&str>, usize) {
+        (&self.container, self.tasks.keys().map(String::as_str).collect(), self.core.unacknowledged())
+    }
+}
+
 /// An executor that has nothing to do for so long ends.
 const IDLE: Duration = Duration::from_secs(20);
 

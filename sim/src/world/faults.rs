@@ -8,9 +8,10 @@ use mezzo_master_core::input::OperatorCall;
 use super::{Event, Mend, World};
 use crate::{
     cluster::registry,
+    election,
     fact::{End, Fact},
     fault::Fault,
-    ids::Host,
+    ids::{Host, ProcessId},
     plan::Character,
     workload::Program,
 };
@@ -29,6 +30,15 @@ impl World {
         self.note(Fact::Fault(fault.to_string()));
         let now = self.now;
         match fault {
+            Fault::MasterCrash(down) if self.elections.is_some() => {
+                if let Some(leader) = self.elected() {
+                    self.trouble_election(election::Fault::Kill(leader), down);
+                }
+            }
+            Fault::MasterTakeover(life) if self.elections.is_some() => {
+                self.trouble_election(election::Fault::RemoveLeader, life);
+            }
+            Fault::Election(fault, time) => self.trouble_election(fault, time),
             Fault::MasterCrash(down) => {
                 if let Some(leader) = self.leader {
                     let host = self.leader_host;
@@ -68,6 +78,9 @@ impl World {
                 self.network.set_slow(&mut self.queue, now, host, Some(pace));
                 self.queue.push(now + time, Event::Mend(Mend::SlowReader(host)));
             }
+            Fault::Freeze(Host::Master(master), time) if self.elections.is_some() => {
+                self.trouble_election(election::Fault::Freeze(master.into()), time);
+            }
             Fault::Freeze(host, time) => {
                 let until = self.frozen.get(&host).map_or(now + time, |until| (*until).max(now + time));
                 self.frozen.insert(host, until);
@@ -86,6 +99,14 @@ impl World {
                 self.agent_step(agent, |core, now, out| core.unregister(now, out));
             }
             Fault::Drain(agent, grace) => self.drain(agent, grace),
+            Fault::Blackout(time) => {
+                for agent in 0..self.plan.agents {
+                    for master in [Host::Master(0), Host::Master(1), Host::Master(2)] {
+                        self.cut(Host::Agent(agent), master, time);
+                    }
+                }
+            }
+            Fault::Errand(errand) => self.run_errand(&errand),
             Fault::ContainerDies(agent) => self.container_dies(agent),
             Fault::StaleDetection(host, time) => self.stale_detection(host, time),
         }
@@ -118,7 +139,7 @@ impl World {
         if let Some(old) = self.leader {
             self.queue.push(self.now + life, Event::KillMaster(old));
         }
-        self.start_master(host);
+        self.start_master(host, None);
     }
 
     /// One client is told of the machine that does not lead, for a while.
@@ -191,8 +212,11 @@ impl World {
         self.registry.latency = registry::LATENCY;
         self.registry.unknown_per_mille = 0;
         self.network.heal(&mut self.queue, now);
+        self.end_errands();
         // Who is frozen wakes in his own time: what waits for him must not come after what is newer.
-        if self.leader.is_none() {
+        if let Some(elections) = &mut self.elections {
+            elections.heal();
+        } else if self.leader.is_none() {
             let host = self.leader_host;
             self.queue.push(now, Event::StartMaster(host));
         }
@@ -207,7 +231,8 @@ impl World {
                 self.queue.push(now + Duration::from_secs(1), Event::StartScheduler(framework));
             }
         }
-        let old: Vec<_> = self.masters.keys().filter(|process| self.leader != Some(**process)).copied().collect();
+        let replaced = |process: &&ProcessId| self.elections.is_none() && self.leader != Some(**process);
+        let old: Vec<_> = self.masters.keys().filter(replaced).copied().collect();
         for process in old {
             self.end_master(process, End::Killed);
         }

@@ -47,6 +47,8 @@ pub struct FrameworkMachine {
     /// Makes its program, if that is a scheduler of the SDK.
     make: Option<guest::Make>,
     style: Style,
+    /// The tasks of a supervised one never end by themselves.
+    lasting: bool,
     /// How many tasks it wants, if it keeps some.
     pub wanted: usize,
     runs: u32,
@@ -110,6 +112,7 @@ impl FrameworkMachine {
             store: BTreeMap::new(),
             make: (character == Character::Supervised).then(guest::supervisor),
             style,
+            lasting: random.chance(500),
             wanted: plan.tasks,
             runs: 0,
         }
@@ -193,7 +196,8 @@ fn address(host: Host) -> Address {
 
 /// The machine that an address names.
 fn host(address: &Address) -> Host {
-    if address.host == Host::Master(0).to_string() { Host::Master(0) } else { Host::Master(1) }
+    let number = address.host.strip_prefix("master").and_then(|number| number.parse().ok());
+    Host::Master(number.unwrap_or_default())
 }
 
 impl World {
@@ -301,7 +305,7 @@ impl World {
                 self.scheduler_calls(number, calls);
             }
             Author::Guest(_) if machine.character == Character::Supervised => {
-                let wanted = guest::wanted(machine.wanted, settled);
+                let wanted = guest::wanted(machine.wanted, settled || machine.lasting);
                 self.with_guest(number, |now, run, store| {
                     run.step(now, store, |scheduler, context| set_wanted(scheduler, context, wanted))
                 });

@@ -7,18 +7,19 @@ use std::{
     time::Duration,
 };
 
-use mezzo_api::{MESOS_VERSION, link, v1};
+use mezzo_api::{MESOS_VERSION, ids::AgentId, link, v1};
 use mezzo_master_core::{
     Core,
     effect::{Answer, Effect, Effects},
     input::{
-        AllocatorConfig, Config, Lifecycle, LinkId, LinkUp, OperatorCall, RequestId, SchedulerCall, StreamId, Subscribe,
+        AllocatorConfig, Config, Lifecycle, LinkId, LinkUp, RequestId, SchedulerCall, StreamId, Subscribe, Ticket,
     },
+    registry::RegistryError,
     validate,
 };
 use mezzo_sdk_core::answer;
 
-use super::{Event, Owner, World};
+use super::{Event, Owner, World, operator::OPERATOR};
 use crate::{
     fact::{End, Fact},
     ids::{Host, ProcessId, Service},
@@ -92,20 +93,18 @@ pub fn master_config(uuid: &str, term: u64, host: Host) -> Config {
     }
 }
 
-/// Numbers of operators' requests begin here: they are nobody else's.
-const OPERATOR: u64 = 1 << 60;
-
 impl World {
     /// A master that was down is back; if another one leads by now, it stands by.
     pub(super) fn restart_master(&mut self, host: Host) {
-        if self.leader.is_none() {
-            self.start_master(host);
+        if self.leader.is_none() && self.elections.is_none() {
+            self.start_master(host, None);
         }
     }
 
-    pub(super) fn start_master(&mut self, host: Host) {
+    /// A master leads, in a term of the election's or the next one.
+    pub(super) fn start_master(&mut self, host: Host, term: Option<u64>) {
         let process = self.new_process(Owner::Master);
-        let term = self.registry.lead();
+        let term = self.registry.lead(term);
         let recovered = self.registry.content.recovered();
         let uuid = self.random.uuid().to_string();
         let clock = self.new_clock();
@@ -164,15 +163,11 @@ impl World {
     }
 
     /// One batch of the shell: an input, what is due, the end of the batch, and the effects of all that.
-    /// A call of the operator to the leader, if there is one.
-    pub(super) fn operator(&mut self, call: OperatorCall) {
-        let Some(leader) = self.leader else { return };
-        self.operator_calls += 1;
-        let request = RequestId(OPERATOR + self.operator_calls);
-        self.master_step(leader, |core, now, out| core.operator_call(now, request, None, call, out));
-    }
-
-    fn master_step(&mut self, process: ProcessId, input: impl FnOnce(&mut Core, mezzo_api::time::Now, &mut Effects)) {
+    pub(super) fn master_step(
+        &mut self,
+        process: ProcessId,
+        input: impl FnOnce(&mut Core, mezzo_api::time::Now, &mut Effects),
+    ) {
         let Some(mut master) = self.masters.remove(&process) else { return };
         let now = master.clock.read(self.now);
         let mut effects = Effects::new();
@@ -212,8 +207,7 @@ impl World {
     fn master_effect(&mut self, process: ProcessId, master: &mut Master, effect: Effect, cut: &mut Vec<StreamId>) {
         let now = self.now;
         match effect {
-            // What an operator is told is seen in what follows.
-            Effect::Reply(request, _) if request.0 >= OPERATOR => {}
+            Effect::Reply(request, answer) if request.0 >= OPERATOR => self.operator_told(process, request, &answer),
             Effect::Reply(request, answer) => {
                 self.note(Fact::Answered(process, request, answer.clone()));
                 if let Some((conn, number)) = master.requests.remove(&request) {
@@ -255,8 +249,11 @@ impl World {
                     self.queue.push(now + Duration::from_micros(50), Event::LinkEnded(process, link));
                 }
             }
-            // Whether frameworks reach an agent directly is nothing to a cluster.
-            Effect::Probe(..) => {}
+            Effect::Probe(agent, address) => {
+                let found = self.is_reachable(&agent);
+                let takes = self.random.spread(Duration::from_millis(1), Duration::from_secs(5));
+                self.queue.push(now + takes, Event::AddressTried(process, agent, address, found));
+            }
             Effect::Write(ticket, operations) => {
                 self.note(Fact::Asked(process, Rc::new(operations.clone())));
                 let (at, number) = self.registry.submit(now, process, master.term, ticket, operations);
@@ -264,6 +261,14 @@ impl World {
             }
             Effect::Publish(change) => self.note(Fact::Published(process, Rc::new(change))),
         }
+    }
+
+    /// Whether frameworks find the agent at its address.
+    fn is_reachable(&self, agent: &AgentId) -> bool {
+        let own = |machine: &&super::AgentMachine| {
+            machine.agent.as_ref().is_some_and(|running| running.core.agent_id() == Some(agent))
+        };
+        self.agents.iter().find(own).is_some_and(|machine| !machine.nat.hides())
     }
 
     fn answer_call(&mut self, conn: ConnId, number: u64, answer: Answer) {
@@ -279,8 +284,15 @@ impl World {
         if !written.applied.is_empty() {
             self.note(Fact::Durable(process, Rc::new(written.applied)));
         }
-        self.note(Fact::Written(process, written.result));
-        self.master_step(process, |core, now, out| core.registry(now, written.ticket, written.result, out));
+        match self.master_held_until(process) {
+            Some(until) => self.queue.push(until, Event::WriteTold(process, written.ticket, written.result)),
+            None => self.write_told(process, written.ticket, written.result),
+        }
+    }
+
+    pub(super) fn write_told(&mut self, process: ProcessId, ticket: Ticket, result: Result<(), RegistryError>) {
+        self.note(Fact::Written(process, result));
+        self.master_step(process, |core, now, out| core.registry(now, ticket, result, out));
     }
 
     pub(super) fn master_link_down(&mut self, process: ProcessId, link: LinkId) {

@@ -1,19 +1,24 @@
 //! The cluster: every process, every wire, one queue of events, one clock.
 
 mod agents;
+mod elections;
 mod executors;
 mod faults;
 mod frameworks;
 mod hostile;
 mod masters;
+mod operator;
 
-use std::{any::Any, collections::BTreeMap, time::Duration};
+use std::{any::Any, collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use mezzo_api::{
     ids::{AgentId, ContainerId},
     v1,
 };
-use mezzo_master_core::input::{LinkId, StreamId};
+use mezzo_master_core::{
+    input::{LinkId, StreamId, Ticket},
+    registry::RegistryError,
+};
 use mezzo_sdk_core::scheduler::Context;
 
 pub use self::{
@@ -24,6 +29,7 @@ pub use self::{
 };
 use crate::{
     cluster::registry::Registry,
+    election::Embedded,
     fact::Fact,
     ids::{Host, ProcessId},
     network::{ConnId, Delivery, Network, Side},
@@ -47,6 +53,10 @@ pub enum Event {
     Wake(ProcessId),
     /// A write of the registry ends.
     RegistryDone(u64),
+    /// A master hears of the end of its write.
+    WriteTold(ProcessId, Ticket, Result<(), RegistryError>),
+    /// Contenders and ZooKeeper's servers go on.
+    Election,
     /// The master's shell notices that a link that the core closed has ended.
     LinkEnded(ProcessId, LinkId),
     /// … or a stream.
@@ -71,6 +81,10 @@ pub enum Event {
     Detect(ProcessId, Option<Host>),
     /// The operator asks for a drained agent.
     TakeBack(AgentId, u32),
+    /// An operator has something to ask for.
+    Operate(u64),
+    /// Whether an agent is found where it says it is.
+    AddressTried(ProcessId, AgentId, SocketAddr, bool),
     /// A fault of the schedule begins.
     Fault(usize),
     /// … and ends.
@@ -138,7 +152,11 @@ pub struct World {
     pub healed: bool,
     /// Frameworks want what they want for good.
     pub settled: bool,
+    /// What decides who leads, if it is not the plan.
+    elections: Option<Box<Embedded>>,
     operator_calls: u64,
+    errands: BTreeMap<u64, operator::Errand>,
+    next_errand: u64,
     executors: BTreeMap<ProcessId, Box<executors::Executor>>,
     owners: BTreeMap<ProcessId, Owner>,
     frozen: BTreeMap<Host, Moment>,
@@ -163,7 +181,10 @@ impl World {
             frameworks: (0..plan.frameworks()).map(|number| FrameworkMachine::new(&plan, number)).collect(),
             healed: false,
             settled: false,
+            elections: plan.elected.then(|| Box::new(Embedded::new(seed))),
             operator_calls: 0,
+            errands: BTreeMap::new(),
+            next_errand: 0,
             executors: BTreeMap::new(),
             owners: BTreeMap::new(),
             frozen: BTreeMap::new(),
@@ -197,6 +218,19 @@ impl World {
         });
     }
 
+    /// Custom executors that run: their container, the tasks that they have, and how many updates wait for their agent.
+    pub fn executors(&self) -> impl Iterator<Item = (&ContainerId, Vec<&str>, usize)> {
+        self.executors.values().map(|executor| executor.told())
+    }
+
+    /// Whether the master's leadership, as it believes in it, ends with its lease: nobody else has taken it away.
+    pub fn leads_by_lease(&self, master: ProcessId) -> bool {
+        let (Some(elections), Some(master)) = (&self.elections, self.masters.get(&master)) else { return false };
+        let Host::Master(number) = master.host else { return false };
+        let standing = elections.standing(usize::from(number));
+        standing.leading == Some(master.term) && !standing.taken
+    }
+
     /// Commands that the simulator does not know run until they are killed.
     pub fn run_unknown_commands(&mut self) {
         for machine in &mut self.agents {
@@ -210,7 +244,8 @@ impl World {
     }
 
     fn set_up(&mut self) {
-        self.queue.push(Moment::default(), Event::StartMaster(Host::Master(0)));
+        let first = if self.plan.elected { Event::Election } else { Event::StartMaster(Host::Master(0)) };
+        self.queue.push(Moment::default(), first);
         for agent in 0..self.plan.agents {
             let at = Moment::after(self.random.duration(Duration::ZERO, Duration::from_secs(3)));
             self.queue.push(at, Event::StartAgent(agent));
@@ -252,9 +287,7 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
-        if let Some(until) = self.host_of(&event).and_then(|host| self.frozen.get(&host)).copied()
-            && until > self.now
-        {
+        if let Some(until) = self.host_of(&event).and_then(|host| self.held_until(host)) {
             self.queue.push(until, event);
             return;
         }
@@ -273,6 +306,8 @@ impl World {
             }
             Event::Wake(process) => self.wake(process),
             Event::RegistryDone(number) => self.registry_done(number),
+            Event::WriteTold(process, ticket, result) => self.write_told(process, ticket, result),
+            Event::Election => self.hold_election(),
             Event::LinkEnded(process, link) => self.master_link_down(process, link),
             Event::StreamEnded(process, stream) => self.master_stream_closed(process, stream, false),
             Event::Committed(process) => self.agent_committed(process),
@@ -285,6 +320,11 @@ impl World {
             Event::Look(process) => self.scheduler_looks(process),
             Event::Detect(process, host) => self.detect(process, host.unwrap_or(self.leader_host)),
             Event::TakeBack(agent, times) => self.take_back(agent, times),
+            Event::Operate(number) => self.operate(number),
+            Event::AddressTried(process, agent, address, found) => {
+                let failure = (!found).then_some("no route to host");
+                self.master_step(process, |core, _, out| core.probed(&agent, address, failure, out));
+            }
             Event::Fault(number) => self.fault(number),
             Event::Mend(mend) => self.mend(&mend),
             Event::StartMaster(host) => self.restart_master(host),
@@ -298,7 +338,7 @@ impl World {
 
     /// On which machine the event would be noticed by a program.
     fn host_of(&self, event: &Event) -> Option<Host> {
-        if self.frozen.is_empty() {
+        if self.frozen.is_empty() && self.elections.is_none() {
             return None;
         }
         let process = match event {
@@ -314,10 +354,14 @@ impl World {
             | Event::TaskOver(process, ..)
             | Event::Idle(process)
             | Event::Look(process)
-            | Event::Detect(process, _) => process,
+            | Event::Detect(process, _)
+            | Event::AddressTried(process, ..)
+            | Event::WriteTold(process, ..) => process,
             Event::Container(agent, _) => return Some(Host::Agent(*agent)),
             Event::RegistryDone(_)
+            | Event::Election
             | Event::TakeBack(..)
+            | Event::Operate(_)
             | Event::Fault(_)
             | Event::Mend(_)
             | Event::StartMaster(_)

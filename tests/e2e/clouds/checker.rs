@@ -64,6 +64,11 @@ pub(super) fn at_rest(keeper: &Keeper, master: SocketAddr, dir: &Path) -> Result
     if !keeper.follows(master) {
         return Err(format!("the framework is not subscribed with {master}"));
     }
+    // It may not have heard yet that its stream has ended.
+    let frameworks = list(&get(master, &format!("/frameworks?framework_id={}", keeper.id()))?, "frameworks");
+    if frameworks.first().is_none_or(|framework| framework["active"] != true) {
+        return Err(format!("{master} does not hold the framework for subscribed: {frameworks:?}"));
+    }
     if !keeper.is_content() {
         return Err(format!("the framework is not content: {:?}", keeper.tasks));
     }

@@ -7,8 +7,8 @@ use super::checker::settle;
 use super::keeper::Keeper;
 use super::world::{Agents, PATIENCE, REGIONS, World};
 
-/// Who loses its ZooKeeper server has time to find another one.
-const SESSION: Duration = Duration::from_secs(10);
+/// Who loses its ZooKeeper server has time to find another one, also where everything shares two cores with other tests.
+const SESSION: Duration = Duration::from_secs(20);
 /// Connections that are silent are found out within this, and challenges come and fail.
 const LONG_ENOUGH: Duration = Duration::from_secs(8);
 
@@ -57,7 +57,12 @@ fn walled(wall: Wall) {
     // All begin anew, and still do not see each other: perhaps nobody leads, but never two do.
     world.restart_seats();
     let mut led = 0;
-    world.work_for(&mut keeper, LONG_ENOUGH, |leads| led += u32::from(leads.is_some()));
+    for _ in 0..2 {
+        // Again where the machine was too busy for anybody to lead yet.
+        if led == 0 {
+            world.watch_for(&keeper, LONG_ENOUGH, |leads| led += u32::from(leads.is_some()));
+        }
+    }
     eprintln!("behind the wall a master was seen to lead {led} times");
 
     // The wall is gone.

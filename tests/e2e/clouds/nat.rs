@@ -1,11 +1,13 @@
 //! An agent behind two layers of NAT: nobody reaches it, and it does everything.
 
+use std::io::Write;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mezzo_tests::framework::Framework;
 use mezzo_tests::hosts::{Host, Network, Quality, Router, Segment, Wire};
-use mezzo_tests::{http, tasks, wait};
+use mezzo_tests::{environment, http, tasks, wait};
 use serde_json::{Value, json};
 
 use super::site::{Site, metric};
@@ -67,6 +69,25 @@ impl Place {
     }
 }
 
+impl Place {
+    /// A session through the master, from a desk that does not reach the agent.
+    fn runs_a_command_in_it(&self, task: &str) {
+        let mut client = Command::new(environment::binary("mezzo"))
+            .args(["task", "exec", "-i", &format!("--master={}", self.master), task, "sh", "-c", "cat; exit 10"])
+            .env(mezzo_tests::part::MARK, self.site.dir())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let all = vec![b'x'; 3_000_000];
+        let (mut stdin, given) = (client.stdin.take().unwrap(), all.clone());
+        let writing = std::thread::spawn(move || stdin.write_all(&given));
+        let output = client.wait_with_output().unwrap();
+        writing.join().unwrap().unwrap();
+        assert_eq!((output.status.code(), output.stdout == all), (Some(10), true), "{} bytes", output.stdout.len());
+    }
+}
+
 fn offer_url(framework: &mut Framework) -> Value {
     framework.wait_any_offer()["url"]["address"].clone()
 }
@@ -88,6 +109,7 @@ fn an_agent_that_nobody_reaches_does_everything() {
     wait::until_true("the master counts it", || metric(place.master, "master/slaves_address_unreachable") == 1.0);
     let mut framework = place.framework();
     place.runs_a_task(&mut framework, "hidden", 20_000);
+    place.runs_a_command_in_it("hidden");
     framework.teardown();
 
     // A framework behind the same routers, with an executor of its own.

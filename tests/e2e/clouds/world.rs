@@ -54,7 +54,7 @@ impl World {
         let mut site = Site::new();
         let mut seats: Vec<Host> = (0..REGIONS).map(|region| network.host(&format!("m{region}"), &backbone)).collect();
         network.host("desk", &backbone).enter();
-        let mut servers = ensemble(&site, &seats);
+        let mut servers = ensemble(&site, &seats, zookeeper::TICK.max(session / 20));
         let leads = |seat: &Host| zookeeper::mode((seat.address(), CLIENTS).into()).as_deref() == Some("leader");
         let leading = wait::until_within(PATIENCE, "a ZooKeeper server leads", || seats.iter().position(leads));
         seats.rotate_left((leading + REGIONS - beside) % REGIONS);
@@ -180,6 +180,16 @@ impl World {
         });
     }
 
+    /// Looks on for so long, with never more than one leader; there may be none, for which no framework waits.
+    pub(super) fn watch_for(&self, keeper: &Keeper, time: Duration, mut meanwhile: impl FnMut(Option<usize>)) {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            meanwhile(self.leader_at_most_one());
+            at_any_moment(keeper, self.site.dir()).unwrap_or_else(|violation| panic!("{violation}"));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Works on for so long, with never more than one leader.
     pub(super) fn work_for(&self, keeper: &mut Keeper, time: Duration, mut meanwhile: impl FnMut(Option<usize>)) {
         let begun = Instant::now();
@@ -224,13 +234,13 @@ fn line(url: &str, masters: &[SocketAddr]) -> Vec<usize> {
 }
 
 /// A ZooKeeper server on each of the hosts.
-fn ensemble(site: &Site, hosts: &[Host]) -> Vec<Part> {
+fn ensemble(site: &Site, hosts: &[Host], tick: Duration) -> Vec<Part> {
     let list: String =
         (1..).zip(hosts).map(|(id, host)| format!("server.{id}={}:2888:3888\n", host.address())).collect();
     let start = |(id, host): (usize, &Host)| {
         let name = format!("zookeeper{id}");
         let address = SocketAddr::from((host.address(), CLIENTS));
-        let (program, arguments) = zookeeper::command(&site.dir().join(&name), id, address, &list);
+        let (program, arguments) = zookeeper::command(&site.dir().join(&name), id, address, tick, &list);
         let mut part = host.part(&name, program, arguments, site.dir());
         part.start();
         part

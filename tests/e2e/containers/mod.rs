@@ -1,7 +1,9 @@
 //! Containers that are made of images, and containers that are kept from one another, on this host's cgroups and in namespaces of their own. All of it needs root.
 
+mod exec;
 mod images;
 mod limits;
+mod nested;
 mod privileges;
 mod registries;
 mod remains;

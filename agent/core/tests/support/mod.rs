@@ -87,8 +87,9 @@ impl Agent {
     pub fn recover_with(config: Config, mut records: Vec<Bytes>, seed: u64) -> Self {
         let start = Duration::from_secs(1000 * seed);
         let mut out = Vec::new();
-        let recovered = Core::recover(config, seed, moment(start), records.clone(), &mut out).unwrap();
+        let mut recovered = Core::recover(config, seed, moment(start), records.clone(), &mut out).unwrap();
         recovered.core.check();
+        recovered.core.check_touched();
         records.extend(out.iter().filter_map(record));
         Self {
             core: recovered.core,
@@ -130,6 +131,7 @@ impl Agent {
         let mut out = Vec::new();
         act(&mut self.core, moment(self.now), &mut out);
         self.core.check();
+        self.core.check_touched();
         self.records.extend(out.iter().filter_map(record));
         self.effects.extend(out);
     }

@@ -37,7 +37,7 @@ const MAX_ENTRIES: u64 = 4_000_000;
 /// How often the disk is looked at, in bytes.
 const DISK_INTERVAL: u64 = 64 << 20;
 /// What an image must leave of a disk, in hundredths.
-pub(crate) const DISK_RESERVE: u64 = 2;
+pub(crate) const DISK_RESERVE: u64 = 5;
 
 /// Why a layer cannot be unpacked.
 #[derive(Debug, thiserror::Error)]

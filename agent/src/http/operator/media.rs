@@ -1,18 +1,14 @@
 //! What a call and its answer are written in. Two calls stream, in RecordIO (src/slave/http.cpp, Http::api).
 
 use http::{HeaderMap, StatusCode, header::ACCEPT, header::CONTENT_TYPE};
-use mezzo_api::{
-    codec::{Encoding, decode},
-    recordio,
-    v1::agent::{Call, call},
-};
+use mezzo_api::{codec::Encoding, v1::agent::call};
 use mezzo_server::http::negotiate::accepts;
 
-const RECORDIO: &str = "application/recordio";
-const MESSAGE_CONTENT_TYPE: &str = "message-content-type";
+pub(super) const RECORDIO: &str = "application/recordio";
+pub(super) const MESSAGE_CONTENT_TYPE: &str = "message-content-type";
 const MESSAGE_ACCEPT: &str = "message-accept";
-/// The largest first record.
-const MAX_RECORD_BYTES: usize = 8 << 20;
+/// The largest record of a stream.
+pub(super) const MAX_RECORD_BYTES: usize = 8 << 20;
 
 /// One message, or records of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,15 +103,4 @@ pub(super) fn fits(media: Media, kind: call::Type) -> Result<(), Refused> {
         return Err((StatusCode::NOT_ACCEPTABLE, format!("Streaming response is not supported for {name} call")));
     }
     Ok(())
-}
-
-/// The call that begins a stream.
-pub(super) fn first_record(encoding: Encoding, body: &[u8]) -> Result<Call, String> {
-    let mut decoder = recordio::Decoder::new(MAX_RECORD_BYTES);
-    decoder.feed(body);
-    match decoder.next() {
-        Ok(Some(record)) => decode(encoding, &record).map_err(|error| error.to_string()),
-        Ok(None) => Err("Received EOF while reading request body".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
 }

@@ -1,6 +1,10 @@
 //! `/api/v1` of the agent: calls of operators, in JSON and protobuf (src/slave/http.cpp, Http::api and Http::_api).
 
+mod attach;
+mod calls;
+mod ids;
 mod media;
+mod places;
 mod reads;
 mod validate;
 
@@ -8,10 +12,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use mezzo_agent_core::view::View;
 use mezzo_api::{
     codec::{Encoding, decode, encode, to_json_value},
+    recordio,
     v1::agent::{
         Call, Response as Answer, call,
         response::{self, GetFlags, GetHealth, GetLoggingLevel, GetMetrics, GetVersion, ListFiles, ReadFile},
@@ -24,7 +30,7 @@ use mezzo_server::{
 };
 
 use super::{Body, Door, metrics};
-use media::Media;
+use media::{Form, Media};
 
 /// Answers a call.
 pub(super) async fn serve(door: &Arc<Door>, request: Request<Incoming>) -> Response<Body> {
@@ -39,38 +45,69 @@ pub(super) async fn serve(door: &Arc<Door>, request: Request<Incoming>) -> Respo
         Ok(media) => media,
         Err((status, text)) => return answer::text(status, text),
     };
-    let (parts, body) = match request::read(request, door.flags.max_request_bytes.0).await {
-        Ok(read) => read,
-        Err(error) => return answer::unread(&error),
+    match media.content {
+        Form::Records(_) => stream_in(door, &view, media, request).await,
+        Form::Plain(encoding) => {
+            let (parts, body) = match request::read(request, door.flags.max_request_bytes.0).await {
+                Ok(read) => read,
+                Err(error) => return answer::unread(&error),
+            };
+            match parsed(encoding, &body).and_then(|call| checked(media, call)) {
+                Ok(call) => carry_out(door, &view, call, media.accept, &parts.headers).await,
+                Err((status, text)) => answer::text(status, text),
+            }
+        }
+    }
+}
+
+type Refused = (StatusCode, String);
+
+/// A request whose first record is the call.
+async fn stream_in(door: &Arc<Door>, view: &View, media: Media, request: Request<Incoming>) -> Response<Body> {
+    let Form::Records(encoding) = media.content else { return answer::bare(StatusCode::UNSUPPORTED_MEDIA_TYPE) };
+    let mut body = request.into_body();
+    let mut decoder = recordio::Decoder::new(media::MAX_RECORD_BYTES);
+    let record = loop {
+        match decoder.next() {
+            Ok(Some(record)) => break record,
+            Ok(None) => {}
+            Err(error) => return answer::text(StatusCode::BAD_REQUEST, error.to_string()),
+        }
+        match body.frame().await {
+            Some(Ok(frame)) => {
+                if let Ok(piece) = frame.into_data() {
+                    decoder.feed(&piece);
+                }
+            }
+            None | Some(Err(_)) => {
+                return answer::text(StatusCode::BAD_REQUEST, "Received EOF while reading request body");
+            }
+        }
     };
-    match checked(media, &body) {
-        Ok((call, encoding)) => carry_out(door, &view, call, encoding, &parts.headers).await,
+    match parsed(encoding, &record).and_then(|call| checked(media, call)) {
+        Ok(call) => attach::input(door, view, &call, attach::Given { body, decoder, encoding }).await,
         Err((status, text)) => answer::text(status, text),
     }
 }
 
-/// The call, and the encoding of its answer.
-fn checked(media: Media, body: &Bytes) -> Result<(Call, Encoding), (StatusCode, String)> {
-    let bad = |text: String| (StatusCode::BAD_REQUEST, text);
-    let call: Call = match media.content {
-        media::Form::Plain(encoding) => decode(encoding, body).map_err(|error| bad(error.to_string()))?,
-        media::Form::Records(encoding) => media::first_record(encoding, body).map_err(bad)?,
-    };
-    validate::call(&call).map_err(|error| bad(format!("Failed to validate agent::Call: {error}")))?;
-    let kind = call.r#type();
-    media::fits(media, kind)?;
-    match media.accept {
-        media::Form::Plain(encoding) | media::Form::Records(encoding) => Ok((call, encoding)),
-    }
+fn parsed(encoding: Encoding, bytes: &[u8]) -> Result<Call, Refused> {
+    decode(encoding, bytes).map_err(|error| (StatusCode::BAD_REQUEST, error.to_string()))
 }
 
-async fn carry_out(
-    door: &Arc<Door>,
-    view: &View,
-    call: Call,
-    encoding: Encoding,
-    headers: &HeaderMap,
-) -> Response<Body> {
+/// A call that may be carried out.
+fn checked(media: Media, call: Call) -> Result<Call, Refused> {
+    let bad = |text: String| (StatusCode::BAD_REQUEST, format!("Failed to validate agent::Call: {text}"));
+    validate::call(&call).map_err(|error| bad(error.to_string()))?;
+    ids::validate(&call).map_err(bad)?;
+    media::fits(media, call.r#type())?;
+    Ok(call)
+}
+
+async fn carry_out(door: &Arc<Door>, view: &View, call: Call, accept: Form, headers: &HeaderMap) -> Response<Body> {
+    if let Some(response) = attach::streamed(door, view, &call, accept).await {
+        return response;
+    }
+    let (Form::Plain(encoding) | Form::Records(encoding)) = accept;
     let kind = call.r#type();
     let answer = match kind {
         call::Type::Unknown => return answer::bare(StatusCode::NOT_IMPLEMENTED),
@@ -90,12 +127,17 @@ async fn carry_out(
             }
             return answer::empty(StatusCode::OK);
         }
-        _ => match of_agent(door, view, kind).or_else(|| reads::of_view(view, &door.accounts, &call)) {
-            Some(message) => message,
-            None => {
-                let text = format!("This version of Mezzo does not know the call {} yet.", kind.as_str_name());
-                return answer::text(StatusCode::NOT_IMPLEMENTED, text);
-            }
+        call::Type::GetContainers => reads::containers(door, view, &call.get_containers.unwrap_or_default()).await,
+        _ => match calls::serve(door, view, &call).await {
+            Some(Ok(message)) => message,
+            Some(Err(response)) => return response,
+            None => match of_agent(door, view, kind).or_else(|| reads::of_view(view, &call)) {
+                Some(message) => message,
+                None => {
+                    let text = format!("This version of Mezzo does not know the call {} yet.", kind.as_str_name());
+                    return answer::text(StatusCode::NOT_IMPLEMENTED, text);
+                }
+            },
         },
     };
     let body = match encoding {
@@ -174,9 +216,12 @@ mod tests {
     fn refused(headers: &[(http::HeaderName, &'static str)], body: &'static str) -> (u16, String) {
         let headers: HeaderMap =
             headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
-        let result = media::of(&headers).and_then(|media| checked(media, &Bytes::from_static(body.as_bytes())));
+        let result = media::of(&headers).and_then(|media| {
+            let (Form::Plain(encoding) | Form::Records(encoding)) = media.content;
+            parsed(encoding, body.as_bytes()).and_then(|call| checked(media, call))
+        });
         match result {
-            Ok((call, _)) => (200, call.r#type().as_str_name().to_owned()),
+            Ok(call) => (200, call.r#type().as_str_name().to_owned()),
             Err((status, text)) => (status.as_u16(), text),
         }
     }

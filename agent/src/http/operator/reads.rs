@@ -18,11 +18,14 @@ use mezzo_api::{
     },
 };
 
-use super::{super::containers, of};
-use crate::isolation::Accounts;
+use super::{
+    super::{Door, containers},
+    of,
+};
+use crate::called::Kind;
 
 /// Answers the calls that only read.
-pub(super) fn of_view(view: &View, accounts: &Accounts, call: &Call) -> Option<Answer> {
+pub(super) fn of_view(view: &View, call: &Call) -> Option<Answer> {
     Some(match call.r#type() {
         call::Type::GetAgent => Answer { get_agent: Some(agent(view)), ..of(response::Type::GetAgent) },
         call::Type::GetTasks => Answer { get_tasks: Some(tasks(view)), ..of(response::Type::GetTasks) },
@@ -38,13 +41,9 @@ pub(super) fn of_view(view: &View, accounts: &Accounts, call: &Call) -> Option<A
             };
             Answer { get_state: Some(get_state), ..of(response::Type::GetState) }
         }
-        // There are neither nested nor standalone containers yet, which the call could ask for.
-        call::Type::GetContainers => {
-            let containers = containers::messages(view, accounts);
-            Answer { get_containers: Some(GetContainers { containers }), ..of(response::Type::GetContainers) }
-        }
         call::Type::GetOperations => {
-            Answer { get_operations: Some(GetOperations::default()), ..of(response::Type::GetOperations) }
+            let get_operations = GetOperations { operations: view.operations.clone() };
+            Answer { get_operations: Some(get_operations), ..of(response::Type::GetOperations) }
         }
         call::Type::GetResourceProviders => Answer {
             get_resource_providers: Some(GetResourceProviders::default()),
@@ -52,6 +51,29 @@ pub(super) fn of_view(view: &View, accounts: &Accounts, call: &Call) -> Option<A
         },
         _ => return None,
     })
+}
+
+/// GET_CONTAINERS: executors', and what else is asked for. A nested one shows its whole id only in its status, as in
+/// Mesos (src/slave/http.cpp, __containers).
+pub(super) async fn containers(door: &Door, view: &View, wanted: &call::GetContainers) -> Answer {
+    let mut containers = containers::messages(view, &door.accounts);
+    if wanted.show_nested() {
+        containers.extend(containers::nested(view));
+    }
+    if wanted.show_nested() || wanted.show_standalone() {
+        for found in door.calls.list().await {
+            let shown = match found.meta.kind {
+                Kind::Nested | Kind::Session => wanted.show_nested(),
+                Kind::Standalone => wanted.show_standalone(),
+            };
+            if shown {
+                let processes = door.containers.processes(found.meta.path.id()).await;
+                let pid = processes.map(|processes| processes.task.pid);
+                containers.push(containers::called(&found.meta.path.proto(), pid));
+            }
+        }
+    }
+    Answer { get_containers: Some(GetContainers { containers }), ..of(response::Type::GetContainers) }
 }
 
 fn agent(view: &View) -> GetAgent {

@@ -94,6 +94,11 @@ impl Supervisor {
     pub fn leaving(&self) -> usize {
         self.leaving.len()
     }
+
+    /// Those of them whose agents cannot be reached: each is killed if it comes back, which it may never do.
+    pub fn out_of_reach(&self) -> usize {
+        self.leaving.values().filter(|leaving| leaving.kill_at.is_none()).count()
+    }
 }
 
 fn instance(state: &State, slot: u32, task: &Task) -> Instance {

@@ -39,7 +39,9 @@ fn end(status: &v1::TaskStatus) -> Option<End> {
     })
 }
 
-/// Whether a failure for this reason says nothing of the task itself.
+/// Whether a failure for this reason says nothing of the task itself. After a power cut an agent reports its tasks as failed
+/// because their executor is gone; what a command does itself has other reasons (src/slave/slave.cpp,
+/// sendExecutorTerminatedStatusUpdate).
 fn by_the_cluster(reason: Reason) -> bool {
     matches!(
         reason,
@@ -48,6 +50,7 @@ fn by_the_cluster(reason: Reason) -> bool {
             | Reason::AgentDraining
             | Reason::ContainerPreempted
             | Reason::ExecutorReregistrationTimeout
+            | Reason::ExecutorTerminated
     )
 }
 

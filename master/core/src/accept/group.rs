@@ -2,6 +2,7 @@
 
 use mezzo_api::{
     link,
+    resources::Resources,
     time::Now,
     v1::{TaskGroupInfo, task_status::Reason},
 };
@@ -20,6 +21,8 @@ use crate::{
 
 impl Core {
     pub(super) fn launch_group(&mut self, now: Now, ground: &mut Ground, group: PreparedGroup, out: &mut Effects) {
+        let wanted: Resources = group.tasks.iter().map(|task| &task.resources).chain([&group.executor_resources]).sum();
+        self.share(now, ground, &wanted);
         let (Some(framework), Some(agent)) = (self.frameworks.get(ground.framework), self.agents.get(ground.agent))
         else {
             return;

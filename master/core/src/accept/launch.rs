@@ -12,6 +12,7 @@ use crate::{
 
 impl Core {
     pub(super) fn launch(&mut self, now: Now, ground: &mut Ground, task: Prepared, out: &mut Effects) {
+        self.share(now, ground, &(&task.resources + &task.executor_resources));
         let (Some(framework), Some(agent)) = (self.frameworks.get(ground.framework), self.agents.get(ground.agent))
         else {
             return;

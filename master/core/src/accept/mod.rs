@@ -38,6 +38,8 @@ struct Ground {
     agent: AgentKey,
     /// Left of the offers, and what came of it.
     remaining: Resources,
+    /// What of it is shared, launches left aside: any number of tasks may have it.
+    shareable: Resources,
     /// Volumes of another size than they were offered with.
     resized: Resources,
     /// Something was launched or changed.
@@ -143,21 +145,31 @@ impl Core {
         // What is wrong with the form of an operation is told before anything is carried out.
         let steps: Vec<Step> =
             operations.into_iter().filter_map(|operation| self.prepare(now, key, &role, operation, out)).collect();
-        let mut ground =
-            Ground { framework: key, agent, remaining: Resources::new(), resized: Resources::new(), progressed: false };
+        let mut ground = Ground {
+            framework: key,
+            agent,
+            remaining: Resources::new(),
+            shareable: Resources::new(),
+            resized: Resources::new(),
+            progressed: false,
+        };
         for number in offers {
             if let Some(offer) = self.take_offer(*number, out) {
                 ground.remaining += &offer.resources;
             }
         }
         let offered = ground.remaining.clone();
+        ground.shareable = offered.shared();
         for step in steps {
             match step {
                 Step::Launch(tasks) => {
                     tasks.into_iter().for_each(|task| self.launch(now, &mut ground, task, out));
                 }
                 Step::LaunchGroup(group) => self.launch_group(now, &mut ground, *group, out),
-                Step::Operation(operation) => self.operate(now, &mut ground, *operation, out),
+                Step::Operation(operation) => {
+                    self.operate(now, &mut ground, *operation, out);
+                    ground.shareable = ground.remaining.shared();
+                }
             }
         }
         // Who makes progress is offered the rest at once if it asks for no filter; who does not, after a while.
@@ -169,6 +181,17 @@ impl Core {
         self.allocator.give_back(now.mono, key, agent, &(made + &ground.resized), None);
         self.allocator.give_back(now.mono, key, agent, &left, filter);
         self.mark_dirty(key, agent);
+    }
+
+    /// Takes further shares of what is shared, if more tasks want it than were offered it (src/master/master.cpp, _accept).
+    fn share(&mut self, now: Now, ground: &mut Ground, wanted: &Resources) {
+        let missing = wanted - &ground.remaining;
+        let additional =
+            missing.filter(|one| one.is_shared() && ground.shareable.iter().any(|known| one.contains(known)));
+        if !additional.is_empty() {
+            self.allocator.take(now.mono, ground.framework, ground.agent, &additional);
+            ground.remaining += &additional;
+        }
     }
 
     /// Tasks that never reach an agent for reasons that are not their own.

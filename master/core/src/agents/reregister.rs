@@ -418,7 +418,7 @@ impl Core {
             if !is_terminal(task.state) {
                 let status = statement.status(now);
                 task.state = end.state;
-                task.statuses.push(status.clone());
+                task.statuses.push(&status);
                 self.counters.task_ended(end.state, status.source(), Some(end.reason));
                 self.send(key, events::update(status), out);
             }

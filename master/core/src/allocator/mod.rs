@@ -13,9 +13,7 @@ mod explain;
 mod filters;
 #[cfg(feature = "harness")]
 pub mod harness;
-#[allow(dead_code, reason = "the operator calls for maintenance are on their way")]
 mod inverse;
-#[allow(dead_code, reason = "the operator calls for quota and the operations are on their way")]
 mod operator;
 #[cfg(any(test, feature = "harness"))]
 mod oracle;
@@ -177,13 +175,23 @@ impl Allocator {
         [queue, self.expiries.next()].into_iter().flatten().min()
     }
 
-    /// A framework appears, or wants something else. Its filters are dropped.
+    /// A framework appears, or wants something else. What it refused stays refused, except for roles that it leaves
+    /// (src/master/allocator/mesos/hierarchical.cpp, updateFramework).
     pub(crate) fn put_framework(&mut self, now: Duration, key: FrameworkKey, active: bool, options: FrameworkOptions) {
-        self.forget_filters(&self.clients.of(key));
+        let left = |client: &clients::ClientKey| {
+            self.clients.get(*client).is_some_and(|client| !options.roles.contains(&*self.tree.get(client.role).name))
+        };
+        let left: Vec<clients::ClientKey> = self.clients.of(key).into_iter().filter(left).collect();
+        self.forget_filters(&left);
         self.clients.put_framework(now, key, active, &options, &mut self.tree, &self.totals);
         if active {
             self.everything_soon();
         }
+    }
+
+    /// Its program is another one, which refused nothing.
+    pub(crate) fn forget_refusals(&mut self, key: FrameworkKey) {
+        self.forget_filters(&self.clients.of(key));
     }
 
     /// It is connected, or not. Who is not has its filters forgotten.

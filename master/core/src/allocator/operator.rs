@@ -44,6 +44,7 @@ impl Allocator {
     }
 
     /// The role's quota, if it has one.
+    #[cfg(test)]
     pub(crate) fn quota(&self, role: &str) -> Option<&Quota> {
         let key = self.tree.find(role)?;
         self.tree.get(key).quota.as_ref().map(|bound| &bound.as_set)
@@ -56,11 +57,6 @@ impl Allocator {
         self.tree.set_weight(key, weight, &self.totals);
         self.tree.prune(key);
         self.everything_soon();
-    }
-
-    /// How much the role counts beside its siblings.
-    pub(crate) fn weight(&self, role: &str) -> f64 {
-        self.tree.find(role).map_or(1.0, |key| self.tree.get(key).weight)
     }
 
     /// Reservations or volumes of an agent changed; what was refused of it stays refused.
@@ -123,6 +119,7 @@ impl Allocator {
     }
 
     /// All that the agents have, by name.
+    #[cfg(any(test, feature = "harness"))]
     pub(crate) fn total(&self) -> Quantities {
         self.quantities(&self.totals.amounts)
     }

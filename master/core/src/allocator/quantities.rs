@@ -51,6 +51,7 @@ impl From<&Resources> for Quantities {
 impl Limits {
     #[cfg(any(test, feature = "harness"))]
     /// The bound of one name, if there is one.
+    #[cfg(any(test, feature = "harness"))]
     pub(crate) fn get(&self, name: &str) -> Option<Scalar> {
         self.0.get(name).copied()
     }

@@ -2,8 +2,15 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Allocator, amounts::Amounts};
+use super::{Allocator, amounts::Amounts, tree::Role};
 use crate::input::Sorter;
+
+/// What counts against a quota: reservations, allocated or not, and what is taken without one.
+fn consumed(role: &Role) -> Amounts {
+    let mut consumed = role.reserved.clone();
+    consumed.plus(&role.unreserved);
+    consumed
+}
 
 impl Allocator {
     /// Names and values; `offered` tells roles that hold offers just now.
@@ -31,8 +38,13 @@ impl Allocator {
         metrics
     }
 
-    /// The roles' part: what they consume and are promised, and their dominant shares.
+    /// The roles' part: what they consume and are promised, and their dominant shares. The root of all roles has no name.
     fn role_metrics(&self, metrics: &mut Vec<(String, f64)>) {
+        let all = consumed(self.tree.root());
+        for name in all.names() {
+            let metric = format!("quota/roles//resources/{}/consumed", self.names.text(name));
+            metrics.push((metric, all.get(name).as_f64()));
+        }
         for key in self.tree.all() {
             let role = self.tree.get(key);
             let mut push = |what: &str, amounts: &Amounts| {
@@ -42,9 +54,7 @@ impl Allocator {
                     metrics.push((metric, amounts.get(name).as_f64()));
                 }
             };
-            let mut consumed = role.reserved.clone();
-            consumed.plus(&role.unreserved);
-            push("consumed", &consumed);
+            push("consumed", &consumed(role));
             if let Some(bound) = &role.quota {
                 push("guarantee", &bound.guarantees);
                 push("offered_or_allocated", &role.unreserved);

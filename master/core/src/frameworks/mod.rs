@@ -55,6 +55,8 @@ pub(crate) struct Framework {
     pub(crate) agents: BTreeMap<AgentKey, usize>,
     pub(crate) offers: BTreeSet<OfferNumber>,
     pub(crate) used: Resources,
+    /// What its last task got: many get the same, and share it.
+    usual: Arc<Resources>,
     pub(crate) offered: Resources,
     pub(crate) suppressed: BTreeSet<String>,
     pub(crate) offer_constraints: Option<Arc<OfferConstraints>>,
@@ -81,6 +83,7 @@ impl Framework {
             agents: BTreeMap::new(),
             offers: BTreeSet::new(),
             used: Resources::new(),
+            usual: Arc::default(),
             offered: Resources::new(),
             suppressed: BTreeSet::new(),
             offer_constraints: None,
@@ -103,6 +106,14 @@ impl Framework {
         } else {
             model::FrameworkState::Disconnected
         }
+    }
+
+    /// The resources of a task, shared with the one before it if that has the same.
+    pub(crate) fn common(&mut self, resources: Resources) -> Arc<Resources> {
+        if *self.usual != resources {
+            self.usual = Arc::new(resources);
+        }
+        self.usual.clone()
     }
 
     /// An agent got one more task or executor of it.

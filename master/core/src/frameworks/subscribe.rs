@@ -160,6 +160,7 @@ impl Core {
         framework.suppressed.clone_from(&wishes.suppressed);
         framework.offer_constraints = wishes.offer_constraints;
         if let Some(stream) = stream {
+            self.allocator.forget_refusals(key);
             if framework.recovered {
                 framework.registered_time = now.timestamp();
             }

@@ -89,7 +89,7 @@ impl Core {
             let task = Arc::make_mut(&mut view);
             task.state = TaskState::TaskKilled;
             task.list = model::TaskList::Completed;
-            task.statuses.push(status);
+            task.statuses.push(&status);
             out.push(Effect::Publish(Change::Task(view)));
             self.add_history(key, id, out);
         }

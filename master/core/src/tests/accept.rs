@@ -312,3 +312,36 @@ fn offers_of_two_roles_do_not_mix() {
         )
     );
 }
+
+#[test]
+fn any_number_of_tasks_have_a_shared_volume() {
+    use super::operations::{create, reserve, reserved, volume};
+    let mut world = World::new();
+    let shares = [Capability::PartitionAware, Capability::ReservationRefinement, Capability::SharedResources];
+    let scheduler = world.subscribe(framework(&["dev"], &shares));
+    let agent = world.agent(AGENT_RESOURCES);
+    let offer = world.offer(&scheduler);
+    let mut shared = volume("v", 64, "dev");
+    shared.shared = Some(v1::resource::SharedInfo {});
+    let on_it = |id: &str, offer: &v1::Offer| {
+        let mut task = task(id, offer);
+        task.resources.push(shared.clone());
+        task
+    };
+    let two = launch(vec![on_it("a", &offer), on_it("b", &offer)]);
+    let operations = vec![reserve("", reserved("disk:64", "dev")), create("", vec![shared.clone()]), two];
+    world.accepted(&scheduler, accept(&[&offer], operations, 0.0));
+    assert_eq!(world.messages(agent.link).len(), 4, "two operations, two tasks");
+    // It is offered all the same, once, and takes two more.
+    let offer = world.offer(&scheduler);
+    let used = |world: &World| world.view.agents[agent.id.as_str()].used.shared().to_string();
+    assert!(text(&offer.resources).contains("<SHARED>:64<1>"), "{}", text(&offer.resources));
+    world.launch(&scheduler, &offer, vec![on_it("c", &offer), on_it("d", &offer)], 60.0);
+    assert_eq!(world.messages(agent.link).len(), 2);
+    assert!(used(&world).ends_with("<4>"), "{}", used(&world));
+    for id in ["a", "b", "c", "d"] {
+        world.update(&agent, &scheduler, id, TaskState::TaskFinished);
+    }
+    assert_eq!(world.updates(&scheduler).len(), 4);
+    assert_eq!(used(&world), "{}", "nothing");
+}

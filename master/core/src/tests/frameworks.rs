@@ -270,6 +270,58 @@ fn update_framework_applies_or_says_why_not() {
 }
 
 #[test]
+fn what_was_refused_stays_so_when_a_framework_changes_its_wishes() {
+    let mut world = World::new();
+    world.agent(AGENT_RESOURCES);
+    let info = framework(&["dev"], &[Capability::PartitionAware]);
+    let scheduler = world.subscribe(info.clone());
+    let offer = world.offer(&scheduler);
+    world.accepted(&scheduler, decline(&[&offer], Some(3600.0)));
+    let update = |roles: &[&str]| Call {
+        update_framework: Some(call::UpdateFramework {
+            framework_info: with_id(FrameworkInfo { roles: to_strings(roles), ..info.clone() }, &scheduler.id),
+            ..Default::default()
+        }),
+        ..bare(call::Type::UpdateFramework)
+    };
+    // As one of its roles, and as one that it has no more: what was refused for a role is forgotten with it.
+    assert_eq!(world.call(&scheduler, update(&["dev", "ops"])), Answer::new(200, ""));
+    let offer = world.offer(&scheduler);
+    assert_eq!(offer.allocation_info.clone().unwrap().role(), "ops", "it refused as dev only");
+    world.accepted(&scheduler, decline(&[&offer], Some(3600.0)));
+    world.pass(std::time::Duration::from_secs(5));
+    assert!(world.events(scheduler.stream).is_empty());
+    assert_eq!(world.call(&scheduler, update(&["ops"])), Answer::new(200, ""));
+    world.pass(std::time::Duration::from_secs(5));
+    assert!(world.events(scheduler.stream).is_empty(), "it still refuses as ops");
+    assert_eq!(world.call(&scheduler, update(&["dev", "ops"])), Answer::new(200, ""));
+    assert_eq!(world.offer(&scheduler).allocation_info.unwrap().role(), "dev");
+}
+
+fn to_strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn only_agents_of_the_whitelist_are_offered() {
+    let mut world = World::new();
+    let listed = |hosts: &[&str]| Some(hosts.iter().map(ToString::to_string).collect());
+    world.step(|core, now, _| core.set_whitelist(now, listed(&["other"])));
+    world.agent(AGENT_RESOURCES);
+    let scheduler = world.subscribe(modern("dev"));
+    world.settle();
+    assert!(world.events(scheduler.stream).is_empty(), "'host' is not on it");
+    world.step(|core, now, _| core.set_whitelist(now, listed(&["other", "host"])));
+    let offer = world.offer(&scheduler);
+    world.step(|core, now, _| core.set_whitelist(now, listed(&[])));
+    world.settle();
+    assert!(world.events(scheduler.stream).is_empty(), "what is offered stays so, as with Mesos");
+    world.accepted(&scheduler, decline(&[&offer], Some(0.0)));
+    world.pass(std::time::Duration::from_secs(5));
+    assert!(world.events(scheduler.stream).is_empty(), "nobody is listed");
+}
+
+#[test]
 fn a_deposed_master_decides_nothing_more() {
     let mut world = World::new();
     let scheduler = world.subscribe(modern("dev"));

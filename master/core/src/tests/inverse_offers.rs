@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use mezzo_api::v1::allocator::inverse_offer_status::Status;
 
+use crate::registry::Recovered;
+
 use super::{
     maintenance::{machine, planned, schedule},
     *,
@@ -66,4 +68,52 @@ fn an_inverse_offer_is_rescinded_when_the_plan_changes_or_time_is_up() {
     world.close(scheduler.stream);
     assert!(world.view.inverse_offers.is_empty(), "silently");
     world.messages(agent.link);
+}
+
+/// As with Mesos, whose registry has the schedule and no answers: the next leader asks anew, and who answers is heard.
+#[test]
+fn the_next_leader_asks_again() {
+    let mut first = World::new();
+    let (agent, scheduler) = super::calls::running(&mut first, modern("dev"));
+    let ops = first.ordered(schedule(vec![machine("host")]));
+    let machines: Vec<_> = ops
+        .into_iter()
+        .map(|op| match op {
+            RegistryOp::PutMachine(machine) => *machine,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let inverse = |world: &mut World, stream| {
+        world.pass(Duration::from_secs(2));
+        world.events(stream).into_iter().find_map(|event| event.inverse_offers).map(|asked| asked.inverse_offers)
+    };
+    let asked = inverse(&mut first, scheduler.stream).expect("INVERSE_OFFERS");
+    let answer = |id: &v1::OfferId| {
+        let accept = call::AcceptInverseOffers { inverse_offer_ids: vec![id.clone()], filters: filters(6000.0) };
+        Call { accept_inverse_offers: Some(accept), ..bare(call::Type::AcceptInverseOffers) }
+    };
+    first.accepted(&scheduler, answer(&asked[0].id));
+    let said = |world: &World| -> Vec<Status> {
+        let machines = &world.view.maintenance.status.draining_machines;
+        machines.iter().flat_map(|machine| &machine.statuses).map(|said| said.status()).collect()
+    };
+    assert_eq!(said(&first), [Status::Accept]);
+
+    let recovered = Recovered { agents: vec![agent.info.clone()], machines, ..Recovered::default() };
+    let mut second = World::with(Config { master_id: "n".into(), ..config() }, recovered);
+    let back = second.come_back(&agent, &scheduler, &[("t", TaskState::TaskRunning)]);
+    second.messages(back.link);
+    second.pass(Duration::from_secs(2));
+    assert!(second.view.inverse_offers.is_empty(), "nobody is there to be asked");
+    let id = Some(v1::FrameworkId { value: scheduler.id.clone() });
+    let scheduler = second.subscribe(FrameworkInfo { id, ..modern("dev") });
+    let again = inverse(&mut second, scheduler.stream).expect("INVERSE_OFFERS of the new leader");
+    assert_eq!(again[0].unavailability, planned());
+    assert_eq!(said(&second), [Status::Unknown]);
+    // The answer to the old leader's question is of no effect, and does no harm.
+    second.accepted(&scheduler, answer(&asked[0].id));
+    assert_eq!(said(&second), [Status::Unknown]);
+    second.accepted(&scheduler, answer(&again[0].id));
+    assert_eq!(said(&second), [Status::Accept]);
+    assert!(inverse(&mut second, scheduler.stream).is_none(), "it has answered");
 }

@@ -3,6 +3,7 @@
 
 mod accept;
 mod agents;
+mod bad_resources;
 mod build;
 mod calls;
 mod drain;

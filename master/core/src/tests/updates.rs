@@ -22,7 +22,7 @@ fn updates_are_passed_on_as_they_are_and_acknowledgements_back() {
     let task = seen(&world, &scheduler, "t");
     assert_eq!((task.state, task.list), (TaskState::TaskFinished, TaskList::Active), "until it is acknowledged");
     assert_eq!(task.status_update, Some((TaskState::TaskFinished, sent.uuid.clone().unwrap())));
-    let states: Vec<_> = task.statuses.iter().map(TaskStatus::state).collect();
+    let states: Vec<_> = task.statuses.states().collect();
     assert_eq!(states, [TaskState::TaskRunning, TaskState::TaskFinished]);
     assert!(world.view.agents[agent.id.as_str()].used.is_empty(), "its resources are free at once");
     world.acknowledge(&scheduler, &sent);
@@ -70,7 +70,7 @@ fn statuses_of_one_state_are_kept_once_and_without_data() {
     assert!(told.timestamp.is_some());
     let task = seen(&world, &scheduler, "t");
     assert_eq!(task.statuses.len(), 1);
-    assert_eq!((task.statuses[0].data.clone(), task.statuses[0].healthy), (None, Some(false)));
+    assert_eq!((task.statuses.last().unwrap().data, task.statuses.last().unwrap().healthy), (None, Some(false)));
     world.accepted(&scheduler, reconcile(&[]));
     assert_eq!(world.updates(&scheduler)[0].healthy, Some(false));
 }

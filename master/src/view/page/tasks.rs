@@ -58,7 +58,7 @@ struct Row<'a> {
     /// Of the latest status.
     #[serde(skip_serializing_if = "Option::is_none")]
     updated: Option<f64>,
-    message: &'a str,
+    message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     resources: Map<String, Value>,
@@ -152,11 +152,11 @@ fn row<'a>(view: &'a View, task: &'a Task) -> Row<'a> {
         role: role(&fixed).to_owned(),
         executor_id: fixed.executor_id.as_ref().map(|id| id.value.clone()).unwrap_or_default(),
         state: task.state.as_str_name(),
-        healthy: latest.and_then(|status| status.healthy),
+        healthy: latest.as_ref().and_then(|status| status.healthy),
         started: started(task),
         updated: updated(task),
-        message: latest.map_or("", |status| status.message()),
-        reason: latest.filter(|status| status.reason.is_some()).map(|status| status.reason().as_str_name()),
+        message: latest.as_ref().map_or_else(String::new, |status| status.message().to_owned()),
+        reason: latest.as_ref().filter(|status| status.reason.is_some()).map(|status| status.reason().as_str_name()),
         resources: Resources::from_protos(&fixed.resources).unwrap_or_default().summary(),
         name: fixed.name,
     }
@@ -177,11 +177,11 @@ fn role(fixed: &v1::Task) -> &str {
 }
 
 fn started(task: &Task) -> Option<f64> {
-    task.statuses.first().and_then(|status| status.timestamp)
+    task.statuses.first_time()
 }
 
 fn updated(task: &Task) -> Option<f64> {
-    task.statuses.last().and_then(|status| status.timestamp)
+    task.statuses.last_time()
 }
 
 fn framework_name<'a>(view: &'a View, task: &Task) -> &'a str {

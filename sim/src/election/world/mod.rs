@@ -141,6 +141,30 @@ impl World {
         Ok(true)
     }
 
+    /// When something happens next.
+    pub(super) fn next_at(&self) -> Option<Duration> {
+        self.queue.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Something goes wrong now, until then.
+    pub(super) fn inject(&mut self, fault: Fault, until: Duration) -> Result<(), (&'static str, String)> {
+        let place = self.faults.len();
+        self.faults.push(Planned { at: self.now, until, fault });
+        self.active.push(false);
+        self.begin(place)?;
+        self.at(until, Event::End(place));
+        Ok(())
+    }
+
+    /// All faults are over.
+    pub(super) fn heal(&mut self) {
+        for place in 0..self.faults.len() {
+            if self.active[place] && !matches!(self.faults[place].fault, Fault::Freeze(_)) {
+                self.end(place);
+            }
+        }
+    }
+
     /// The present moment.
     pub(super) fn now(&self) -> Duration {
         self.now

@@ -288,8 +288,9 @@ impl Walk {
             constraints: framework.zone.as_ref().map(|zone| Arc::new(only(zone, &framework.roles))),
         };
         self.allocator.put_framework(self.now, key, true, options);
+        let roles = framework.roles.clone();
         self.model.frameworks.insert(key, framework);
-        self.model.filters.retain(|filter| filter.framework != key);
+        self.model.filters.retain(|filter| filter.framework != key || roles.contains(&filter.role));
     }
 
     fn remove_framework(&mut self) {

@@ -7,47 +7,59 @@ use prost::Message;
 
 /// One record.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Record {
+pub struct Record {
     /// The highest term that was seen.
     #[prost(uint64, optional, tag = "4")]
-    pub(super) term: Option<u64>,
+    pub term: Option<u64>,
     /// The framework is being ended on the agent: nobody will acknowledge its updates.
     #[prost(message, optional, tag = "6")]
-    pub(super) framework_shutdown: Option<v1::FrameworkId>,
+    pub framework_shutdown: Option<v1::FrameworkId>,
     /// An update was received.
     #[prost(message, optional, tag = "15")]
-    pub(super) update: Option<Update>,
+    pub update: Option<Update>,
     /// The oldest update of a task was acknowledged.
     #[prost(message, optional, tag = "16")]
-    pub(super) acknowledged: Option<Acknowledged>,
+    pub acknowledged: Option<Acknowledged>,
 }
 
 /// See [`Record::update`].
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Update {
+pub struct Update {
     /// Whose.
     #[prost(message, required, tag = "1")]
-    pub(super) framework_id: v1::FrameworkId,
+    pub framework_id: v1::FrameworkId,
     /// What.
     #[prost(message, required, tag = "2")]
-    pub(super) status: v1::TaskStatus,
+    pub status: v1::TaskStatus,
 }
 
 /// See [`Record::acknowledged`].
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Acknowledged {
+pub struct Acknowledged {
     /// Whose.
     #[prost(message, required, tag = "1")]
-    pub(super) framework_id: v1::FrameworkId,
+    pub framework_id: v1::FrameworkId,
     /// Of which task.
     #[prost(message, required, tag = "2")]
-    pub(super) task_id: v1::TaskId,
+    pub task_id: v1::TaskId,
     /// Of which update.
     #[prost(bytes = "bytes", required, tag = "3")]
-    pub(super) uuid: Bytes,
+    pub uuid: Bytes,
 }
 
-/// Reads a record.
-pub(super) fn read(bytes: &Bytes) -> Record {
-    Record::decode(bytes.clone()).unwrap_or_default()
+/// A record as it was written, read once for all who look at it.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// What was written.
+    pub bytes: Bytes,
+    /// What it says.
+    pub says: Record,
+}
+
+impl Written {
+    /// Reads a record.
+    pub fn new(bytes: Bytes) -> Self {
+        let says = Record::decode(bytes.clone()).unwrap_or_default();
+        Self { bytes, says }
+    }
 }
