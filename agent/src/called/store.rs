@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::{ContainerPath, Kind, Meta, Termination};
 
+/// What is known of a container, and how it ended if it has.
+pub(crate) type Known = (Meta, Option<Termination>);
+
 /// The files, in the runtime directory.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -20,7 +23,7 @@ impl Store {
     ///
     /// # Errors
     /// When the directory cannot be made or read.
-    pub(crate) fn open(runtime_dir: &Path) -> io::Result<(Self, Vec<(Meta, Option<Termination>)>)> {
+    pub(crate) fn open(runtime_dir: &Path) -> io::Result<(Self, Vec<Known>)> {
         let directory = runtime_dir.join("called");
         fs::create_dir_all(&directory)?;
         let mut found = Vec::new();
@@ -68,7 +71,7 @@ fn to_json(meta: &Meta, ended: Option<&Termination>) -> Value {
     })
 }
 
-fn read(bytes: &[u8]) -> Option<(Meta, Option<Termination>)> {
+fn read(bytes: &[u8]) -> Option<Known> {
     let value: Value = serde_json::from_slice(bytes).ok()?;
     let parts = value["path"].as_array()?.iter().map(|part| part.as_str().map(str::to_owned)).collect::<Option<_>>()?;
     let meta = Meta {

@@ -44,12 +44,6 @@ pub(super) type Refused = (StatusCode, String);
 /// Answers a call on a container that has one answer; `None`: it is none of these.
 #[allow(deprecated)] // nested container calls are calls like others
 pub(super) async fn serve(door: &Arc<Door>, view: &View, call: &Call) -> Option<Result<Answer, Response<Body>>> {
-    let done = |result: Result<(), Refused>| {
-        Err(match result {
-            Ok(()) => answer::empty(StatusCode::OK),
-            Err((status, text)) => answer::text(status, text),
-        })
-    };
     let kind = call.r#type();
     Some(match kind {
         call::Type::LaunchNestedContainer => {
@@ -96,22 +90,29 @@ pub(super) async fn serve(door: &Arc<Door>, view: &View, call: &Call) -> Option<
         }
         call::Type::KillNestedContainer => {
             let part = call.kill_nested_container.clone().unwrap_or_default();
-            done(kill(door, view, &part.container_id, part.signal).await)
+            Err(done(kill(door, view, &part.container_id, part.signal).await))
         }
         call::Type::KillContainer => {
             let part = call.kill_container.clone().unwrap_or_default();
-            done(kill(door, view, &part.container_id, part.signal).await)
+            Err(done(kill(door, view, &part.container_id, part.signal).await))
         }
         call::Type::RemoveNestedContainer => {
             let part = call.remove_nested_container.clone().unwrap_or_default();
-            done(remove(door, view, &part.container_id).await)
+            Err(done(remove(door, view, &part.container_id).await))
         }
         call::Type::RemoveContainer => {
             let part = call.remove_container.clone().unwrap_or_default();
-            done(remove(door, view, &part.container_id).await)
+            Err(done(remove(door, view, &part.container_id).await))
         }
         _ => return None,
     })
+}
+
+fn done(result: Result<(), Refused>) -> Response<Body> {
+    match result {
+        Ok(()) => answer::empty(StatusCode::OK),
+        Err((status, text)) => answer::text(status, text),
+    }
 }
 
 fn resources(limitation: &Limitation) -> v1::TaskResourceLimitation {

@@ -96,11 +96,13 @@ async fn attach(door: &Arc<Door>, view: &View, call: &Call, mut given: Given) ->
                 break;
             }
         }
-        while last {
-            match socket.next().await {
-                Ok(Some(message)) if said(message.clone())? => return Ok(()),
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return Ok(()),
+        if last {
+            loop {
+                match socket.next().await {
+                    Ok(Some(message)) if said(message.clone())? => return Ok(()),
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => return Ok(()),
+                }
             }
         }
     }
