@@ -36,10 +36,8 @@ impl Invariant for Answers {
                 }
             }
             Fact::Operated(master, request, _) => drop(self.operators.insert((*master, *request), world.now)),
-            Fact::OperatorTold(master, request, _) => {
-                if self.operators.remove(&(*master, *request)).is_none() {
-                    return Err(format!("operator's request {} is answered, and nobody waits for it", request.0));
-                }
+            Fact::OperatorTold(master, request, _) if self.operators.remove(&(*master, *request)).is_none() => {
+                return Err(format!("operator's request {} is answered, and nobody waits for it", request.0));
             }
             Fact::MasterEnded { master, .. } => self.operators.retain(|(of, _), _| of != master),
             Fact::ToAgent(master, ..) | Fact::Event(master, ..)
