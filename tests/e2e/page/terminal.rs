@@ -22,6 +22,7 @@ fn a_shell_is_opened_beside_a_task() {
     line(&mut browser, "exit");
     browser.wait_text("The session has ended.");
     browser.click("button", "New session");
+    browser.wait("the old one is gone", "!document.querySelector('.notice')");
     line(&mut browser, "echo again-$((6*7))");
     browser.wait_text("again-42");
     browser.go("#/");
