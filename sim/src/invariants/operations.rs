@@ -2,7 +2,10 @@
 //! acknowledgement is written down; nothing is made or lost by them (the cores' own checks say so after each step); and
 //! when all is over, master, agent and disk agree on what is reserved and which volumes there are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use mezzo_api::{
@@ -16,6 +19,7 @@ use crate::{
     fact::Fact,
     ids::ProcessId,
     plan::Character,
+    time::Moment,
     world::{AgentMachine, Author, World},
 };
 
@@ -24,13 +28,18 @@ use crate::{
 pub(super) struct Operations {
     /// By operation: the status' uuid and its state.
     said: BTreeMap<Bytes, (Bytes, i32)>,
-    /// Acknowledgements that an agent heard.
-    heard: BTreeSet<(u16, Bytes)>,
+    /// Acknowledgements of what it said that an agent heard, and when.
+    heard: BTreeMap<(u16, Bytes), Moment>,
+    /// Those after which it lived on, so that they are on its disk.
+    settled: BTreeSet<(u16, Bytes)>,
     /// Those that it has written down.
     over: BTreeSet<Bytes>,
     /// What each master shows of each agent.
     shown: BTreeMap<(ProcessId, String), Resources>,
 }
+
+/// Within this an agent has what it heard on its disk.
+const WRITTEN: Duration = Duration::from_secs(1);
 
 /// A record that holds little more than a uuid.
 const SHORT: usize = 40;
@@ -40,13 +49,16 @@ impl Invariant for Operations {
         "operations"
     }
 
-    fn see(&mut self, fact: &Fact, _books: &Books, _world: &World) -> Result<(), String> {
+    fn see(&mut self, fact: &Fact, _books: &Books, world: &World) -> Result<(), String> {
         match fact {
             Fact::Said(agent, message) => {
                 let from_agent::Message::OperationStatus(told) = &**message else { return Ok(()) };
                 let uuid = &told.operation_uuid;
                 if self.over.contains(uuid) {
                     return Err(format!("agent{agent} tells again of {uuid:?}, which was acknowledged"));
+                }
+                if self.settled.contains(&(*agent, uuid.clone())) {
+                    return Err(format!("agent{agent} tells again of {uuid:?}, whose acknowledgement it had heard"));
                 }
                 let status = (told.status.uuid.clone().unwrap_or_default().value, told.status.state);
                 match self.said.get(uuid) {
@@ -62,15 +74,24 @@ impl Invariant for Operations {
             }
             Fact::Heard { agent, message, .. } => {
                 if let to_agent::Message::AcknowledgeOperation(acknowledged) = &**message {
-                    self.heard.insert((*agent, acknowledged.operation_uuid.clone()));
+                    let uuid = &acknowledged.operation_uuid;
+                    if self.said.get(uuid).is_some_and(|(status, _)| *status == acknowledged.status_uuid) {
+                        self.heard.entry((*agent, uuid.clone())).or_insert(world.now);
+                    }
                 }
+                Ok(())
+            }
+            Fact::AgentEnded { agent, .. } => {
+                let long_ago = |(of, _): &(u16, Bytes), heard: &Moment| of == agent && world.now - *heard > WRITTEN;
+                let settled = self.heard.iter().filter(|(of, heard)| long_ago(of, heard)).map(|(of, _)| of.clone());
+                self.settled.extend(settled);
                 Ok(())
             }
             Fact::Recorded(agent, record, _) if record.bytes.len() < SHORT && !self.heard.is_empty() => {
                 let of_record = |(of, uuid): &&(u16, Bytes)| {
                     of == agent && record.bytes.windows(uuid.len()).any(|part| part == uuid)
                 };
-                self.over.extend(self.heard.iter().filter(of_record).map(|(_, uuid)| uuid.clone()));
+                self.over.extend(self.heard.keys().filter(of_record).map(|(_, uuid)| uuid.clone()));
                 Ok(())
             }
             Fact::Published(master, change) => {
