@@ -84,7 +84,14 @@ fn tasks_outlive_restarts() {
     let mut framework = framework(&cluster, "steady", 3600.0);
     framework.run("task", "sleep 1235");
     framework.wait_status("task", "TASK_RUNNING");
-    let before = cluster.children();
+    let sleeps = |processes: &[mezzo_tests::leftovers::Process]| -> Vec<i32> {
+        processes.iter().filter(|process| process.command.contains("sleep 1235")).map(|process| process.pid).collect()
+    };
+    // What runs may not have become its command yet.
+    let before = wait::until("the command runs", || {
+        let children = cluster.children();
+        children.iter().any(|process| process.command.trim() == "sleep 1235").then_some(children)
+    });
     cluster.restart_agent(0);
     cluster.wait_until_registered(1);
     cluster.restart_master();
@@ -93,9 +100,6 @@ fn tasks_outlive_restarts() {
     let mark = framework.mark();
     framework.call("RECONCILE", json!({"tasks": [{"task_id": {"value": "task"}}]}));
     framework.wait_status_since(mark, "task", "TASK_RUNNING");
-    let sleeps = |processes: &[mezzo_tests::leftovers::Process]| -> Vec<i32> {
-        processes.iter().filter(|process| process.command.contains("sleep 1235")).map(|process| process.pid).collect()
-    };
     assert_eq!(sleeps(&before), sleeps(&cluster.children()), "the task's processes must be the same ones");
     // What ends while the agent is away is told when it is back, as it was.
     let pids = sleeps(&before);
