@@ -118,9 +118,11 @@ pub(crate) enum Framework {
 }
 
 const EXEC_HELP: &str = "\
-The command runs beside the task's own processes: as its user, in its sandbox, namespaces, cgroups and root, with its environment.
-It is reached through the master, so the agent may be behind any NAT. When the agent is restarted the session goes on; when
-this program ends or is detached from (with --tty: Ctrl-P Ctrl-Q), so does the command.
+The command runs beside the task's own processes: as its user, in its sandbox, namespaces,
+cgroups and root, with its environment.
+It is reached through the master, so the agent may be behind any NAT.
+When the agent is restarted the session goes on. When this program ends, or is detached from
+(with --tty: Ctrl-P Ctrl-Q), the command ends too.
 
 Examples:
   mezzo task exec web-3 ls -l

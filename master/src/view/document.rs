@@ -44,17 +44,7 @@ impl Document {
 
     /// Adds an array of values that were written before.
     pub(crate) fn written<'a>(&mut self, name: &str, values: impl IntoIterator<Item = &'a [u8]>) -> &mut Self {
-        self.name(name);
-        self.out.push(b'[');
-        let start = self.out.len();
-        for value in values {
-            if self.out.len() > start {
-                self.out.push(b',');
-            }
-            self.out.extend_from_slice(value);
-        }
-        self.out.push(b']');
-        self
+        self.array(name, values, |out, value| out.out.extend_from_slice(value))
     }
 
     /// Adds an array of objects, each written by `write`.
@@ -64,34 +54,16 @@ impl Document {
         items: impl IntoIterator<Item = T>,
         mut write: impl FnMut(&mut Self, T),
     ) -> &mut Self {
-        self.name(name);
-        self.out.push(b'[');
-        let start = self.out.len();
-        for item in items {
-            if self.out.len() > start {
-                self.out.push(b',');
-            }
-            self.out.push(b'{');
-            write(self, item);
-            self.out.push(b'}');
-        }
-        self.out.push(b']');
-        self
+        self.array(name, items, |out, item| {
+            out.out.push(b'{');
+            write(out, item);
+            out.out.push(b'}');
+        })
     }
 
     /// Adds an array, element by element.
     pub(crate) fn list<T: Serialize>(&mut self, name: &str, items: impl IntoIterator<Item = T>) -> &mut Self {
-        self.name(name);
-        self.out.push(b'[');
-        let start = self.out.len();
-        for item in items {
-            if self.out.len() > start {
-                self.out.push(b',');
-            }
-            self.value(&item);
-        }
-        self.out.push(b']');
-        self
+        self.array(name, items, |out, item| out.value(&item))
     }
 
     /// The object as text.
@@ -122,6 +94,26 @@ impl Document {
             }
             Some(_) => self.out[start] = b',',
         }
+    }
+
+    /// A member that is an array, each of its values written by `write`.
+    fn array<T>(
+        &mut self,
+        name: &str,
+        items: impl IntoIterator<Item = T>,
+        mut write: impl FnMut(&mut Self, T),
+    ) -> &mut Self {
+        self.name(name);
+        self.out.push(b'[');
+        let start = self.out.len();
+        for item in items {
+            if self.out.len() > start {
+                self.out.push(b',');
+            }
+            write(self, item);
+        }
+        self.out.push(b']');
+        self
     }
 
     fn name(&mut self, name: &str) {
