@@ -16,6 +16,9 @@ use crate::operate::{
 pub(crate) struct Mezzo {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// A file that says who you are, {"principal":"…","secret":"…"}, for masters that ask
+    #[arg(long, global = true, help_heading = "Cluster", value_name = "FILE", env = "MEZZO_CREDENTIAL")]
+    pub(crate) credential: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\

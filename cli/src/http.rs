@@ -4,10 +4,13 @@ use std::{convert::Infallible, fmt::Write};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
-use hyper::{Request, Response, body::Incoming, client::conn::http1};
+use hyper::{Request, Response, body::Incoming, client::conn::http1, header::AUTHORIZATION};
 use hyper_util::rt::TokioIo;
 use mezzo_sdk::Address;
+use mezzo_server::http::authentication::Credential;
 use tokio::net::TcpStream;
+
+use crate::credential;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +142,9 @@ impl Http {
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
+        if let Some(authorization) = credential::own().and_then(Credential::basic) {
+            request = request.header(AUTHORIZATION, authorization);
+        }
         let request = request
             .body(Full::new(body).boxed())
             .map_err(|source| HttpError::Path { path: path.to_owned(), source })?;
@@ -184,8 +190,11 @@ impl hyper::body::Body for Streamed {
 /// Sends a request over a connection of its own, and gives what comes back before it is whole.
 pub(crate) async fn begin(
     address: &Address,
-    request: Request<BoxBody<Bytes, Infallible>>,
+    mut request: Request<BoxBody<Bytes, Infallible>>,
 ) -> Result<Response<Incoming>, HttpError> {
+    if let Some(authorization) = credential::own().and_then(Credential::basic) {
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+    }
     let mut sender = Http::new(address.clone()).connect().await?;
     let broken = |source| HttpError::Broken { address: address.clone(), source };
     sender.ready().await.map_err(broken)?;

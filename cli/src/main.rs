@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod credential;
 mod explain;
 mod http;
 mod install;
@@ -23,7 +24,11 @@ fn main() -> ExitCode {
     if let Some(code) = programs::dispatch(&arguments) {
         return code;
     }
-    let command = args::Mezzo::parse_from(&arguments).command;
+    let args::Mezzo { command, credential } = args::Mezzo::parse_from(&arguments);
+    if let Err(error) = credential::take(credential.as_deref()) {
+        eprintln!("mezzo: {error}");
+        return ExitCode::from(operate::MISUSED);
+    }
     let program = arguments.first().map_or_else(|| "mezzo".into(), |name| name.to_string_lossy().into_owned());
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -3,6 +3,7 @@ import { html, render, useEffect, useRef, useState } from './vendor/preact-htm.j
 import { Ago, Empty } from './parts.js';
 import { remember } from './leader.js';
 import { start, useLive, useRead } from './live.js';
+import { LogIn, Who, look, refused, useWho } from './login.js';
 import { useRoute } from './router.js';
 import { Overview } from './pages/overview.js';
 import { Tasks } from './pages/tasks.js';
@@ -62,8 +63,10 @@ const SAYINGS = { connecting: 'connecting', live: 'live', lost: 'no answer, tryi
 
 function Connection() {
   const { status, since } = useLive();
+  const { refused: closed } = useWho();
   const { data } = useRead('/ui/masters', MASTERS_MS);
   useEffect(() => remember(data?.masters.map((master) => master.address)), [data]);
+  if (closed) return html`<span class="pill" role="status" id="link">not logged in</span>`;
   return html`<span class="pill ${status}" role="status" id="link">${SAYINGS[status]}</span>${status === 'lost' && html`<p class="banner" role="alert">The master does not answer (<${Ago} at=${since / 1000} />). What is shown may be old. It is asked again by itself; if it stays away, look at its log, or open another master of the cluster.</p>`}`;
 }
 
@@ -72,6 +75,7 @@ function App() {
   const [theme, turn] = useTheme();
   const help = useRef(null);
   const main = useRef(null);
+  const { refused: closed } = useWho();
   const place = route.parts.join('/');
   useEffect(() => {
     main.current.focus({ preventScroll: true });
@@ -107,14 +111,16 @@ function App() {
     <header class="top"><a class="brand" href="#/"><img src="/assets/icon.svg" alt="" width="26" height="26" /><span>Mezzo</span></a>
       <input class="search" type="search" placeholder="Find tasks   /" aria-label="Find tasks" onkeydown=${find} />
       <${Connection} />
+      <${Who} enter=${refused} />
       <button type="button" class="icon" onclick=${turn} title=${`Colours: ${THEME_NAMES[theme]} (d)`} aria-label=${`Colours: ${THEME_NAMES[theme]}`}>${theme === 'dark' ? '☾' : theme === 'light' ? '☀' : '◐'}</button>
       <button type="button" class="icon" onclick=${() => help.current.showModal()} title="Keys (?)" aria-label="Keys">?</button></header>
     <nav class="side" aria-label="Pages">${PAGES.map(([part, name]) => html`<a key=${part} href=${`#/${part}`} aria-current=${(route.parts[0] ?? '') === part ? 'page' : null}>${name}</a>`)}</nav>
-    <main id="main" tabindex="-1" ref=${main}>${pageOf(route)}</main>
+    <main id="main" tabindex="-1" ref=${main}>${closed ? html`<${LogIn} />` : pageOf(route)}</main>
     <dialog ref=${help} class="help" aria-label="Keys"><form method="dialog"><h2>Keys</h2><dl>${KEYS.map(([key, what]) => html`<div key=${key}><dt><kbd>${key}</kbd></dt><dd>${what}</dd></div>`)}</dl><p class="buttons"><button class="solid">Close</button></p></form></dialog>`;
 }
 
 const root = document.getElementById('app');
 root.replaceChildren();
 render(html`<${App} />`, root);
+look();
 start();

@@ -1,6 +1,7 @@
 // What the page knows, kept up to date: a stream says that there is a new version, and then what is shown is asked for again.
 import { useEffect, useRef, useState } from './vendor/preact-htm.js';
 import { follow, leaderMoved } from './leader.js';
+import { look, refused, who } from './login.js';
 
 const FASTEST_MS = 250; // between two reads of the same thing
 const SILENCE_MS = 12000; // the stream speaks every 5 s
@@ -22,6 +23,7 @@ let retry = 0;
 function connect() {
   clearTimeout(retry);
   source?.close();
+  if (who.refused) return; // the form comes first, and begins anew
   source = new EventSource('/ui/live');
   source.onmessage = (event) => {
     const told = JSON.parse(event.data);
@@ -41,6 +43,7 @@ async function broken() {
   clearTimeout(retry);
   failures += 1;
   change({ status: 'lost' });
+  look();
   const moved = await leaderMoved();
   if (moved || (moved === null && failures > 2 && (await follow()))) return change({ status: 'moving' });
   retry = setTimeout(connect, Math.min(5000, 250 * 2 ** Math.min(failures, 5)) * (0.75 + Math.random() / 2));
@@ -86,6 +89,7 @@ export async function read(path, tag = null, signal = null) {
     throw new Refusal(503, 'This master does not lead any more.');
   }
   if (response.status === 304) return { data: null, tag };
+  if (response.status === 401) refused();
   if (!response.ok) throw new Refusal(response.status, (await response.text()).slice(0, 500));
   return { data: await response.json(), tag: response.headers.get('ETag') };
 }
@@ -135,13 +139,15 @@ export function useRead(path, everyMs = 0) {
 }
 
 /** Asks the master to do something: a form, or a call of the operator API. Gives the answer's JSON, if it has any. */
-async function post(path, type, body) {
+async function post(path, type, body, quiet = false) {
   const response = await fetch(path, { method: 'POST', redirect: 'manual', headers: { 'Content-Type': type, Accept: 'application/json' }, body });
   if (response.type === 'opaqueredirect') throw new Refusal(503, 'This master does not lead any more.');
   const text = await response.text();
+  if (response.status === 401 && !quiet) refused();
   if (!response.ok) throw new Refusal(response.status, text.slice(0, 500));
   return text ? JSON.parse(text) : {};
 }
 
 export const form = (path, members) => post(path, 'application/x-www-form-urlencoded', new URLSearchParams(members).toString());
-export const operator = (call) => post('/api/v1', 'application/json', JSON.stringify(call));
+/** `quiet`: a refusal is no reason to ask who looks. */
+export const operator = (call, quiet = false) => post('/api/v1', 'application/json', JSON.stringify(call), quiet);

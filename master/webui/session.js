@@ -2,6 +2,7 @@
 // is typed goes in short calls, one after the other, in order.
 import { through } from './format.js';
 import { Refusal } from './live.js';
+import { refused } from './login.js';
 
 const RECORDS = 'application/recordio';
 const JSON_TYPE = 'application/json';
@@ -15,6 +16,7 @@ const size = ({ rows, columns }) => ({ window_size: { rows, columns } });
 
 async function call(agent, headers, body, signal = null) {
   const response = await fetch(through(agent, '/api/v1'), { method: 'POST', cache: 'no-store', redirect: 'manual', headers, body, signal });
+  if (response.status === 401) refused();
   if (!response.ok) throw new Refusal(response.status, (await response.text()).slice(0, 500));
   return response;
 }

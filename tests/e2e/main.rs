@@ -2,6 +2,7 @@
 
 mod agent;
 mod allocator;
+mod authentication;
 mod bad_input;
 mod clients;
 mod clouds;

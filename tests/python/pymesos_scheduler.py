@@ -298,7 +298,17 @@ def executor(master, count=200):
     leave(driver)
 
 
-SCENARIOS = dict(volume=volume, tasks=tasks, kill=kill, reconcile=reconcile, failover=failover, decline=decline, suppress=suppress, executor=executor)
+def authenticate(master):
+    """A master that asks who is there."""
+    recorder = Recorder()
+    driver = connect(recorder, master, framework("pymesos-authenticate"), principal="ops", secret="open sesame")
+    offer = recorder.take_offer()
+    driver.launchTasks(offer["id"], [task_info("known", offer, "true")])
+    recorder.wait("its task to finish", lambda: recorder.state("known") == "TASK_FINISHED")
+    leave(driver)
+
+
+SCENARIOS = dict(authenticate=authenticate, volume=volume, tasks=tasks, kill=kill, reconcile=reconcile, failover=failover, decline=decline, suppress=suppress, executor=executor)
 
 if __name__ == "__main__":
     SCENARIOS[sys.argv[2]](sys.argv[1])

@@ -26,6 +26,7 @@ pub struct Builder {
     resources: String,
     master_flags: Vec<String>,
     agent_flags: Vec<String>,
+    authorization: Option<String>,
 }
 
 impl Builder {
@@ -54,6 +55,13 @@ impl Builder {
     #[must_use]
     pub fn agent_flag(mut self, flag: &str) -> Self {
         self.agent_flags.push(flag.to_owned());
+        self
+    }
+
+    /// What the master is asked, it is asked with this value of `Authorization`.
+    #[must_use]
+    pub fn known_as(mut self, authorization: &str) -> Self {
+        self.authorization = Some(authorization.to_owned());
         self
     }
 
@@ -152,7 +160,13 @@ impl Cluster {
     /// One agent, the usual resources.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { agents: 1, resources: RESOURCES.to_owned(), master_flags: Vec::new(), agent_flags: Vec::new() }
+        Builder {
+            agents: 1,
+            resources: RESOURCES.to_owned(),
+            master_flags: Vec::new(),
+            agent_flags: Vec::new(),
+            authorization: None,
+        }
     }
 
     /// The cluster's own directory; every process of it carries this path.
@@ -195,7 +209,12 @@ impl Cluster {
     /// # Errors
     /// When it does not answer.
     pub fn get(&self, path: &str) -> std::io::Result<Response> {
-        http::send(self.master_address, &Request::get(path))
+        let request = Request::get(path);
+        let request = match &self.builder.authorization {
+            Some(authorization) => request.header("Authorization", authorization),
+            None => request,
+        };
+        http::send(self.master_address, &request)
     }
 
     /// `GET /state` of the master.

@@ -12,13 +12,20 @@ use mezzo_agent_core::config::{Reconfiguration, Recover};
 use mezzo_election::Source;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
 use mezzo_server::flags::{Origin, Report, boolean, bytes, duration};
-use mezzo_server::http::cors::Origins;
+use mezzo_server::http::{
+    authentication::{Credential, Credentials, Gate, NobodyPasses},
+    cors::Origins,
+};
 
 pub use containers::Containers;
 use elsewhere::ELSEWHERE;
 pub use images::Images;
 pub use values::{Master, Variables};
 use values::{fraction, reconfiguration, recover, reregistration_timeout};
+
+/// Realms (src/slave/constants.hpp).
+pub(crate) const READ_ONLY: &str = "mesos-agent-readonly";
+pub(crate) const READ_WRITE: &str = "mesos-agent-readwrite";
 
 /// What `mezzo-agent` is told.
 #[derive(Clone, Debug, Parser)]
@@ -178,6 +185,24 @@ pub struct Flags {
     #[arg(long, help_heading = "Disk", default_value_t = 9, value_name = "N")]
     pub max_rotated_files: u32,
 
+    /// Who this agent is for masters that ask: {"principal":"…","secret":"…"}, or a file that holds it
+    #[arg(long, help_heading = "Authentication", value_name = "JSON")]
+    pub credential: Option<Credential>,
+    /// Whom this agent knows: {"credentials":[{"principal":"…","secret":"…"}]}, or a file that holds it
+    #[arg(long, help_heading = "Authentication", value_name = "JSON")]
+    pub http_credentials: Option<Credentials>,
+    /// Ask who reads: state, metrics, files; through the master too
+    #[arg(long, help_heading = "Authentication", default_value = "false", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub authenticate_http_readonly: bool,
+    /// Ask who makes operators' calls, sessions in containers among them; through the master too
+    #[arg(long, help_heading = "Authentication", default_value = "false", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub authenticate_http_readwrite: bool,
+    /// How they are asked: basic is the only way
+    #[arg(long, help_heading = "Authentication", value_parser = ["basic"], value_name = "NAME")]
+    pub http_authenticators: Option<String>,
+
     /// What is logged: DEBUG, INFO, WARNING or ERROR
     #[arg(long, help_heading = "Logs", default_value = "INFO", value_name = "LEVEL")]
     pub logging_level: LoggingLevel,
@@ -195,6 +220,9 @@ pub struct Flags {
     /// Every flag that has a value, as text: what `/flags` shows.
     #[arg(skip)]
     pub listed: BTreeMap<String, String>,
+    /// Who may ask what.
+    #[arg(skip)]
+    pub gate: Gate,
     /// Where each value came from that is no default.
     #[arg(skip)]
     pub origins: BTreeMap<String, Origin>,
@@ -234,7 +262,17 @@ impl Flags {
         if let Some(text) = listed.get_mut("docker_config").filter(|text| !text.starts_with('/')) {
             "***".clone_into(text);
         }
-        Ok(Self { listed, origins, warnings, ..flags })
+        let gate = flags.guarded();
+        let gate = gate.map_err(|error| Self::command().error(clap::error::ErrorKind::ValueValidation, error))?;
+        Ok(Self { gate, listed, origins, warnings, ..flags })
+    }
+
+    fn guarded(&self) -> Result<Gate, NobodyPasses> {
+        let guarded = [
+            (READ_ONLY, "authenticate_http_readonly", self.authenticate_http_readonly),
+            (READ_WRITE, "authenticate_http_readwrite", self.authenticate_http_readwrite),
+        ];
+        Gate::new(&guarded, self.http_credentials.as_ref(), "http_credentials")
     }
 
     /// Where the leading master is found.

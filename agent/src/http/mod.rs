@@ -96,9 +96,13 @@ impl Door {
         response
     }
 
-    async fn dispatch(self: &Arc<Self>, request: Request<Incoming>, session: Option<&Session>) -> Response<Body> {
+    async fn dispatch(self: &Arc<Self>, mut request: Request<Incoming>, session: Option<&Session>) -> Response<Body> {
         let path = request.uri().path().to_owned();
-        match (route::find(&path), session) {
+        let route = route::find(&path);
+        if let Err(refusal) = self.flags.gate.pass(route.realm(), &mut request) {
+            return *refusal;
+        }
+        match (route, session) {
             (Route::Control, Some(session)) => control(request, session),
             (Route::Control, None) | (Route::NotFound, _) => answer::bare(StatusCode::NOT_FOUND),
             (Route::Executor, _) => executor::call(self, request).await,

@@ -2,6 +2,8 @@
 //! actor; without one of that name the path is the agent's. Within an actor the longest registered prefix wins, component
 //! by component, and what follows it is ignored. Empty components do not count.
 
+use crate::flags::{READ_ONLY, READ_WRITE};
+
 /// A door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route<'a> {
@@ -41,6 +43,31 @@ pub(crate) enum Route<'a> {
     Control,
     /// Nothing.
     NotFound,
+}
+
+impl Route<'_> {
+    /// The realm that asks who is there (src/slave/slave.cpp, where the routes are added); `None` is open to everybody.
+    pub(crate) fn realm(&self) -> Option<&'static str> {
+        match self {
+            Route::Operator | Route::LoggingToggle | Route::Profiler => Some(READ_WRITE),
+            Route::Flags
+            | Route::State
+            | Route::Containers
+            | Route::Statistics
+            | Route::Metrics
+            | Route::Prometheus
+            | Route::Files(_) => Some(READ_ONLY),
+            // Executors are known by their ids; whoever is at the link's other end was dialled.
+            Route::Executor
+            | Route::Control
+            | Route::Health
+            | Route::Version
+            | Route::SystemStats
+            | Route::Constant(_)
+            | Route::Help
+            | Route::NotFound => None,
+        }
+    }
 }
 
 /// Finds the door.

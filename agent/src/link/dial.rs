@@ -7,6 +7,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use mezzo_server::http::authentication::Credential;
 use tokio::net::TcpStream;
 
 /// The protocol's name in `Upgrade`.
@@ -31,6 +32,12 @@ pub(super) enum DialError {
     NoLeader(String),
     #[error("{0} does not know yet that it leads")]
     NotYet(String),
+    #[error("{0} asks who this agent is: give it --credential")]
+    NoCredential(String),
+    #[error(
+        "{address} does not take the credential of principal {principal}: it has to be in the master's --credentials"
+    )]
+    Stranger { address: String, principal: String },
     #[error("{address} is no Mezzo master: it answered {status}")]
     Refused { address: String, status: StatusCode },
     #[error("{0} sends from master to master")]
@@ -61,11 +68,24 @@ pub(super) enum Redirects {
     Refuse,
 }
 
+/// What is said when dialling.
+#[derive(Clone, Copy)]
+pub(super) struct Introduction<'a> {
+    /// Who this agent is, if it has to say so.
+    pub(super) credential: Option<&'a Credential>,
+    /// The token of a second connection.
+    pub(super) bulk: Option<&'a str>,
+}
+
 /// Dials `address`, and whoever it says leads.
-pub(super) async fn dial(address: &str, redirects: Redirects, bulk: Option<&str>) -> Result<Connection, DialError> {
+pub(super) async fn dial(
+    address: &str,
+    redirects: Redirects,
+    introduction: Introduction<'_>,
+) -> Result<Connection, DialError> {
     let mut leader = address.to_owned();
     for _ in 0..=MAX_REDIRECTS {
-        let attempt = tokio::time::timeout(WITHIN, open(&leader, bulk)).await;
+        let attempt = tokio::time::timeout(WITHIN, open(&leader, introduction)).await;
         match attempt.map_err(|_| DialError::Late(leader.clone()))?? {
             Outcome::Open(upgraded) => return Ok(Connection { stream: TokioIo::new(upgraded), leader }),
             Outcome::Redirect(_) if redirects == Redirects::Refuse => return Err(DialError::NotYet(leader)),
@@ -75,7 +95,7 @@ pub(super) async fn dial(address: &str, redirects: Redirects, bulk: Option<&str>
     Err(DialError::Loop(address.to_owned()))
 }
 
-async fn open(address: &str, bulk: Option<&str>) -> Result<Outcome, DialError> {
+async fn open(address: &str, introduction: Introduction<'_>) -> Result<Outcome, DialError> {
     let connect = |source| DialError::Connect { address: address.to_owned(), source };
     let http = |source| DialError::Http { address: address.to_owned(), source };
     let stream = TcpStream::connect(address).await.map_err(connect)?;
@@ -84,7 +104,7 @@ async fn open(address: &str, bulk: Option<&str>) -> Result<Outcome, DialError> {
     tokio::spawn(async move {
         let _ = connection.with_upgrades().await;
     });
-    let response = sender.send_request(request(address, bulk)).await.map_err(http)?;
+    let response = sender.send_request(request(address, introduction)).await.map_err(http)?;
     match response.status() {
         StatusCode::SWITCHING_PROTOCOLS => hyper::upgrade::on(response).await.map(Outcome::Open).map_err(http),
         StatusCode::TEMPORARY_REDIRECT => {
@@ -92,11 +112,15 @@ async fn open(address: &str, bulk: Option<&str>) -> Result<Outcome, DialError> {
             to.map(Outcome::Redirect).ok_or_else(|| DialError::NoLeader(address.to_owned()))
         }
         StatusCode::SERVICE_UNAVAILABLE => Err(DialError::NoLeader(address.to_owned())),
+        StatusCode::UNAUTHORIZED => Err(match introduction.credential {
+            None => DialError::NoCredential(address.to_owned()),
+            Some(own) => DialError::Stranger { address: address.to_owned(), principal: own.principal.clone() },
+        }),
         status => Err(DialError::Refused { address: address.to_owned(), status }),
     }
 }
 
-fn request(address: &str, bulk: Option<&str>) -> Request<Empty<Bytes>> {
+fn request(address: &str, introduction: Introduction<'_>) -> Request<Empty<Bytes>> {
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = http::Uri::from_static("/link");
     let headers = request.headers_mut();
@@ -106,7 +130,10 @@ fn request(address: &str, bulk: Option<&str>) -> Request<Empty<Bytes>> {
     if let Ok(host) = HeaderValue::from_str(address) {
         headers.insert(header::HOST, host);
     }
-    if let Some(token) = bulk.and_then(|token| HeaderValue::from_str(token).ok()) {
+    if let Some(authorization) = introduction.credential.and_then(Credential::basic) {
+        headers.insert(header::AUTHORIZATION, authorization);
+    }
+    if let Some(token) = introduction.bulk.and_then(|token| HeaderValue::from_str(token).ok()) {
         headers.insert(BULK, token);
     }
     request

@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use dial::Redirects;
+use dial::{Introduction, Redirects};
 
 use crate::{http::Door, identity::seed, shell::Handle};
 
@@ -175,7 +175,8 @@ async fn link(
     door: &Arc<Door>,
     handle: &Handle,
 ) -> bool {
-    match dial::dial(address, redirects, None).await {
+    let introduction = Introduction { credential: door.flags.credential.as_ref(), bulk: None };
+    match dial::dial(address, redirects, introduction).await {
         Ok(connection) => {
             leader.set(&connection.leader);
             notify::status(&format!("linked with the master at {}", connection.leader));
@@ -229,7 +230,8 @@ async fn serve(connection: dial::Connection, door: Arc<Door>, handle: Handle) ->
 
 /// A second connection, for downloads: its end is nobody's loss.
 async fn bulk_connection(leader: String, token: String, door: Arc<Door>) {
-    let connection = match dial::dial(&leader, Redirects::Refuse, Some(&token)).await {
+    let introduction = Introduction { credential: door.flags.credential.as_ref(), bulk: Some(&token) };
+    let connection = match dial::dial(&leader, Redirects::Refuse, introduction).await {
         Ok(connection) => connection,
         Err(error) => {
             tracing::warn!(master = %leader, "no second connection: {error}");

@@ -172,7 +172,12 @@ fn accepted(answer: Answer) -> Result<Bytes, Failure> {
     if (200..300).contains(&answer.status) {
         return Ok(answer.body);
     }
-    let text = String::from_utf8_lossy(&answer.body).trim().to_owned();
+    let text = match answer.status {
+        401 => {
+            "it asks who you are: name a file with principal and secret by --credential or MEZZO_CREDENTIAL".to_owned()
+        }
+        _ => String::from_utf8_lossy(&answer.body).trim().to_owned(),
+    };
     Err(Failure::Refused { status: answer.status, text })
 }
 

@@ -15,11 +15,26 @@ pub(super) fn masters(flag: Option<&str>) -> Result<String, ClusterError> {
     {
         return Ok(given);
     }
+    Ok(first(masters_of)?.unwrap_or_else(|| DEFAULT_MASTER.to_owned()))
+}
+
+/// The file with a principal and a secret, of the first file that names one.
+pub(crate) fn credential() -> Result<Option<PathBuf>, ClusterError> {
+    first(|path, text| {
+        let value = table(path, text)?;
+        let Some(named) = value.get("credential") else { return Ok(None) };
+        let wrong = || ClusterError::Config(format!("{}: credential is no text", path.display()));
+        named.as_str().map(|named| Some(PathBuf::from(named))).ok_or_else(wrong)
+    })
+}
+
+/// What `read` finds in the first file in which it finds something.
+fn first<T>(read: impl Fn(&Path, &str) -> Result<Option<T>, ClusterError>) -> Result<Option<T>, ClusterError> {
     for (path, needed) in files() {
         match std::fs::read_to_string(&path) {
             Ok(text) => {
                 if let Some(found) = read(&path, &text)? {
-                    return Ok(found);
+                    return Ok(Some(found));
                 }
             }
             Err(error) if needed => {
@@ -28,7 +43,7 @@ pub(super) fn masters(flag: Option<&str>) -> Result<String, ClusterError> {
             Err(_) => {}
         }
     }
-    Ok(DEFAULT_MASTER.to_owned())
+    Ok(None)
 }
 
 /// Where to look, and whether the file must be there.
@@ -45,9 +60,9 @@ fn files() -> Vec<(PathBuf, bool)> {
 }
 
 /// `master = "…"`, or as Mesos' CLI has it: `[master] address`, or `[master.zookeeper] addresses` and `path`.
-fn read(path: &Path, text: &str) -> Result<Option<String>, ClusterError> {
+fn masters_of(path: &Path, text: &str) -> Result<Option<String>, ClusterError> {
     let wrong = |what: &str| ClusterError::Config(format!("{}: {what}", path.display()));
-    let value: Value = toml::from_str(text).map_err(|error| wrong(error.message()))?;
+    let value = table(path, text)?;
     let Some(master) = value.get("master") else { return Ok(None) };
     if let Some(text) = master.as_str() {
         return Ok(Some(text.to_owned()));
@@ -65,13 +80,17 @@ fn read(path: &Path, text: &str) -> Result<Option<String>, ClusterError> {
     Ok(Some(format!("zk://{}{node}", addresses.join(","))))
 }
 
+fn table(path: &Path, text: &str) -> Result<Value, ClusterError> {
+    toml::from_str(text).map_err(|error| ClusterError::Config(format!("{}: {}", path.display(), error.message())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn reads_our_file_and_that_of_mesos_cli() {
-        let read = |text: &str| read(Path::new("c.toml"), text);
+        let read = |text: &str| masters_of(Path::new("c.toml"), text);
         assert_eq!(read("master = 'a:1,b:2'").unwrap().as_deref(), Some("a:1,b:2"));
         assert_eq!(read("[master]\naddress = 'a:1'").unwrap().as_deref(), Some("a:1"));
         let zookeeper = "[master.zookeeper]\naddresses = ['z1:2181', 'z2:2181']\npath = '/m'";

@@ -20,7 +20,9 @@ use std::{
 };
 
 pub(crate) use args::{Options, Verb};
-use cluster::{Cluster, ClusterError};
+use cluster::Cluster;
+pub(crate) use cluster::ClusterError;
+pub(crate) use config::credential;
 
 /// Everything is as it was asked for.
 pub(crate) const OK: u8 = 0;
@@ -28,6 +30,8 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const REFUSED: u8 = 1;
 /// The master cannot be reached.
 pub(crate) const UNREACHED: u8 = 125;
+/// The arguments or the configuration are wrong.
+pub(crate) const MISUSED: u8 = 2;
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +92,9 @@ pub(crate) enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Cluster(ClusterError::Config(_) | ClusterError::Address(_)) => 2,
+            Self::Cluster(ClusterError::Config(_) | ClusterError::Address(_)) => MISUSED,
             Self::Cluster(_) => UNREACHED,
-            Self::Value(_) | Self::Unconfirmed(_) => 2,
+            Self::Value(_) | Self::Unconfirmed(_) => MISUSED,
             Self::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 128 + 13,
             _ => REFUSED,
         }

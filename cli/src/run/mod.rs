@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use mezzo_sdk::SchedulerDriver;
 
-use crate::args::Run;
+use crate::{args::Run, credential};
 use session::Session;
 use task::Task;
 
@@ -34,6 +34,10 @@ pub(crate) async fn main(options: &Run) -> ExitCode {
 /// As [`main`]; what goes wrong before there is a task is an error.
 pub(crate) async fn run(options: &Run) -> anyhow::Result<u8> {
     let task = Task::new(options).map_err(|error| anyhow::anyhow!("--resources='{}': {error}", options.resources))?;
-    let (scheduler, events) = SchedulerDriver::builder(task.framework()).master(options.master()).build()?;
+    let mut driver = SchedulerDriver::builder(task.framework()).master(options.master());
+    if let Some(own) = credential::own() {
+        driver = driver.credentials(&own.principal, own.secret());
+    }
+    let (scheduler, events) = driver.build()?;
     Session::new(options, task, scheduler, events).run().await
 }

@@ -10,11 +10,21 @@ use mezzo_election::ZkUrl;
 use mezzo_master_core::input::Sorter;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
 use mezzo_server::flags::{DomainError, Origin, Report, boolean, bytes, fault_domain, positive_duration};
-use mezzo_server::http::cors::Origins;
+use mezzo_server::http::{
+    authentication::{Credentials, Gate, NobodyPasses},
+    cors::Origins,
+};
 
 use elsewhere::ELSEWHERE;
 pub use values::{Registry, RemovalRate, Zk};
 use values::{fraction, offer_timeout, percentage, resource_minimums, sorter, zk};
+
+/// Realms (src/master/constants.hpp).
+pub(crate) const READ_ONLY: &str = "mesos-master-readonly";
+pub(crate) const READ_WRITE: &str = "mesos-master-readwrite";
+pub(crate) const SCHEDULER: &str = "mesos-master-scheduler";
+/// Where agents dial: Mezzo's own.
+pub(crate) const AGENTS: &str = "mezzo-master-agents";
 
 /// What `mezzo-master` is told.
 #[derive(Clone, Debug, Parser)]
@@ -190,6 +200,32 @@ pub struct Flags {
           require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     pub publish_per_framework_metrics: bool,
 
+    /// Whom this master knows: {"credentials":[{"principal":"…","secret":"…"}]}, or a file that holds it
+    #[arg(long, help_heading = "Authentication", value_name = "JSON")]
+    pub credentials: Option<Credentials>,
+    /// Ask who reads: state, metrics, files, the page
+    #[arg(long, help_heading = "Authentication", default_value = "false", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub authenticate_http_readonly: bool,
+    /// Ask who makes operators' calls and changes something
+    #[arg(long, help_heading = "Authentication", default_value = "false", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub authenticate_http_readwrite: bool,
+    /// Ask frameworks who they are
+    #[arg(long, help_heading = "Authentication", default_value = "false", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub authenticate_http_frameworks: bool,
+    /// Ask agents who they are when they dial
+    #[arg(long, help_heading = "Authentication", default_value = "false", value_parser = boolean, num_args = 0..=1,
+          require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub authenticate_agents: bool,
+    /// How operators are asked: basic is the only way
+    #[arg(long, help_heading = "Authentication", default_value = "basic", value_parser = ["basic"], value_name = "NAME")]
+    pub http_authenticators: String,
+    /// How frameworks are asked: basic is the only way
+    #[arg(long, help_heading = "Authentication", value_parser = ["basic"], value_name = "NAME")]
+    pub http_framework_authenticators: Option<String>,
+
     /// What is logged: DEBUG, INFO, WARNING or ERROR
     #[arg(long, help_heading = "Logs", default_value = "INFO", value_name = "LEVEL")]
     pub logging_level: LoggingLevel,
@@ -207,6 +243,9 @@ pub struct Flags {
     /// Every flag that has a value, as text: what `/flags` shows.
     #[arg(skip)]
     pub listed: BTreeMap<String, String>,
+    /// Who may ask what.
+    #[arg(skip)]
+    pub gate: Gate,
     /// Where each value came from that is no default.
     #[arg(skip)]
     pub origins: BTreeMap<String, Origin>,
@@ -251,7 +290,18 @@ impl Flags {
             return Err(refused("--registry=zookeeper needs --zk, the ensemble that keeps it".to_owned()));
         }
         listed.insert("registry".to_owned(), flags.registry().name().to_owned());
-        Ok(Self { listed, origins, warnings, ..flags })
+        let gate = flags.guarded().map_err(|error| refused(error.to_string()))?;
+        Ok(Self { gate, listed, origins, warnings, ..flags })
+    }
+
+    fn guarded(&self) -> Result<Gate, NobodyPasses> {
+        let guarded = [
+            (READ_ONLY, "authenticate_http_readonly", self.authenticate_http_readonly),
+            (READ_WRITE, "authenticate_http_readwrite", self.authenticate_http_readwrite),
+            (SCHEDULER, "authenticate_http_frameworks", self.authenticate_http_frameworks),
+            (AGENTS, "authenticate_agents", self.authenticate_agents),
+        ];
+        Gate::new(&guarded, self.credentials.as_ref(), "credentials")
     }
 
     /// Where admitted agents are remembered.

@@ -4,6 +4,7 @@ mod body;
 mod events;
 mod explain;
 mod forward;
+mod login;
 mod masters;
 mod metrics;
 mod node;
@@ -11,6 +12,7 @@ mod operator;
 mod plain;
 mod readers;
 mod reads;
+mod realm;
 mod route;
 mod scheduler;
 mod standby;
@@ -175,8 +177,21 @@ async fn dispatch(node: &Arc<Node>, peer: SocketAddr, cut: &Cut, request: Reques
     response
 }
 
-async fn by_role(node: &Arc<Node>, peer: SocketAddr, cut: &Cut, request: Request<Incoming>) -> Response<Body> {
-    match node.role().await {
+async fn by_role(node: &Arc<Node>, peer: SocketAddr, cut: &Cut, mut request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let route = route::find(&path);
+    if let Route::Ui(name @ ("session" | "login" | "logout")) = route {
+        return login::serve(node, name, request).await;
+    }
+    let role = node.role().await;
+    // A master that does not lead only says who does, to agents and pages that look for the leader.
+    if matches!(role, Role::Leading(_)) || !matches!(route, Route::Ui(_) | Route::Link) {
+        let realm = realm::of(&path, request.method());
+        if let Err(refusal) = node.gate.pass(realm, &mut request) {
+            return *refusal;
+        }
+    }
+    match role {
         Role::Leading(app) => lead(node, &app, peer, cut, request).await,
         role => standby::serve(node, &role, request).await,
     }

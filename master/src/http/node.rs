@@ -6,7 +6,7 @@ use std::{
 };
 
 use mezzo_api::v1::MasterInfo;
-use mezzo_server::{files::Files, notify};
+use mezzo_server::{files::Files, http::authentication::Gate, notify};
 
 use super::App;
 use crate::{flags::Flags, server::Input};
@@ -33,6 +33,8 @@ pub(crate) struct Node {
     masters: RwLock<Arc<[MasterInfo]>>,
     /// What it was told.
     pub(crate) flags: Flags,
+    /// Who may ask what.
+    pub(crate) gate: Gate,
     /// Seconds since the epoch.
     pub(crate) start_time: f64,
     /// What `/files/…` shows.
@@ -48,6 +50,7 @@ impl Node {
         Self {
             role: RwLock::new(Role::Standby(None)),
             masters: RwLock::default(),
+            gate: flags.gate.clone(),
             flags,
             start_time,
             files,

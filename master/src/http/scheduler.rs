@@ -12,7 +12,7 @@ use mezzo_master_core::{
     input::{StreamId, Subscribe},
     validate,
 };
-use mezzo_server::http::{answer, negotiate, request};
+use mezzo_server::http::{answer, authentication::Principal, negotiate, request};
 use uuid::Uuid;
 
 use super::{
@@ -36,13 +36,22 @@ pub(crate) async fn serve(app: &App, connection: &Cut, request: Request<Incoming
         Ok(read) => read,
         Err(error) => return answer::unread(&error),
     };
-    let call = match checked(&parts.method, &parts.headers, &body) {
+    let principal = Principal::of(&parts.extensions);
+    let call = match checked(&parts.method, &parts.headers, &body, principal.as_deref()) {
         Ok(call) => call,
         Err(refusal) => return *refusal,
     };
     match call {
-        Checked::Subscribe(subscribe, encoding) => self::subscribe(app, connection, subscribe, encoding).await,
-        Checked::Call(call, stream_id) => self::call(app, call, stream_id).await,
+        Checked::Subscribe(subscribe, encoding) => {
+            self::subscribe(
+                app,
+                connection,
+                Subscribe { stream: StreamId(Uuid::new_v4()), principal, subscribe: *subscribe },
+                encoding,
+            )
+            .await
+        }
+        Checked::Call(call, stream_id) => self::call(app, call, stream_id, principal).await,
     }
 }
 
@@ -53,14 +62,19 @@ enum Checked {
     Call(Box<Call>, Option<String>),
 }
 
-fn checked(method: &Method, headers: &HeaderMap, body: &Bytes) -> Result<Checked, Box<Response<Body>>> {
+fn checked(
+    method: &Method,
+    headers: &HeaderMap,
+    body: &Bytes,
+    principal: Option<&str>,
+) -> Result<Checked, Box<Response<Body>>> {
     let refused = |status, text: String| Box::new(answer::text(status, text));
     if *method != Method::POST {
         return Err(Box::new(answer::method_not_allowed("POST", method)));
     }
     let encoding = negotiate::content_type(headers).map_err(|error| Box::new(answer::bad_content_type(error)))?;
     let call: Call = decode(encoding, body).map_err(|error| refused(StatusCode::BAD_REQUEST, error.to_string()))?;
-    validate::scheduler_call(&call, None).map_err(|error| refused(StatusCode::BAD_REQUEST, error.to_string()))?;
+    validate::scheduler_call(&call, principal).map_err(|error| refused(StatusCode::BAD_REQUEST, error.to_string()))?;
     let stream_id = headers.get(STREAM_ID).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     match call.r#type() {
         call::Type::Subscribe => {
@@ -80,18 +94,17 @@ fn checked(method: &Method, headers: &HeaderMap, body: &Bytes) -> Result<Checked
     }
 }
 
-async fn call(app: &App, call: Box<Call>, stream_id: Option<String>) -> Response<Body> {
-    match app.core.ask(|reply| Input::Scheduler { call, stream_id, principal: None, reply }).await {
+async fn call(app: &App, call: Box<Call>, stream_id: Option<String>, principal: Option<String>) -> Response<Body> {
+    match app.core.ask(|reply| Input::Scheduler { call, stream_id, principal, reply }).await {
         Ok(answer) => answer::with_status(answer.status, answer.body),
         Err(stopped) => answer::text(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()),
     }
 }
 
-async fn subscribe(app: &App, connection: &Cut, subscribe: Box<call::Subscribe>, encoding: Encoding) -> Response<Body> {
-    let stream = StreamId(Uuid::new_v4());
+async fn subscribe(app: &App, connection: &Cut, input: Subscribe, encoding: Encoding) -> Response<Body> {
+    let stream = input.stream;
     let (sender, queue) = outbox::channel(LIMITS);
     let sink = StreamSink { events: sender, connection: connection.clone() };
-    let input = Subscribe { stream, principal: None, subscribe: *subscribe };
     if let Err(stopped) = app.core.send(Input::Subscribe(Box::new(input), sink)).await {
         return answer::text(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string());
     }
@@ -178,11 +191,25 @@ mod tests {
                 request = request.header(*name, *value);
             }
             let (parts, ()) = request.body(()).unwrap().into_parts();
-            let refusal = checked(&parts.method, &parts.headers, &Bytes::from_static(body.as_bytes())).unwrap_err();
+            let refusal =
+                checked(&parts.method, &parts.headers, &Bytes::from_static(body.as_bytes()), None).unwrap_err();
             assert_eq!(refusal.status().as_u16(), *status, "{body}");
             let Body::Full(answer) = refusal.body() else { panic!("no text for {body}") };
             assert_eq!(answer, text, "{body}");
         }
+    }
+
+    #[test]
+    fn a_framework_is_nobody_else_than_who_asks() {
+        let (parts, ()) = Request::post("/").header("content-type", "application/json").body(()).unwrap().into_parts();
+        let body = r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"u","name":"n","principal":"other"}}}"#;
+        let refusal = checked(&parts.method, &parts.headers, &body.into(), Some("ops")).unwrap_err();
+        let Body::Full(text) = refusal.body() else { panic!("no text") };
+        assert_eq!(
+            (refusal.status().as_u16(), &text[..]),
+            (400, &b"Authenticated principal 'ops' does not match principal 'other' set in `FrameworkInfo`"[..])
+        );
+        assert!(checked(&parts.method, &parts.headers, &body.into(), Some("other")).is_ok());
     }
 
     #[test]
@@ -195,7 +222,7 @@ mod tests {
             .unwrap()
             .into_parts();
         let body = Bytes::from_static(br#"{"type":"REVIVE","framework_id":{"value":"f"}}"#);
-        let passed = checked(&parts.method, &parts.headers, &body).unwrap();
+        let passed = checked(&parts.method, &parts.headers, &body, None).unwrap();
         assert!(matches!(passed, Checked::Call(_, Some(id)) if id == "abc"));
     }
 }

@@ -13,7 +13,7 @@ const RIVALS: [(&str, &[&str]); 5] = [
     ("zone", &["domain"]),
 ];
 /// Flags whose values are nobody's business: the names in them may be told, no more.
-const SECRET: [&str; 1] = ["executor_environment_variables"];
+const SECRET: [&str; 4] = ["credential", "credentials", "executor_environment_variables", "http_credentials"];
 
 /// In lower case and with underscores.
 pub(super) fn spelled(name: &str) -> String {

@@ -3,6 +3,7 @@
 //! Answers are generic over their body: each server has a type of its own, which need only be `From<Bytes>`.
 
 pub mod answer;
+pub mod authentication;
 pub mod cors;
 pub mod endpoints;
 pub mod help;

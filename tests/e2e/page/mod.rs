@@ -5,6 +5,7 @@ mod actions;
 mod failover;
 mod hostile;
 mod live;
+mod login;
 mod operations;
 mod pages;
 mod pictures;

@@ -91,7 +91,7 @@ pub(crate) async fn serve(app: &Arc<App>, endpoint: Endpoint<'_>, request: Reque
     }
     let text = String::from_utf8_lossy(&body);
     match asked(endpoint, &parts.method, &text) {
-        Ok(call) => ask(app, call).await,
+        Ok(call) => ask(app, call, &parts.extensions).await,
         Err(text) => answer::text(StatusCode::BAD_REQUEST, text),
     }
 }

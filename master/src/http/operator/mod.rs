@@ -7,7 +7,7 @@ mod endpoints;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request::Parts};
 use hyper::body::Incoming;
 use mezzo_api::{
     codec::{Encoding, decode, encode},
@@ -21,7 +21,7 @@ use mezzo_api::{
 use mezzo_master_core::input::OperatorCall;
 use mezzo_server::{
     files::Refusal,
-    http::{answer, negotiate, request},
+    http::{answer, authentication::Principal, negotiate, request},
     level, operator,
 };
 
@@ -46,13 +46,14 @@ pub(super) async fn serve(app: &Arc<App>, connection: &Cut, request: Request<Inc
         Ok((call, encoding)) if call.r#type() == call::Type::Subscribe => {
             events::subscribe(app, connection, encoding).await
         }
-        Ok((call, encoding)) => carry_out(app, call, encoding, &parts.headers).await,
+        Ok((call, encoding)) => carry_out(app, call, encoding, &parts).await,
         Err(refusal) => *refusal,
     }
 }
 
-async fn ask(app: &App, call: OperatorCall) -> Response<Body> {
-    match app.core.ask(|reply| Input::Operator { call, principal: None, reply }).await {
+async fn ask(app: &App, call: OperatorCall, by: &Extensions) -> Response<Body> {
+    let principal = Principal::of(by);
+    match app.core.ask(|reply| Input::Operator { call, principal, reply }).await {
         Ok(answer) => answer::with_status(answer.status, answer.body),
         Err(stopped) => answer::text(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string()),
     }
@@ -123,9 +124,10 @@ fn missing(call: &Call) -> Option<&'static str> {
     (!there).then_some(field)
 }
 
-async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, headers: &HeaderMap) -> Response<Body> {
+async fn carry_out(app: &Arc<App>, call: Call, encoding: Encoding, request: &Parts) -> Response<Body> {
+    let headers = &request.headers;
     let call = match changes::change(call) {
-        Ok(asked) => return ask(app, asked).await,
+        Ok(asked) => return ask(app, asked, &request.extensions).await,
         Err(call) => *call,
     };
     let kind = call.r#type();
