@@ -142,7 +142,11 @@ fn an_agent_that_cannot_say_who_it_is_stays_outside_and_says_why() {
 fn guards_that_know_nobody_do_not_start() {
     for (program, flags, needed) in [
         ("mezzo-master", &["--registry=in_memory", "--authenticate_agents"][..], "--credentials"),
-        ("mezzo-agent", &["--master=127.0.0.1:1", "--work_dir=/nonexistent", "--authenticate_http_readonly"], "--http_credentials"),
+        (
+            "mezzo-agent",
+            &["--master=127.0.0.1:1", "--work_dir=/nonexistent", "--authenticate_http_readonly"],
+            "--http_credentials",
+        ),
         ("mezzo-master", &["--registry=in_memory", "--credentials={\"credentials\":[{\"secret\":\"s3\"}]}"], "entry 1"),
     ] {
         let output = Command::new(environment::binary(program)).args(flags).env_clear().output().unwrap();

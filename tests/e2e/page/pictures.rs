@@ -85,6 +85,13 @@ fn every_page_has_its_picture() {
         browser.go(&page);
         take(&mut browser, &place, name);
     }
+    browser.go(&format!("#/tasks/{}/frontend-1/terminal", shop.id));
+    browser.wait("a shell is there", "document.querySelector('.terminal .xterm-rows')?.innerText.includes('#')");
+    browser.type_text("ls -l && tail -n 3 stdout");
+    browser.press("Enter");
+    browser
+        .wait("it has answered", "document.querySelector('.terminal .xterm-rows')?.innerText.includes('answered in')");
+    take(&mut browser, &place, "terminal");
     browser.prefer("dark");
     browser.go("#/");
     take(&mut browser, &place, "overview-dark");
@@ -93,6 +100,12 @@ fn every_page_has_its_picture() {
     for framework in frameworks {
         framework.teardown();
     }
+    let asking = crate::authentication::guarded().agents(0).start();
+    browser.resize(1280, 560);
+    browser.prefer("light");
+    browser.open(&format!("http://{}/", asking.master_address));
+    browser.wait("the form is there", "document.querySelector('.login') !== null");
+    take(&mut browser, &place, "login");
 }
 
 fn take(browser: &mut Browser, place: &std::path::Path, name: &str) {
