@@ -20,6 +20,7 @@ mod reads;
 mod registry;
 mod run;
 mod sdk;
+mod seen;
 mod throughput;
 
 use std::time::Duration;
@@ -178,6 +179,7 @@ async fn measure() -> Result<()> {
     }
     if chosen(Bench::Page) {
         page::measure(load, Duration::from_secs(arguments.page_seconds), arguments.json)?;
+        seen::measure(arguments.json).await?;
     }
     Ok(())
 }

@@ -207,7 +207,7 @@ mod tests {
         let Body::Full(text) = refusal.body() else { panic!("no text") };
         assert_eq!(
             (refusal.status().as_u16(), &text[..]),
-            (400, &b"Authenticated principal 'ops' does not match principal 'other' set in `FrameworkInfo`"[..])
+            (400, &b"Failed to validate scheduler::Call: Authenticated principal 'ops' does not match principal 'other' set in `FrameworkInfo`"[..])
         );
         assert!(checked(&parts.method, &parts.headers, &body.into(), Some("other")).is_ok());
     }
