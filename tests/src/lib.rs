@@ -24,6 +24,7 @@ pub mod registry;
 pub mod stream;
 pub mod tasks;
 pub mod terminal;
+pub mod versions;
 pub mod wait;
 pub mod web;
 pub mod zookeeper;

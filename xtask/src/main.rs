@@ -7,6 +7,7 @@ mod debian;
 mod dependencies;
 mod examples;
 mod fuzz;
+mod last_version;
 mod local;
 mod package;
 mod process;
@@ -50,6 +51,8 @@ enum Verb {
     Examples(examples::Arguments),
     /// Build, then start a cluster on this machine.
     Local(local::Arguments),
+    /// Build the programs of the version before this one, for tests of both together.
+    LastVersion(last_version::Arguments),
     /// Make a Debian package and a tarball, with their SBOM and sums.
     Package(package::Arguments),
 }
@@ -76,6 +79,7 @@ fn carry_out(verb: Verb) -> anyhow::Result<()> {
         Verb::Screenshots => screenshots::run(),
         Verb::Examples(arguments) => examples::run(&arguments),
         Verb::Local(arguments) => local::run(&arguments),
+        Verb::LastVersion(arguments) => last_version::run(&arguments),
         Verb::Package(arguments) => package::run(&arguments),
     }
 }

@@ -1,10 +1,11 @@
 //! `cargo xtask soak`: for hours what CI does for minutes. Real masters and agents die under load while a checker looks on;
-//! simulated clusters run from seed after seed.
+//! simulated clusters run from seed after seed. In one of the
+//! scenarios whoever dies comes back as this version or as the last one.
 
 use anyhow::Result;
 
 use crate::process::{PROFILE, cargo, run as run_command};
-use crate::sim;
+use crate::{last_version, sim};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -37,6 +38,7 @@ fn a_seed() -> u64 {
 
 fn kill(arguments: &Arguments) -> Result<()> {
     run_command(cargo().args(["build", "--profile", PROFILE, "--workspace", "--bins"]))?;
+    last_version::run(&last_version::Arguments::default())?;
     let mut test = cargo();
     test.args([
         "test",

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::process::{PROFILE, cargo, run as run_command, step, succeeds};
-use crate::{dependencies, examples, fuzz, setup, sim, tidy};
+use crate::{dependencies, examples, fuzz, last_version, setup, sim, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -19,13 +19,14 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
-    let steps: [(&str, &dyn Fn() -> Result<()>); 11] = [
+    let steps: [(&str, &dyn Fn() -> Result<()>); 12] = [
         ("setup", &|| setup::run(&setup::Arguments::default())),
         ("format", &|| run_command(cargo().args(["fmt", "--all", "--check"]))),
         ("tidy", &tidy::run),
         ("clippy", &clippy),
         ("dependencies", &dependencies::check),
         ("build", &build),
+        ("last version", &|| last_version::run(&last_version::Arguments::default())),
         ("unit tests", &unit_tests),
         ("simulation", &sim::budget),
         ("end-to-end tests", &end_to_end_tests),

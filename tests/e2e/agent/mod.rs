@@ -16,7 +16,7 @@ fn framework(cluster: &Cluster, name: &str) -> Framework {
 }
 
 /// The default executor.
-fn pod(framework: &Framework, id: &str) -> Value {
+pub(crate) fn pod(framework: &Framework, id: &str) -> Value {
     json!({
         "type": "DEFAULT",
         "executor_id": {"value": id},

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use mezzo_tests::cluster::Cluster;
 use mezzo_tests::framework::Framework;
+use mezzo_tests::versions::{Version, Versions};
 use mezzo_tests::{http, tasks, wait};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -31,6 +32,8 @@ pub(super) struct Load {
     checker: Checker,
     random: StdRng,
     victims: Victims,
+    /// Whoever dies comes back as one of these, by chance.
+    versions: Option<Versions>,
     count: u32,
     /// Ports that a task of ours holds, by agent.
     held: BTreeSet<(String, u64)>,
@@ -49,9 +52,15 @@ impl Load {
             checker,
             random: StdRng::seed_from_u64(seed),
             victims,
+            versions: None,
             count: 0,
             held: BTreeSet::new(),
         }
+    }
+
+    /// Whoever dies comes back as either version.
+    pub(super) fn of_both(self, versions: Versions) -> Self {
+        Self { versions: Some(versions), ..self }
     }
 
     /// Load and deaths for so long, then peace; gives what happened.
@@ -147,14 +156,21 @@ impl Load {
         };
         let pause = Duration::from_millis(*[0, 20, 150, 400].choose(&mut self.random).unwrap());
         let number = self.random.random_range(0..self.cluster.agents.len());
+        let version = if self.random.random_bool(0.5) { Version::Last } else { Version::This };
         self.checker.died();
         if master {
             self.cluster.master.kill();
             std::thread::sleep(pause);
+            if let Some(versions) = &self.versions {
+                self.cluster.master.set_program(versions.program("mezzo-master", version));
+            }
             self.cluster.master.start();
         } else {
             self.cluster.agents[number].part.kill();
             self.work(pause);
+            if let Some(versions) = &self.versions {
+                self.cluster.agents[number].part.set_program(versions.program("mezzo-agent", version));
+            }
             self.cluster.agents[number].part.start();
         }
         self.checker.died();

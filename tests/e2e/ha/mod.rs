@@ -6,6 +6,6 @@ mod events;
 mod frozen;
 mod guards;
 mod ipv6;
-mod policy;
+pub(crate) mod policy;
 mod standby;
 mod takeover;

@@ -22,27 +22,38 @@ fn post(master: SocketAddr, path: &str, body: &Value) {
     assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
 }
 
+/// Sets the weight of one role.
+pub(crate) fn set_weight(master: SocketAddr, role: &str, weight: f64) {
+    let weights = json!([{"role": role, "weight": weight}]);
+    done(master, &json!({"type": "UPDATE_WEIGHTS", "update_weights": {"weight_infos": weights}}));
+}
+
 /// What the operator API tells of all that was set.
-fn policy(master: SocketAddr) -> Value {
+pub(crate) fn told(master: SocketAddr) -> Value {
     let kinds = ["GET_QUOTA", "GET_WEIGHTS", "GET_MAINTENANCE_SCHEDULE"];
     let told = kinds.map(|kind| operator::ask(master, kind));
     json!([told, http::get_json(master, "/maintenance/status")["down_machines"]])
 }
 
-#[test]
-fn what_operators_have_set_outlives_the_leader() {
-    let mut group = Masters::builder().agents(2).start();
-    let master = group.masters[0].address;
+/// Sets quota, weights and a maintenance schedule with a machine that is down.
+pub(crate) fn set(master: SocketAddr) {
     let machine = |hostname: &str, ip: &str| json!({"hostname": hostname, "ip": ip});
     let window = |machines: Value| json!({"machine_ids": machines, "unavailability": {"start": {"nanoseconds": 1}}});
     let (down, elsewhere) = (json!([machine("down.example", "10.9.9.9")]), json!([machine("else.example", "")]));
     let limits = json!({"cpus": {"value": 1.5}, "mem": {"value": 1024.0}});
     let quota = json!([{"role": "limited", "limits": limits}, {"role": "ä%2", "guarantees": {"cpus": {"value": 0.5}}}]);
     done(master, &json!({"type": "UPDATE_QUOTA", "update_quota": {"quota_configs": quota}}));
-    let weights = json!([{"role": "heavy", "weight": 2.5}, {"role": "limited", "weight": 0.5}]);
-    done(master, &json!({"type": "UPDATE_WEIGHTS", "update_weights": {"weight_infos": weights}}));
+    set_weight(master, "heavy", 2.5);
+    set_weight(master, "limited", 0.5);
     post(master, "/maintenance/schedule", &json!({"windows": [window(down.clone()), window(elsewhere)]}));
     post(master, "/machine/down", &down);
+}
+
+#[test]
+fn what_operators_have_set_outlives_the_leader() {
+    let mut group = Masters::builder().agents(2).start();
+    let master = group.masters[0].address;
+    set(master);
     let ids: Vec<Value> =
         group.state(0).unwrap()["slaves"].as_array().unwrap().iter().map(|a| a["id"].clone()).collect();
     done(master, &json!({"type": "DEACTIVATE_AGENT", "deactivate_agent": {"agent_id": {"value": ids[0]}}}));
@@ -50,13 +61,16 @@ fn what_operators_have_set_outlives_the_leader() {
     torn_down.wait_any_offer();
     let gone = torn_down.info().clone();
     torn_down.teardown();
-    let before = policy(master);
-    assert!(before.to_string().contains("ä%2") && before[1] == down, "{before}");
+    let before = told(master);
+    assert!(
+        before.to_string().contains("ä%2") && before[1] == json!([{"hostname": "down.example", "ip": "10.9.9.9"}]),
+        "{before}"
+    );
 
     group.masters[0].part.kill();
     assert_eq!(group.wait_for_leader(&[1]), 1);
     let master = group.masters[1].address;
-    assert_eq!(policy(master), before);
+    assert_eq!(told(master), before);
     let said = Framework::try_subscribe(Encoding::Json, master, gone).unwrap_err();
     assert!(said.contains("Framework has been removed"), "{said}");
     group.wait_for_agents(1, 1); // the other one is deactivated still
@@ -77,14 +91,14 @@ fn what_operators_have_set_outlives_the_leader() {
     for role in ["limited", "ä%2"] {
         done(master, &json!({"type": "REMOVE_QUOTA", "remove_quota": {"role": role}}));
     }
-    post(master, "/machine/up", &down);
+    post(master, "/machine/up", &json!([{"hostname": "down.example", "ip": "10.9.9.9"}]));
     post(master, "/maintenance/schedule", &json!({"windows": []}));
-    let before = policy(master);
+    let before = told(master);
     group.masters[0].part.start();
     group.wait_for_standby(0, 1);
     group.masters[1].part.kill();
     group.takeover(Instant::now(), &[0], 2);
-    let after = policy(group.masters[0].address);
+    let after = told(group.masters[0].address);
     assert_eq!(after, before);
     assert!(!after.to_string().contains("ä%2") && !after.to_string().contains("down.example"), "{after}");
 }

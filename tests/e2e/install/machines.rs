@@ -151,7 +151,7 @@ fn sites() -> Option<Sites> {
     let private = network.host("a1", &inside);
     private.route_by(&inside);
     let (master, agent) = (new_machine("m1", &cloud, dir.path())?, new_machine("a1", &private, dir.path())?);
-    let packages = Packages::make(dir.path())?;
+    let packages = Packages::make(dir.path())?.with_last();
     let url = packages.offer(&desk);
     // The master is installed from the tarball, the agent from the Debian package.
     let variables = |package: &Package| {
@@ -321,12 +321,13 @@ fn kills(sites: &Sites) {
     });
 }
 
-/// To another version of the package and back, while short tasks come and go.
+/// Down to the last version, up to another package of this one, and back, while short tasks come and go.
 fn upgrades(sites: &Sites) {
     wait_for_agent(sites.address);
     let stop = Arc::new(AtomicBool::new(false));
     let load = load(&sites.desk.host, sites.address, &stop);
-    for revision in [2, 1] {
+    let last = sites.packages.has_last.then_some(0);
+    for revision in last.into_iter().chain([2, 1]) {
         let before = sites.agent.property("mezzo-agent", "MainPID");
         on_machine(&sites.agent, &sites.walk[3], &sites.packages.deb(revision), &sites.url);
         sites.wait_for_another(&before);
