@@ -352,6 +352,14 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use mezzo_api::{
+        frame::Decoder,
+        link::{FromAgent, ToAgent},
+    };
+    use prost::encoding::{DecodeContext, WireType, decode_key, encode_key, skip_field};
+
     use super::*;
 
     #[test]
@@ -368,5 +376,77 @@ mod tests {
         assert!(matches!(Entry::decode(4, &garbage), Err(RecoverError::Malformed { index: 4, .. })));
         let empty = Record { version: VERSION, entry: None }.encode_to_vec();
         assert!(matches!(Entry::decode(5, &empty.into()), Err(RecoverError::Malformed { index: 5, .. })));
+    }
+
+    /// The members of a message's oneof, found by trying every number.
+    fn known<M: Message + Default>(holds: impl Fn(&M) -> bool) -> BTreeSet<u32> {
+        let is_known = |tag: &u32| {
+            [WireType::Varint, WireType::LengthDelimited].into_iter().any(|wire| {
+                let mut bytes = Vec::new();
+                encode_key(*tag, wire, &mut bytes);
+                bytes.push(0);
+                M::decode(&bytes[..]).is_ok_and(|message| holds(&message))
+            })
+        };
+        (1..1000).filter(is_known).collect()
+    }
+
+    /// The fields that a message has.
+    fn fields(mut bytes: &[u8]) -> BTreeSet<u32> {
+        let mut fields = BTreeSet::new();
+        while !bytes.is_empty() {
+            let (tag, wire) = decode_key(&mut bytes).unwrap();
+            skip_field(wire, tag, &mut bytes, DecodeContext::default()).unwrap();
+            fields.insert(tag);
+        }
+        fields
+    }
+
+    /// What is in the test data of that kind.
+    fn recorded(begins: &str, split: impl Fn(&[u8]) -> Vec<Bytes>) -> BTreeSet<u32> {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+        let mut found = BTreeSet::new();
+        for entry in fs::read_dir(data).unwrap().flatten() {
+            if entry.file_name().to_string_lossy().contains(begins) {
+                found.extend(split(&fs::read(entry.path()).unwrap()).iter().flat_map(|message| fields(message)));
+            }
+        }
+        found
+    }
+
+    fn records(mut bytes: &[u8]) -> Vec<Bytes> {
+        let mut records = Vec::new();
+        while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
+            let (record, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+            records.push(Bytes::copy_from_slice(record));
+            bytes = rest;
+        }
+        records
+    }
+
+    fn frames(bytes: &[u8]) -> Vec<Bytes> {
+        let mut decoder = Decoder::new();
+        decoder.feed(bytes);
+        std::iter::from_fn(|| decoder.next().unwrap()).map(Bytes::from).collect()
+    }
+
+    /// Whatever an agent writes or says, and whatever it is told, is among what later versions have to understand: a new kind
+    /// that is not recorded fails here.
+    #[test]
+    fn every_kind_is_in_the_test_data() {
+        let missing = |known: BTreeSet<u32>, recorded: BTreeSet<u32>| -> Vec<u32> {
+            assert!(known.len() >= 9, "{known:?}");
+            known.difference(&recorded).copied().collect()
+        };
+        let write = "record it: MEZZO_WRITE_FORMATS=1 cargo test -p mezzo-agent-core, with it in the conversation of";
+        let of_records = known(|record: &Record| record.entry.is_some());
+        assert_eq!(missing(of_records, recorded(".records", records)), [0; 0], "{write} tests/formats.rs");
+        let of_master = known(|message: &ToAgent| message.message.is_some());
+        assert_eq!(missing(of_master, recorded("to-agent-", frames)), [0; 0], "{write} tests/link_formats.rs");
+        let of_agent = known(|message: &FromAgent| message.message.is_some());
+        assert_eq!(missing(of_agent, recorded("from-agent-", frames)), [0; 0], "{write} tests/link_formats.rs");
+        // The check can fail.
+        assert!(!recorded(".records", records).contains(&999));
+        assert_eq!(missing(BTreeSet::from_iter(1..=9), BTreeSet::from([1, 2, 3, 4, 5, 6, 8, 9])), [7]);
     }
 }
