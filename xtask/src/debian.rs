@@ -1,8 +1,8 @@
 //! A fresh Debian for the tests: a root with systemd and cloud-init, as a cloud's image has it. It is made once, and
-//! machines of tests are overlays on it.
+//! machines of tests are overlays on it, and on layers with further packages.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -12,6 +12,22 @@ use crate::process::{command, run as run_command, target_dir};
 const CONTENT: &str = "minbase, systemd, systemd-sysv, cloud-init, curl; 1";
 /// debootstrap does not find by itself who provides what python3-cryptography wants.
 const PACKAGES: &str = "systemd,systemd-sysv,cloud-init,curl,python3-cffi-backend";
+/// What machines that are ZooKeeper servers have beyond that; in a layer of its own.
+const ZOOKEEPER: &str = "zookeeperd";
+/// Installs what was downloaded to `$2` in the root `$1`, of which the layer `$3` is the difference, with `$4` to work in.
+/// Nothing is started: policy-rc.d says no.
+const LAYER_SCRIPT: &str = r#"
+set -e
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$3,workdir=$4" /mnt
+mount -t proc proc /mnt/proc
+mount --bind /dev /mnt/dev
+mkdir /mnt/var/tmp/new
+cp "$2"/*.deb /mnt/var/tmp/new
+printf '#!/bin/sh\nexit 101\n' > /mnt/usr/sbin/policy-rc.d
+chmod 755 /mnt/usr/sbin/policy-rc.d
+chroot /mnt env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive sh -c 'dpkg --force-unsafe-io --install /var/tmp/new/*.deb'
+rm -r /mnt/var/tmp/new /mnt/usr/sbin/policy-rc.d
+"#;
 /// What a machine of a test has no use for.
 const MASKED: [&str; 8] = [
     "apt-daily.timer",
@@ -27,6 +43,44 @@ const MASKED: [&str; 8] = [
 /// Makes it, where it is not there yet; needs root.
 pub(crate) fn install() -> Result<()> {
     let dir = target_dir().join("test-env-debian");
+    fresh(&dir)?;
+    layer(&dir, ZOOKEEPER)
+}
+
+/// A package and all that it needs, as this machine's apt finds them, in a layer on the fresh Debian.
+fn layer(dir: &Path, package: &str) -> Result<()> {
+    let (root, layer) = (dir.join("root"), dir.join(package));
+    let stamp = layer.join("complete");
+    if stamp.exists() {
+        return Ok(());
+    }
+    if layer.exists() {
+        fs::remove_dir_all(&layer).with_context(|| format!("cannot remove {}", layer.display()))?;
+    }
+    let [files, work, archives] = ["files", "work", "archives"].map(|name| layer.join(name));
+    for dir in [&files, &work, &archives.join("partial")] {
+        fs::create_dir_all(dir)?;
+    }
+    let status = root.join("var/lib/dpkg/status");
+    run_command(
+        command("apt-get")
+            .args(["-q", "-y", "--no-install-recommends", "--download-only"])
+            .args(["-o", &format!("Dir::State::status={}", status.display())])
+            .args(["-o", &format!("Dir::Cache::archives={}", archives.display())])
+            .args(["install", package]),
+    )
+    .with_context(|| format!("cannot download {package}: is there a network?"))?;
+    run_command(
+        command("unshare")
+            .args(["--mount", "--propagation=private", "sh", "-c", LAYER_SCRIPT, "sh"])
+            .args([&root, &archives, &files, &work]),
+    )?;
+    fs::remove_dir_all(archives)?;
+    Ok(fs::write(stamp, "")?)
+}
+
+/// The fresh one itself.
+fn fresh(dir: &Path) -> Result<()> {
     let (root, stamp) = (dir.join("root"), dir.join("complete"));
     let suite = suite().unwrap_or_else(|| "bookworm".to_owned());
     let content = format!("{suite}: {CONTENT}");
@@ -34,9 +88,9 @@ pub(crate) fn install() -> Result<()> {
         return Ok(());
     }
     if dir.exists() {
-        fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+        fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
-    fs::create_dir_all(&dir)?;
+    fs::create_dir_all(dir)?;
     run_command(
         command("debootstrap").args(["--variant=minbase", &format!("--include={PACKAGES}"), &suite]).arg(&root),
     )

@@ -46,7 +46,7 @@ struct Needed {
     present: fn() -> bool,
 }
 
-const NEEDED: [Needed; 9] = [
+const NEEDED: [Needed; 10] = [
     Needed { what: "Python with venv", package: "python3-venv", present: python_can_make_environments },
     Needed { what: "Chromium", package: "chromium", present: browser_is_there },
     Needed { what: "Java", package: "default-jre-headless", present: java_is_there },
@@ -55,6 +55,7 @@ const NEEDED: [Needed; 9] = [
     Needed { what: "debootstrap", package: "debootstrap", present: debootstrap_is_there },
     Needed { what: "iptables", package: "iptables", present: iptables_is_there },
     Needed { what: "an image registry", package: "docker-registry", present: registry_is_there },
+    Needed { what: "lintian", package: "lintian", present: lintian_is_there },
     Needed { what: "a static busybox", package: "busybox-static", present: busybox_is_there },
 ];
 
@@ -81,6 +82,11 @@ fn iptables_is_there() -> bool {
 
 fn registry_is_there() -> bool {
     succeeds(command("docker-registry").arg("--version"))
+}
+
+/// It looks at packages as Debian's own archive does.
+fn lintian_is_there() -> bool {
+    succeeds(command("lintian").arg("--version"))
 }
 
 /// What test images are made of: it runs where there is nothing else, which Debian's other busybox does not.

@@ -1,10 +1,11 @@
-//! Packages of the programs under test, two revisions of them.
+//! Packages of the programs under test, two revisions of them, and of the last version's.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mezzo_tests::environment;
 use mezzo_tests::hosts::Host;
+use mezzo_tests::versions::Versions;
 use mezzo_tests::web::{self, Answer};
 use serde_json::Value;
 
@@ -19,6 +20,8 @@ pub(super) struct Package {
 #[derive(Debug)]
 pub(super) struct Packages {
     pub(super) dir: PathBuf,
+    /// There is revision 0: the last version.
+    pub(super) has_last: bool,
 }
 
 impl Packages {
@@ -29,13 +32,19 @@ impl Packages {
             return None;
         }
         let dir = dir.join("packages");
-        for revision in ["1", "2"] {
-            let mut xtask = Command::new(environment::binary("xtask"));
-            xtask.arg("package").arg("--bin-dir").arg(environment::bin_dir()).arg("--out").arg(&dir);
-            let output = xtask.args(["--fast", "--revision", revision]).output().expect("xtask starts");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        for revision in [1, 2] {
+            package(&dir, &environment::bin_dir(), revision);
         }
-        Some(Self { dir })
+        Some(Self { dir, has_last: false })
+    }
+
+    /// Revision 0 too, where the last version is built.
+    pub(super) fn with_last(mut self) -> Self {
+        if let Some(versions) = Versions::both() {
+            package(&self.dir, &versions.last_bin_dir(), 0);
+            self.has_last = true;
+        }
+        self
     }
 
     /// The Debian package of that revision.
@@ -71,6 +80,13 @@ impl Packages {
         });
         format!("http://{}:8000", host.address())
     }
+}
+
+fn package(out: &Path, bin_dir: &Path, revision: u32) {
+    let mut xtask = Command::new(environment::binary("xtask"));
+    xtask.arg("package").arg("--bin-dir").arg(bin_dir).arg("--out").arg(out).arg("--fast");
+    let output = xtask.args(["--revision", &revision.to_string()]).output().expect("xtask starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// What lies beside the packages says what is in them.
@@ -112,4 +128,20 @@ fn a_package_tells_what_it_is_made_of() {
     ] {
         assert!(content.contains(path), "{path} is not in\n{content}");
     }
+}
+
+/// Debian's own check of packages has nothing to say, but for what is explained in deploy/debian/lintian-overrides.
+#[test]
+fn lintian_has_nothing_to_say() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let Some(packages) = Packages::make(dir.path()) else { return };
+    if Command::new("lintian").arg("--version").output().is_err() {
+        environment::skip("`lintian` is missing: run `cargo xtask setup`");
+        return;
+    }
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--allow-root", "--fail-on", "error,warning"]).arg(packages.dir.join(packages.deb(1).name));
+    let output = lintian.output().expect("lintian starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }

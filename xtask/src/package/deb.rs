@@ -11,6 +11,7 @@ use walkdir::WalkDir;
 use super::{Identity, needs::Needs};
 use crate::process::{command, root, run as run_command, succeeds};
 
+const MAINTAINER: &str = "The Mezzo authors <mezzo@localhost>";
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
 pub(super) fn make(
@@ -26,6 +27,7 @@ pub(super) fn make(
     }
     let package = work.join("deb");
     run_command(command("cp").arg("-a").arg(tree).arg(&package))?;
+    changelog(&package, identity)?;
     let debian = package.join("DEBIAN");
     fs::create_dir(&debian)?;
     for name in SCRIPTS {
@@ -33,7 +35,7 @@ pub(super) fn make(
         fs::set_permissions(debian.join(name), fs::Permissions::from_mode(0o755))?;
     }
     fs::copy(root().join("deploy/debian/conffiles"), debian.join("conffiles"))?;
-    let (sums, bytes) = sums(tree)?;
+    let (sums, bytes) = sums(&package)?;
     fs::write(debian.join("md5sums"), sums)?;
     fs::write(debian.join("control"), control(identity, needs, bytes)?)?;
     let path = out.join(format!("mezzo_{}_{}.deb", identity.version, identity.architecture));
@@ -44,6 +46,19 @@ pub(super) fn make(
     Ok(path)
 }
 
+/// What Debian wants of every package: which version, of when.
+fn changelog(package: &Path, identity: &Identity) -> Result<()> {
+    let date = command("date").args(["--utc", "--rfc-email", &format!("--date=@{}", identity.date)]).output()?;
+    let date = String::from_utf8_lossy(&date.stdout).trim().to_owned();
+    let text = format!(
+        "mezzo ({}) unstable; urgency=medium\n\n  * This version.\n\n -- {MAINTAINER}  {date}\n",
+        identity.version
+    );
+    let path = package.join("usr/share/doc/mezzo/changelog.Debian");
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    run_command(command("gzip").args(["-9n"]).arg(&path))
+}
+
 fn control(identity: &Identity, needs: &Needs, bytes: u64) -> Result<String> {
     let path = root().join("deploy/debian/control.in");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -51,6 +66,7 @@ fn control(identity: &Identity, needs: &Needs, bytes: u64) -> Result<String> {
     let text = if depends.is_empty() { text.replace("@DEPENDS@, ", "") } else { text.replace("@DEPENDS@", &depends) };
     Ok(text
         .replace("@VERSION@", &identity.version)
+        .replace("@MAINTAINER@", MAINTAINER)
         .replace("@ARCHITECTURE@", identity.architecture)
         .replace("@SIZE@", &bytes.div_ceil(1024).to_string()))
 }
@@ -60,7 +76,7 @@ fn sums(tree: &Path) -> Result<(String, u64)> {
     let (mut text, mut bytes) = (String::new(), 0);
     for entry in WalkDir::new(tree).sort_by_file_name() {
         let entry = entry?;
-        if !entry.file_type().is_file() {
+        if !entry.file_type().is_file() || entry.path().starts_with(tree.join("DEBIAN")) {
             continue;
         }
         bytes += entry.metadata()?.len();

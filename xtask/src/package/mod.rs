@@ -70,6 +70,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     fs::copy(&sbom, tree.join("usr/share/doc/mezzo/sbom.cdx.json"))?;
     let needs = needs::of(&PROGRAMS.map(|name| tree.join("usr/bin").join(name)))?;
     println!("the programs need: {}", needs.sentence());
+    if arguments.r#static {
+        for name in PROGRAMS {
+            needs::runs_alone(&tree.join("usr/bin").join(name), &work.join("empty"), "--version")?;
+        }
+        println!("each of them runs in a root that has nothing else");
+    }
     let mut made = vec![tarball(&work, &tree, &out, &identity, arguments.fast)?];
     made.push(deb::make(&work, &tree, &out, &identity, &needs, arguments.fast)?);
     made.push(sbom);
@@ -125,6 +131,7 @@ fn tarball(work: &Path, tree: &Path, out: &Path, identity: &Identity, fast: bool
     run_command(command("cp").arg("-a").arg(tree).arg(&top))?;
     fs::copy(root().join("deploy/install.sh"), top.join("install.sh"))?;
     fs::copy(root().join("deploy/debian/postinst"), top.join("postinst"))?;
+    fs::copy(root().join("LICENSE"), top.join("LICENSE"))?;
     let path = out.join(format!("{name}.tar.gz"));
     let mut tar = command("tar");
     tar.arg("-C").arg(work).args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner"]);

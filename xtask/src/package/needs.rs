@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -52,6 +52,23 @@ pub(super) fn of(programs: &[PathBuf]) -> Result<Needs> {
     Ok(needs)
 }
 
+/// Runs the program in the root `empty`, where nothing else is: what is called static is tried. Needs no rights where the kernel
+/// lets users have namespaces.
+pub(super) fn runs_alone(program: &Path, empty: &Path, argument: &str) -> Result<()> {
+    fs::create_dir_all(empty)?;
+    let name = program.file_name().context("a program has a name")?;
+    fs::copy(program, empty.join(name)).with_context(|| format!("cannot copy {}", program.display()))?;
+    let mut unshare = command("unshare");
+    unshare.args(["--user", "--map-root-user", "chroot"]).arg(empty).arg(Path::new("/").join(name)).arg(argument);
+    let output = unshare.output().context("cannot start unshare (package util-linux)")?;
+    fs::remove_dir_all(empty)?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        bail!("{} does not run where there is nothing else: {}", program.display(), why.trim());
+    }
+    Ok(())
+}
+
 /// Names of shared libraries in what ldd says, but for the kernel's and the loader.
 fn libraries(said: &str) -> BTreeSet<String> {
     let names = said.lines().filter_map(|line| line.split_whitespace().next());
@@ -74,6 +91,19 @@ fn newest_glibc(program: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A static program that every Debian test machine has, and one that is none.
+    #[test]
+    fn a_program_that_is_not_static_does_not_run_alone() {
+        let (busybox, dynamic) = (Path::new("/bin/busybox"), Path::new("/bin/true"));
+        let empty = std::env::temp_dir().join(format!("mezzo-empty-{}", std::process::id()));
+        if Path::new("/usr/share/doc/busybox-static").exists() && runs_alone(busybox, &empty, "true").is_err() {
+            eprintln!("!!! SKIPPED: users have no namespaces here");
+            return;
+        }
+        let error = runs_alone(dynamic, &empty, "--version").unwrap_err().to_string();
+        assert!(error.contains("does not run where there is nothing else"), "{error}");
+    }
 
     #[test]
     fn reads_what_ldd_says() {

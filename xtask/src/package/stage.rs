@@ -10,15 +10,19 @@ use super::PROGRAMS;
 use crate::process::{command, root, run as run_command, succeeds};
 
 /// Names under which `mezzo` is another program; Mesos' names, so that scripts go on.
-const LINKS: [(&str, &str); 5] = [
+const LINKS: [(&str, &str); 9] = [
     ("usr/bin/mezzo-master", "mezzo"),
     ("usr/bin/mezzo-agent", "mezzo"),
     ("usr/sbin/mesos-master", "../bin/mezzo"),
     ("usr/sbin/mesos-agent", "../bin/mezzo"),
     ("usr/sbin/mesos-slave", "../bin/mezzo"),
+    ("usr/share/man/man1/mezzo-executor.1.gz", "mezzo.1.gz"),
+    ("usr/share/man/man8/mesos-master.8.gz", "../man1/mezzo.1.gz"),
+    ("usr/share/man/man8/mesos-agent.8.gz", "../man1/mezzo.1.gz"),
+    ("usr/share/man/man8/mesos-slave.8.gz", "../man1/mezzo.1.gz"),
 ];
 /// Files of the repository and where they go.
-const FILES: [(&str, &str, u32); 10] = [
+const FILES: [(&str, &str, u32); 11] = [
     ("deploy/systemd/mezzo-agent.service", "lib/systemd/system/mezzo-agent.service", 0o644),
     ("deploy/systemd/mezzo-discover.service", "lib/systemd/system/mezzo-discover.service", 0o644),
     ("deploy/systemd/mezzo-master.service", "lib/systemd/system/mezzo-master.service", 0o644),
@@ -28,7 +32,8 @@ const FILES: [(&str, &str, u32); 10] = [
     ("deploy/etc/mezzo-discover.default", "etc/default/mezzo-discover", 0o644),
     ("deploy/etc/mezzo-master.default", "etc/default/mezzo-master", 0o644),
     ("README.md", "usr/share/doc/mezzo/README.md", 0o644),
-    ("LICENSE", "usr/share/doc/mezzo/copyright", 0o644),
+    ("deploy/debian/copyright", "usr/share/doc/mezzo/copyright", 0o644),
+    ("deploy/debian/lintian-overrides", "usr/share/lintian/overrides/mezzo", 0o644),
 ];
 const DOCS: &str = "usr/share/doc/mezzo";
 
