@@ -39,6 +39,12 @@ impl Answer {
         Self { status: 200, headers: Vec::new(), body: body.as_bytes().to_vec() }
     }
 
+    /// A document.
+    #[must_use]
+    pub fn json(document: &serde_json::Value) -> Self {
+        Self::text(&document.to_string())
+    }
+
     /// Nothing but a status.
     #[must_use]
     pub fn status(status: u16) -> Self {

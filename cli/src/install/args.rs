@@ -33,6 +33,8 @@ pub(crate) enum CloudName {
     Openstack,
     /// Google Compute Engine
     Gce,
+    /// Microsoft Azure
+    Azure,
     /// Nobody's: only what the flags say
     None,
 }
@@ -44,6 +46,7 @@ impl CloudName {
             Self::Ec2 => "ec2",
             Self::Openstack => "openstack",
             Self::Gce => "gce",
+            Self::Azure => "azure",
             Self::None => "none",
         }
     }

@@ -1,7 +1,8 @@
 //! What each cloud's metadata service tells of a machine.
 //!
-//! Amazon EC2: IMDSv2, with a session token. OpenStack: `/openstack/latest/meta_data.json`, addresses by its copy of EC2's
-//! paths. Google: `/computeMetadata/v1/`, which answers whoever sends and expects the header Metadata-Flavor.
+//! Amazon EC2: IMDSv2, with a session token. OpenStack: `/openstack/latest/meta_data.json` and what stands beside it, addresses
+//! by its copy of EC2's paths. Google: `/computeMetadata/v1/`, which answers whoever sends and expects the header
+//! Metadata-Flavor. Azure: `/metadata/instance`, which wants the header Metadata and a version.
 
 use std::net::IpAddr;
 
@@ -15,6 +16,7 @@ use super::{
 /// For how many seconds EC2's token is good.
 const TOKEN_SECONDS: &str = "60";
 const GOOGLE: (&str, &str) = ("Metadata-Flavor", "Google");
+const AZURE: (&str, &str) = ("Metadata", "true");
 
 /// What is known of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,12 +41,16 @@ pub(crate) async fn ask(service: &Service, cloud: CloudName) -> Result<Found, Un
         CloudName::Ec2 => ec2(service).await,
         CloudName::Openstack => openstack(service).await,
         CloudName::Gce => gce(service).await,
+        CloudName::Azure => azure(service).await,
         CloudName::Auto => {
             // OpenStack answers at EC2's paths too.
             if let Ok(found) = openstack(service).await {
                 return Ok(found);
             }
-            match gce(service).await {
+            if let Ok(found) = gce(service).await {
+                return Ok(found);
+            }
+            match azure(service).await {
                 Ok(found) => Ok(found),
                 Err(_) => ec2(service).await,
             }
@@ -67,19 +73,56 @@ async fn ec2(service: &Service) -> Result<Found, Unanswered> {
     })
 }
 
+/// Nova tells no region of its own: it is taken from what the provider adds (`vendor_data.json`), or from a property of the
+/// server (`openstack server create --property region=…`), which stands in `meta`.
 async fn openstack(service: &Service) -> Result<Found, Unanswered> {
     const PATH: &str = "/openstack/latest/meta_data.json";
-    let document = text(service, "GET", PATH, &[]).await?.unwrap_or_default();
-    let document: Value = serde_json::from_str(&document).map_err(|error| service.wrong(PATH, &error.to_string()))?;
-    let known = |key: &str| name(document.get(key).and_then(Value::as_str).map(str::to_owned));
+    let about = document(service, PATH, &[]).await?;
+    if !about.is_object() {
+        return Err(service.wrong(PATH, "no document of OpenStack"));
+    }
+    let vendor = document(service, "/openstack/latest/vendor_data.json", &[]).await.unwrap_or_default();
+    let network = document(service, "/openstack/latest/network_data.json", &[]).await.unwrap_or_default();
+    let networks = network["networks"].as_array().map_or(&[][..], Vec::as_slice);
+    // With DHCP the document has no address; EC2's paths have.
+    let fixed = networks.iter().find_map(|network| address(at(network, "/ip_address")));
     let get = |path: &'static str| text(service, "GET", path, &[]);
     Ok(Found {
         cloud: Some("openstack"),
-        private_ip: address(get("/latest/meta-data/local-ipv4").await.ok().flatten()),
+        private_ip: address(get("/latest/meta-data/local-ipv4").await.ok().flatten()).or(fixed),
         public_ip: address(get("/latest/meta-data/public-ipv4").await.ok().flatten()),
         hostname: None, // its name is seldom in any DNS
-        region: known("region"),
-        zone: known("availability_zone"),
+        region: name(at(&about, "/meta/region")).or_else(|| name(at(&vendor, "/region"))),
+        zone: name(at(&about, "/availability_zone")),
+    })
+}
+
+/// Zones are numbers within their region, and named with it, as Kubernetes does; where a machine is in none, the fault domain
+/// stands for it. The address that a standard load balancer or a public address of its own kind lends is told by another path.
+async fn azure(service: &Service) -> Result<Found, Unanswered> {
+    const PATH: &str = "/metadata/instance?api-version=2021-02-01";
+    const OUTSIDE: &str = "/metadata/loadbalancer?api-version=2020-10-01";
+    let instance = document(service, PATH, &[AZURE]).await?;
+    let region = name(at(&instance, "/compute/location"));
+    if region.is_none() {
+        return Err(service.wrong(PATH, "no document of Azure"));
+    }
+    let own = "/network/interface/0/ipv4/ipAddress/0";
+    let mut public_ip = address(at(&instance, &format!("{own}/publicIpAddress")));
+    if public_ip.is_none() {
+        let outside = document(service, OUTSIDE, &[AZURE]).await.unwrap_or_default();
+        public_ip = address(at(&outside, "/loadbalancer/publicIpAddresses/0/frontendIpAddress"));
+    }
+    let numbered = name(at(&instance, "/compute/zone")).zip(region.as_ref());
+    Ok(Found {
+        cloud: Some("azure"),
+        private_ip: address(at(&instance, &format!("{own}/privateIpAddress"))),
+        public_ip,
+        hostname: None, // its service does not tell in which DNS it is
+        zone: numbered
+            .map(|(zone, region)| format!("{region}-{zone}"))
+            .or_else(|| name(at(&instance, "/compute/platformFaultDomain"))),
+        region,
     })
 }
 
@@ -102,6 +145,17 @@ async fn gce(service: &Service) -> Result<Found, Unanswered> {
         region: zone.as_ref().and_then(|zone| Some(zone.rsplit_once('-')?.0.to_owned())),
         zone,
     })
+}
+
+/// A document of JSON.
+async fn document(service: &Service, path: &'static str, headers: &[(&str, &str)]) -> Result<Value, Unanswered> {
+    let text = text(service, "GET", path, headers).await?.unwrap_or_default();
+    serde_json::from_str(&text).map_err(|error| service.wrong(path, &error.to_string()))
+}
+
+/// The text at a place of a document (RFC 6901).
+fn at(document: &Value, pointer: &str) -> Option<String> {
+    document.pointer(pointer)?.as_str().map(str::to_owned)
 }
 
 /// The body of a good answer; nothing where the service knows nothing of it.

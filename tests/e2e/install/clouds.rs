@@ -46,11 +46,20 @@ fn every_cloud_tells_addresses_region_and_zone() {
             vec![],
             "ADVERTISE_IP=10.0.0.7 HOSTNAME=vm.eu-test1-a.c.project.internal REGION=eu-test1 ZONE=eu-test1-a",
         ),
-        // Its service tells no region.
+        // Its service tells no region, unless the provider or the machine's owner does.
         (Cloud::OpenStack, vec![], "ADVERTISE_IP=10.0.0.7"),
+        (Cloud::OpenStackWithVendor, vec![], "ADVERTISE_IP=10.0.0.7 REGION=eu-test1 ZONE=nova"),
+        (Cloud::OpenStackWithProperty, vec![], "ADVERTISE_IP=10.0.0.7 REGION=eu-test1 ZONE=nova"),
         (Cloud::OpenStack, vec!["--region=here"], "ADVERTISE_IP=10.0.0.7 REGION=here ZONE=nova"),
         (Cloud::Ec2, vec!["--advertise=public", "--zone=z"], "ADVERTISE_IP=203.0.113.7 REGION=eu-test1 ZONE=z"),
         (Cloud::Gce, vec!["--cloud=gce", "--advertise=none"], "REGION=eu-test1 ZONE=eu-test1-a"),
+        (Cloud::Azure, vec![], "ADVERTISE_IP=10.0.0.7 REGION=eu-test1 ZONE=eu-test1-1"),
+        (Cloud::Azure, vec!["--advertise=public"], "ADVERTISE_IP=203.0.113.7 REGION=eu-test1 ZONE=eu-test1-1"),
+        (
+            Cloud::AzureBehindBalancer,
+            vec!["--cloud=azure", "--advertise=public"],
+            "ADVERTISE_IP=203.0.113.7 REGION=eu-test1 ZONE=2",
+        ),
     ] {
         let host = network.host(&format!("h{}{}", cloud as u8, arguments.len()), &segment);
         metadata::serve(&host, "lo", cloud, instance(public));
