@@ -4,6 +4,7 @@
 //! doors (`http/`, `link/`) translate; `checkpoint.rs` keeps the core's records; [`containerizer`] runs what is to run.
 
 mod called;
+pub mod check;
 mod checkpoint;
 pub mod containerizer;
 pub mod detect;
@@ -49,15 +50,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     flags.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    let result = run::run(flags).inspect_err(|error| tracing::error!("{error:#}"));
+    let mut failures = check::problems(&flags);
+    if failures.is_empty() {
+        failures.extend(run::run(flags).err().map(|error| format!("{error:#}")));
+    }
+    for failure in &failures {
+        tracing::error!("{failure}");
+        eprintln!("mezzo-agent: {failure}");
+    }
     if let Some(logs) = logs {
         logs.flush();
     }
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("mezzo-agent: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod activity;
+pub mod check;
 pub mod flags;
 mod http;
 mod identity;

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use crate::{
+    check,
     flags::Flags,
     http::{self, Node},
     identity::Identity,
@@ -165,6 +166,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     flags.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let problems = check::problems(&flags);
+    if !problems.is_empty() {
+        for problem in problems {
+            tracing::error!("{problem}");
+            eprintln!("mezzo-master: {problem}");
+        }
+        if let Some(logs) = logs {
+            logs.flush();
+        }
+        return ExitCode::FAILURE;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(4)
@@ -212,7 +224,7 @@ async fn proof_of_life(node: Arc<Node>) {
     node.proof_of_life().await;
 }
 
-fn open_whitelist(flags: &Flags) -> Result<Option<Whitelist>, StartError> {
+pub(crate) fn open_whitelist(flags: &Flags) -> Result<Option<Whitelist>, StartError> {
     let open =
         |path: &PathBuf| Whitelist::open(path).map_err(|error| StartError::Whitelist { path: path.clone(), error });
     flags.whitelist.as_ref().map(open).transpose()

@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser};
 use mezzo_agent_core::config::{Reconfiguration, Recover};
 use mezzo_election::Source;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
-use mezzo_server::flags::{Origin, Report, boolean, bytes, duration};
+use mezzo_server::flags::{Origin, Reading, Report, boolean, bytes, duration};
 use mezzo_server::http::{
     authentication::{Credential, Credentials, Gate, NobodyPasses},
     cors::Origins,
@@ -248,23 +248,40 @@ impl Flags {
         arguments: impl IntoIterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, clap::Error> {
-        let (flags, report): (Self, _) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
-        let Report { mut listed, origins, warnings } = report;
-        // Checked here: clap would show the password with the value that it refuses.
-        let shown = flags.master.0.as_ref().map(ToString::to_string).map_err(|error| {
-            Self::command().error(clap::error::ErrorKind::ValueValidation, format!("--master: {error}"))
-        })?;
-        listed.insert("master".to_owned(), shown);
-        if let Some(error) = flags.images.wrong_credentials() {
-            let error = format!("--docker_config: {error}");
-            return Err(Self::command().error(clap::error::ErrorKind::ValueValidation, error));
-        }
-        if let Some(text) = listed.get_mut("docker_config").filter(|text| !text.starts_with('/')) {
-            "***".clone_into(text);
-        }
-        let gate = flags.guarded();
-        let gate = gate.map_err(|error| Self::command().error(clap::error::ErrorKind::ValueValidation, error))?;
-        Ok(Self { gate, listed, origins, warnings, ..flags })
+        Self::read_all(arguments, variable).whole(&Self::command())
+    }
+
+    /// As [`read`](Self::read), but goes on after an error: everything that is wrong, and what can be made of the rest.
+    pub fn read_all(
+        arguments: impl IntoIterator<Item = OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Reading<Self> {
+        let Reading { flags, mut problems } = mezzo_server::flags::read_all::<Self>(&ELSEWHERE, arguments, variable);
+        let flags = flags.map(|(flags, Report { mut listed, origins, warnings })| {
+            let refused = |error: String| Self::command().error(clap::error::ErrorKind::ValueValidation, error);
+            // Checked here: clap would show the password with the value that it refuses.
+            match &flags.master.0 {
+                Ok(master) => {
+                    listed.insert("master".to_owned(), master.to_string());
+                }
+                Err(error) => {
+                    listed.insert("master".to_owned(), "***".to_owned());
+                    problems.push(refused(format!("--master: {error}")));
+                }
+            }
+            if let Some(error) = flags.images.wrong_credentials() {
+                problems.push(refused(format!("--docker_config: {error}")));
+            }
+            if let Some(text) = listed.get_mut("docker_config").filter(|text| !text.starts_with('/')) {
+                "***".clone_into(text);
+            }
+            let gate = flags.guarded().unwrap_or_else(|error| {
+                problems.push(refused(error.to_string()));
+                Gate::default()
+            });
+            Self { gate, listed, origins, warnings, ..flags }
+        });
+        Reading { flags, problems }
     }
 
     fn guarded(&self) -> Result<Gate, NobodyPasses> {

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fs, net::ToSocketAddrs, path::Path};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, bail};
 use mezzo_agent::flags::Flags as AgentFlags;
 use mezzo_election::Source;
 use mezzo_master::flags::{Flags as MasterFlags, Registry};
-use mezzo_server::flags::Origin;
+use mezzo_server::flags::{Origin, Reading};
 
 use super::args::Server;
 
@@ -14,6 +14,7 @@ use super::args::Server;
 const DISCOVERED: &str = "/run/mezzo/discovered.env";
 
 /// What came of the flags.
+#[derive(Default)]
 pub(super) struct Checked {
     listed: BTreeMap<String, String>,
     origins: BTreeMap<String, Origin>,
@@ -37,25 +38,35 @@ pub(super) fn check(server: Server, flags: &[OsString]) -> Result<bool> {
     Ok(checked.errors.is_empty())
 }
 
-/// Reads flags and looks at what they say.
+/// Reads flags and looks at what they say: everything that is wrong, not only the first of it.
 pub(super) fn checked(
     server: Server,
     arguments: impl Iterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Checked> {
-    let wrong = |error: clap::Error| {
-        let text = error.to_string();
-        anyhow!("{}", text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned())
-    };
     match server {
-        Server::Agent => AgentFlags::read(arguments, variable).map(|flags| agent(&flags)).map_err(wrong),
-        Server::Master => MasterFlags::read(arguments, variable).map(|flags| master(&flags)).map_err(wrong),
+        Server::Agent => looked_at(AgentFlags::read_all(arguments, variable), agent),
+        Server::Master => looked_at(MasterFlags::read_all(arguments, variable), master),
     }
+}
+
+fn looked_at<F>(reading: Reading<F>, look: impl Fn(F) -> Checked) -> Result<Checked> {
+    if reading.is_question() {
+        bail!("{}", reading.sentences().collect::<String>());
+    }
+    let mut errors: Vec<String> = reading.sentences().collect();
+    let checked = reading.flags.map(look).unwrap_or_default();
+    errors.extend(checked.errors);
+    Ok(Checked { errors, ..checked })
 }
 
 /// Whether the server can read these flags (the program's name first); nothing else is looked at.
 pub(super) fn readable(server: Server, arguments: Vec<OsString>) -> Result<()> {
-    checked(server, arguments.into_iter(), |_| None).map(|_| ())
+    let sentences: Vec<String> = match server {
+        Server::Agent => AgentFlags::read_all(arguments, |_| None).sentences().collect(),
+        Server::Master => MasterFlags::read_all(arguments, |_| None).sentences().collect(),
+    };
+    if sentences.is_empty() { Ok(()) } else { bail!("{}", sentences.join("\n")) }
 }
 
 /// The flags and variables that the installed service starts with.
@@ -84,36 +95,15 @@ fn variables(text: &str) -> impl Iterator<Item = (String, String)> + '_ {
     })
 }
 
-fn agent(flags: &AgentFlags) -> Checked {
-    let mut errors = Vec::new();
-    let work_dir = existing(&flags.work_dir);
-    if let Err(error) = mezzo_agent::detect::resources(flags.resources.as_deref(), &flags.default_role, work_dir) {
-        errors.push(format!("--resources: {error}"));
-    }
-    if let Some(Err(error)) = flags.attributes.as_deref().map(mezzo_agent::detect::attributes) {
-        errors.push(format!("--attributes: {error}"));
-    }
-    if let Err(error) =
-        mezzo_server::flags::fault_domain(flags.domain.as_ref(), flags.region.as_deref(), flags.zone.as_deref())
-    {
-        errors.push(error.to_string());
-    }
-    if let Err(error) = mezzo_agent::containerizer::find_executor(flags.launcher_dir.as_deref()) {
-        errors.push(error.to_string());
-    }
+fn agent(flags: AgentFlags) -> Checked {
+    let errors = mezzo_agent::check::problems(&flags);
     let mut warnings = flags.warnings.clone();
     warnings.extend(unknown_hosts(&flags.masters()));
-    Checked { listed: flags.listed.clone(), origins: flags.origins.clone(), warnings, errors }
+    Checked { listed: flags.listed, origins: flags.origins, warnings, errors }
 }
 
-fn master(flags: &MasterFlags) -> Checked {
-    let mut errors = Vec::new();
-    if let Err(error) = flags.fault_domain() {
-        errors.push(error.to_string());
-    }
-    if flags.registry() == Registry::Embedded && flags.work_dir.is_none() {
-        errors.push(mezzo_master::StartError::NoWorkDir.to_string());
-    }
+fn master(flags: MasterFlags) -> Checked {
+    let errors = mezzo_master::check::problems(&flags);
     let mut warnings = flags.warnings.clone();
     if let Some(url) = flags.ensemble() {
         warnings.extend(unknown_hosts(&Source::ZooKeeper(url.clone())));
@@ -121,12 +111,7 @@ fn master(flags: &MasterFlags) -> Checked {
     if flags.registry() == Registry::Embedded && flags.ensemble().is_some() {
         warnings.push("--registry=embedded with --zk gives each master a memory of its own".to_owned());
     }
-    Checked { listed: flags.listed.clone(), origins: flags.origins.clone(), warnings, errors }
-}
-
-/// The directory, or the nearest one above it that is there.
-fn existing(path: &Path) -> &Path {
-    path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"))
+    Checked { listed: flags.listed, origins: flags.origins, warnings, errors }
 }
 
 fn unknown_hosts(masters: &Source) -> Vec<String> {
@@ -182,7 +167,12 @@ mod tests {
         let with = |flag| error(Server::Agent, &[&agent[..], &[flag]].concat());
         assert!(with("--resources=cpus").unwrap().contains("--resources"));
         assert!(with("--attributes=;;:").unwrap().contains("--attributes"));
-        assert!(with("--mastre=x").unwrap_err().to_string().contains("did you mean --master?"));
+        assert!(with("--mastre=x").unwrap().contains("did you mean --master?"));
+        let all =
+            error(Server::Agent, &["--master=127.0.0.1", "--work_dir=/x", "--port=x", "--resources=cpus", "--no"]);
+        let all = all.unwrap();
+        assert!(["--port", "--resources", "--no is no flag"].iter().all(|flag| all.contains(flag)), "{all}");
+        assert!(of(Server::Agent, &["--help"]).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser};
 use mezzo_election::ZkUrl;
 use mezzo_master_core::input::Sorter;
 pub use mezzo_server::flags::{Bytes, Domain, LoggingLevel};
-use mezzo_server::flags::{DomainError, Origin, Report, boolean, bytes, fault_domain, positive_duration};
+use mezzo_server::flags::{DomainError, Origin, Reading, Report, boolean, bytes, fault_domain, positive_duration};
 use mezzo_server::http::{
     authentication::{Credentials, Gate, NobodyPasses},
     cors::Origins,
@@ -279,19 +279,33 @@ impl Flags {
         arguments: impl IntoIterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, clap::Error> {
-        let (flags, report): (Self, _) = mezzo_server::flags::read(&ELSEWHERE, arguments, variable)?;
-        let Report { mut listed, origins, warnings } = report;
-        if let Some(zk) = &flags.zk {
+        Self::read_all(arguments, variable).whole(&Self::command())
+    }
+
+    /// As [`read`](Self::read), but goes on after an error: everything that is wrong, and what can be made of the rest.
+    pub fn read_all(
+        arguments: impl IntoIterator<Item = OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Reading<Self> {
+        let Reading { flags, mut problems } = mezzo_server::flags::read_all::<Self>(&ELSEWHERE, arguments, variable);
+        let flags = flags.map(|(flags, Report { mut listed, origins, warnings })| {
             // Checked here: clap would show the password with the value that it refuses.
-            let shown = zk.0.as_ref().map_err(|error| refused(format!("--zk: {error}")))?.to_string();
-            listed.insert("zk".to_owned(), shown);
-        }
-        if flags.registry() == Registry::ZooKeeper && flags.zk.is_none() {
-            return Err(refused("--registry=zookeeper needs --zk, the ensemble that keeps it".to_owned()));
-        }
-        listed.insert("registry".to_owned(), flags.registry().name().to_owned());
-        let gate = flags.guarded().map_err(|error| refused(error.to_string()))?;
-        Ok(Self { gate, listed, origins, warnings, ..flags })
+            if let Some(zk) = &flags.zk {
+                let shown = zk.0.as_ref().map_or_else(|_| "***".to_owned(), ToString::to_string);
+                listed.insert("zk".to_owned(), shown);
+                problems.extend(zk.0.as_ref().err().map(|error| refused(format!("--zk: {error}"))));
+            }
+            if flags.registry() == Registry::ZooKeeper && flags.zk.is_none() {
+                problems.push(refused("--registry=zookeeper needs --zk, the ensemble that keeps it".to_owned()));
+            }
+            listed.insert("registry".to_owned(), flags.registry().name().to_owned());
+            let gate = flags.guarded().unwrap_or_else(|error| {
+                problems.push(refused(error.to_string()));
+                Gate::default()
+            });
+            Self { gate, listed, origins, warnings, ..flags }
+        });
+        Reading { flags, problems }
     }
 
     fn guarded(&self) -> Result<Gate, NobodyPasses> {

@@ -32,24 +32,21 @@ impl Elsewhere {
             .fold(command, |command, (old, name)| command.mut_arg(name, |argument| argument.alias(*old)))
     }
 
-    /// Refuses what would be believed and not done.
-    pub(super) fn check(&self, command: &Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    /// What would be believed and not done.
+    pub(super) fn refused(&self, command: &Command, matches: &ArgMatches) -> Vec<clap::Error> {
         let given = |name: &str| {
             let chosen = matches.value_source(name) == Some(ValueSource::CommandLine);
             matches.get_one::<String>(name).filter(|_| chosen)
         };
         let server = self.server;
-        for (name, default) in self.only_default {
-            if let Some(value) = given(name).filter(|value| truth(value) != *default) {
-                let message = format!("--{name}={value} is not supported: this {server} knows only --{name}={default}");
-                return Err(error(command, message));
-            }
-        }
-        if let Some(name) = self.not_known.iter().find(|name| given(name).is_some()) {
-            let message = format!("--{name} is a flag of Apache Mesos that this {server} does not support");
-            return Err(error(command, message));
-        }
-        Ok(())
+        let only_default = self.only_default.iter().filter_map(|(name, default)| {
+            let value = given(name).filter(|value| truth(value) != *default)?;
+            Some(format!("--{name}={value} is not supported: this {server} knows only --{name}={default}"))
+        });
+        let not_known = self.not_known.iter().filter(|name| given(name).is_some());
+        let not_known =
+            not_known.map(|name| format!("--{name} is a flag of Apache Mesos that this {server} does not support"));
+        only_default.chain(not_known).map(|message| error(command, message)).collect()
     }
 }
 

@@ -16,20 +16,17 @@ pub(super) const CONFIG_FILE: &str = "config_file";
 /// What `mezzo install discover` writes begins so, and has the last word before the defaults.
 const DISCOVERED: &str = "MEZZO_DISCOVERED_";
 
-/// A flag of a place: the name by which it is there, the value, and where exactly.
-pub(super) type Entry = (String, String, Origin);
+/// A flag of a place: the name by which it is there, the value, and where exactly; or what is wrong with it.
+pub(super) type Entry = Result<(String, String, Origin), clap::Error>;
 
 /// `MEZZO_<FLAG>` and `MESOS_<FLAG>`, upper or lower case, old names too; libprocess' variables for addresses.
-pub(super) fn environment(
-    command: &Command,
-    variable: &impl Fn(&str) -> Option<OsString>,
-) -> Result<Vec<Entry>, clap::Error> {
-    let mut entries = Vec::new();
-    for argument in known(command) {
-        let Some((name, variable_name, value)) = in_environment(argument, variable) else { continue };
-        entries.push((name, text(command, &variable_name, value)?, Origin::Variable(variable_name)));
-    }
-    Ok(entries)
+pub(super) fn environment(command: &Command, variable: &impl Fn(&str) -> Option<OsString>) -> Vec<Entry> {
+    let given = known(command).filter_map(|argument| in_environment(argument, variable));
+    given
+        .map(|(name, variable_name, value)| {
+            Ok((name, text(command, &variable_name, value)?, Origin::Variable(variable_name)))
+        })
+        .collect()
 }
 
 fn in_environment(argument: &Arg, variable: &impl Fn(&str) -> Option<OsString>) -> Option<(String, String, OsString)> {
@@ -48,19 +45,16 @@ fn is_libprocess(name: &str) -> bool {
 }
 
 /// `MEZZO_DISCOVERED_<FLAG>`.
-pub(super) fn discovered(
-    command: &Command,
-    variable: &impl Fn(&str) -> Option<OsString>,
-) -> Result<Vec<Entry>, clap::Error> {
-    let mut entries = Vec::new();
-    for name in known(command).filter_map(Arg::get_long) {
+pub(super) fn discovered(command: &Command, variable: &impl Fn(&str) -> Option<OsString>) -> Vec<Entry> {
+    let found = known(command).filter_map(Arg::get_long).filter_map(|name| {
         let variable_name = format!("{DISCOVERED}{}", name.to_ascii_uppercase());
-        if let Some(value) = variable(&variable_name) {
-            let value = text(command, &variable_name, value)?;
-            entries.push((name.to_owned(), value, Origin::Discovered(variable_name)));
-        }
-    }
-    Ok(entries)
+        Some((name.to_owned(), variable(&variable_name)?, variable_name))
+    });
+    found
+        .map(|(name, value, variable_name)| {
+            Ok((name, text(command, &variable_name, value)?, Origin::Discovered(variable_name)))
+        })
+        .collect()
 }
 
 fn text(command: &Command, variable: &str, value: OsString) -> Result<String, clap::Error> {
@@ -68,25 +62,30 @@ fn text(command: &Command, variable: &str, value: OsString) -> Result<String, cl
 }
 
 /// The file: TOML, a line `flag = value` for each flag. Tables and lists of tables are JSON of those flags that take it.
-pub(super) fn file(command: &Command, path: &Path) -> Result<Vec<Entry>, clap::Error> {
+pub(super) fn file(command: &Command, path: &Path) -> Vec<Entry> {
     let wrong = |what: String| error(command, format!("--{CONFIG_FILE}={}: {what}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|failure| wrong(format!("cannot be read: {failure}")))?;
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(failure) => return vec![Err(wrong(format!("cannot be read: {failure}")))],
+    };
     // A line is told by its number: it may hold a secret.
-    let table: toml::Table = toml::from_str(&text).map_err(|failure| {
-        let line = failure.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
-        wrong(format!("line {line} is no TOML: {}", failure.message()))
-    })?;
-    let mut entries = Vec::new();
-    for (key, value) in table {
+    let table: toml::Table = match toml::from_str(&text) {
+        Ok(table) => table,
+        Err(failure) => {
+            let line = failure.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            return vec![Err(wrong(format!("line {line} is no TOML: {}", failure.message())))];
+        }
+    };
+    let entry = |(key, value): (String, toml::Value)| {
         let name = spelled(&key);
         if find(command, &name).is_none() || name == CONFIG_FILE {
             let meant = suggestion(command, &name).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
             return Err(wrong(format!("'{key}' is no flag{meant}")));
         }
         let value = written(&value).ok_or_else(|| wrong(format!("{key}: a date is no value of a flag")))?;
-        entries.push((name, value, Origin::File(path.to_path_buf())));
-    }
-    Ok(entries)
+        Ok((name, value, Origin::File(path.to_path_buf())))
+    };
+    table.into_iter().map(entry).collect()
 }
 
 /// As it would stand on a command line.

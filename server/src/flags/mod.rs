@@ -7,15 +7,19 @@ mod layers;
 mod names;
 mod network;
 mod origin;
+mod reading;
 mod values;
 
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
+use arguments::Arguments;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
+use origin::Given;
 
 pub use elsewhere::Elsewhere;
 pub use network::{DiscoveryError, Domain, DomainError, discovered_ip, fault_domain};
 pub use origin::Origin;
+pub use reading::Reading;
 pub use values::{Bytes, LoggingLevel, boolean, bytes, duration, positive_duration};
 
 /// What is told about flags beside their values.
@@ -42,26 +46,43 @@ pub fn read<F: CommandFactory + FromArgMatches>(
     arguments: impl IntoIterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<(F, Report), clap::Error> {
+    read_all(elsewhere, arguments, variable).whole(&F::command())
+}
+
+/// As [`read`], but goes on after an error: everything that is wrong, and what can be made of the rest.
+pub fn read_all<F: CommandFactory + FromArgMatches>(
+    elsewhere: &Elsewhere,
+    arguments: impl IntoIterator<Item = OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Reading<(F, Report)> {
     let command = elsewhere.added_to(F::command()).arg(config_file());
-    let arguments = arguments::normalised(arguments, &command, variable)?;
-    let matches = command.clone().try_get_matches_from(&arguments.line);
-    let matches = matches.map_err(|error| arguments.redacted(error, &command))?;
-    elsewhere.check(&command, &matches)?;
-    let flags = F::from_arg_matches(&matches).map_err(|error| error.format(&mut command.clone()))?;
-    let mut report =
-        Report { listed: listed(&command, &matches), origins: BTreeMap::new(), warnings: arguments.warnings };
-    for given in arguments.given {
+    let mut arguments = arguments::normalised(arguments, &command, variable);
+    let Some(matches) = reading::matched(&mut arguments, &command) else {
+        return Reading { flags: None, problems: arguments.problems };
+    };
+    let Arguments { mut given, warnings, mut problems, left_out, .. } = arguments;
+    given.retain(|given| !left_out.contains(&given.name));
+    problems.extend(elsewhere.refused(&command, &matches));
+    let flags = F::from_arg_matches(&matches).map_err(|error| error.format(&mut command.clone()));
+    let flags = flags.map_err(|problem| problems.push(problem)).ok();
+    let report = report(listed(&command, &matches), given, warnings);
+    Reading { flags: flags.map(|flags| (flags, report)), problems }
+}
+
+fn report(mut listed: BTreeMap<String, String>, given: Vec<Given>, warnings: Vec<String>) -> Report {
+    let mut origins = BTreeMap::new();
+    for given in given {
         if let Some(shown) = given.shown {
-            report.listed.insert(given.name.clone(), shown);
+            listed.insert(given.name.clone(), shown);
         }
         if let Some(old) = given.old_name
-            && let Some(value) = report.listed.remove(&given.name)
+            && let Some(value) = listed.remove(&given.name)
         {
-            report.listed.insert(old, value);
+            listed.insert(old, value);
         }
-        report.origins.insert(given.name, given.origin);
+        origins.insert(given.name, given.origin);
     }
-    Ok((flags, report))
+    Report { listed, origins, warnings }
 }
 
 fn config_file() -> Arg {

@@ -217,3 +217,53 @@ fn json_may_stand_in_a_file_named_by_its_path() {
     assert_eq!(flags.domain.as_deref(), Some("{\"fault_domain\":{}}"));
     assert!(report.warnings[0].contains("file://"), "{:?}", report.warnings);
 }
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let (path, file) = file("prot = 1\ncluster = 1979-05-27\nquiet = 'perhaps'\nregion = 'r'");
+    let arguments = [
+        "server",
+        &file,
+        "--nonsense",
+        "1",
+        "--port=x",
+        "--authenticate_agents",
+        "--zk=x",
+        "--roles=file:///no/file",
+        "word",
+    ];
+    let arguments = arguments.into_iter().map(OsString::from);
+    let reading: Reading<(Flags, Report)> =
+        super::read_all(&ELSEWHERE, arguments, |name| (name == "MESOS_AGENT_PING_TIMEOUT").then(|| "soon".into()));
+    let told: Vec<String> = reading.sentences().collect();
+    let wrong = [
+        "--nonsense is no flag",
+        "--roles=file:///no/file: the file /no/file cannot be read",
+        "'prot' is no flag; did you mean port?",
+        "cluster: a date is no value",
+        "'x' for '--port",
+        "'perhaps' for '--quiet",
+        "'soon' for '--agent_ping_timeout",
+        "'word'",
+        "--authenticate_agents=true is not supported",
+        "--zk is a flag of Apache Mesos",
+    ];
+    for words in wrong {
+        assert_eq!(told.iter().filter(|sentence| sentence.contains(words)).count(), 1, "{words}: {told:#?}");
+    }
+    assert_eq!(told.len(), wrong.len(), "{told:#?}");
+    // What is right is read all the same.
+    let (flags, report) = reading.flags.as_ref().expect("the rest can be read");
+    assert_eq!((flags.region.as_deref(), flags.port), (Some("r"), 5050));
+    assert_eq!(report.origins["region"], Origin::File(path.path().to_path_buf()));
+    let text = reading.whole(&Flags::command()).unwrap_err().to_string();
+    assert!(text.starts_with("error: 10 things are wrong with the flags:\n  "), "{text}");
+    assert!(wrong.iter().all(|words| text.contains(words)), "{text}");
+}
+
+#[test]
+fn a_question_is_answered_and_nothing_else() {
+    let arguments = ["server", "--port=x", "--help"].map(OsString::from);
+    let reading: Reading<(Flags, Report)> = super::read_all(&ELSEWHERE, arguments, |_| None);
+    assert!(reading.problems.len() == 1 && reading.flags.is_none());
+}
