@@ -17,6 +17,10 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 /// How long a system may take to come up, its cloud-init included, on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(120);
 
+/// Whose journals are shown when a test fails.
+const UNITS: [&str; 7] =
+    ["mezzo-agent", "mezzo-master", "mezzo-discover", "zookeeper", "cloud-final", "cloud-config", "cloud-init"];
+
 /// Makes the namespaces' file systems, and becomes init. `$1` the root, `$2` the file of the boot's id, `$3` the machine's
 /// name, `$4` the layers of its disk.
 const BOOT_SCRIPT: &str = r#"
@@ -95,14 +99,33 @@ impl Machine {
     #[must_use]
     pub fn new(name: &str, host: &Host, dir: &Path) -> Option<Self> {
         let base = base()?;
+        Some(Self::of_layers(name, host, dir, &base.display().to_string()))
+    }
+
+    /// One that has ZooKeeper's package installed.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[must_use]
+    pub fn with_zookeeper(name: &str, host: &Host, dir: &Path) -> Option<Self> {
+        let base = base()?;
+        let layer = base.parent().map(|dir| dir.join("zookeeperd"))?;
+        if !layer.join("complete").exists() {
+            environment::skip("there is no Debian with ZooKeeper: run `cargo xtask setup` as root");
+            return None;
+        }
+        Some(Self::of_layers(name, host, dir, &format!("{}:{}", layer.join("files").display(), base.display())))
+    }
+
+    /// On these directories, the upper ones first, with colons between.
+    fn of_layers(name: &str, host: &Host, dir: &Path, lower: &str) -> Self {
         let disk = dir.join(format!("{name}-disk"));
         let root = disk.join("root");
         for part in ["upper", "work", "root"] {
             fs::create_dir_all(disk.join(part)).expect("the test's directory must be writable");
         }
         let layers = format!(
-            "lowerdir={},upperdir={},workdir={}",
-            base.display(),
+            "lowerdir={lower},upperdir={},workdir={}",
             disk.join("upper").display(),
             disk.join("work").display()
         );
@@ -122,7 +145,7 @@ impl Machine {
         let part = host.part(name, PathBuf::from("sh"), arguments, dir);
         fs::create_dir_all(disk.join("upper/etc")).expect("the test's directory must be writable");
         fs::write(disk.join("upper/etc/hostname"), format!("{name}\n")).expect("the same");
-        Some(Self { name: name.to_owned(), part, written: disk.join("upper"), boot_id, boots: 0, group })
+        Self { name: name.to_owned(), part, written: disk.join("upper"), boot_id, boots: 0, group }
     }
 
     /// Puts a file on its disk.
@@ -168,6 +191,14 @@ impl Machine {
     /// When it does not come up.
     pub fn boot(&mut self) {
         self.power_on();
+        self.wait_until_up();
+    }
+
+    /// Waits until services run, after [`power_on`](Self::power_on).
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn wait_until_up(&mut self) {
         wait::until_within(BOOT, &format!("{} boots", self.name), || {
             assert!(self.part.is_running(), "{}", self.part.last_lines(40));
             self.try_run(&["systemctl", "is-active", "--quiet", "basic.target"]).filter(|o| o.status.success())
@@ -248,7 +279,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for unit in ["mezzo-agent", "mezzo-master", "mezzo-discover", "cloud-final", "cloud-config", "cloud-init"] {
+            for unit in UNITS {
                 eprintln!("---- {}: {unit}\n{}", self.name, self.journal(unit));
             }
             eprintln!("{}", self.part.last_lines(30));

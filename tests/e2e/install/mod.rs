@@ -7,4 +7,5 @@ mod documents;
 mod machines;
 mod packages;
 mod readme;
+mod three_masters;
 mod versions;
