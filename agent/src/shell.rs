@@ -247,6 +247,7 @@ impl Shell {
             Input::LinkDown(link) => self.core.link_down(now, link, effects),
             Input::Master(link, messages) => {
                 for message in messages {
+                    failpoint::pass(heard(&message));
                     self.core.master(now, link, message, effects);
                 }
             }
@@ -414,6 +415,17 @@ pub(crate) fn settle(
             tracing::error!("{error}");
             Ok(())
         }
+    }
+}
+
+/// What tests call the moment at which a message was heard, and nothing of it is recorded.
+fn heard(message: &link::ToAgent) -> &'static str {
+    use link::to_agent::Message as To;
+    match &message.message {
+        Some(To::RunTask(_) | To::RunTaskGroup(_)) => "hear-launch",
+        Some(To::KillTask(_)) => "hear-kill",
+        Some(To::Acknowledge(_)) => "hear-acknowledge",
+        _ => "hear",
     }
 }
 
