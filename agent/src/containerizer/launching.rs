@@ -219,6 +219,7 @@ fn encode(
         command,
         environment: &environment,
         rotation: config.rotation,
+        patience: Some(config.recovery_timeout),
         jail,
         io,
         enter,
