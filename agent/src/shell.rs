@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    checkpoint::{Checkpoint, CheckpointError, LOOK_EVERY},
+    checkpoint::{Checkpoint, CheckpointError, LOOK_EVERY, LOOK_IDLE},
     containerizer::Containerizer,
     failpoint,
     files::Files,
@@ -191,8 +191,8 @@ impl Shell {
                 _ = inputs.recv_many(&mut batch, BATCH) => {}
                 _ = events.recv_many(&mut ends, BATCH) => {}
                 () = until(deadline) => {}
-                // Whoever made room has not told.
-                () = tokio::time::sleep(LOOK_EVERY), if self.checkpoint.is_short() => {}
+                // Whoever fills the disk, or makes room, does not tell.
+                () = tokio::time::sleep(if self.checkpoint.is_short() { LOOK_EVERY } else { LOOK_IDLE }) => {}
             }
             // Whatever else waits already comes into the same batch.
             while ends.len() < BATCH
