@@ -31,6 +31,8 @@ const RESERVE_FILE: &str = "reserve";
 const SHORT_BYTES: u64 = 4 * 1024 * 1024;
 /// The disk is looked at so often, at most; and a write that finds no room is tried again after this.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So often at least, while there was room and nothing happens.
+pub(crate) const LOOK_IDLE: Duration = Duration::from_secs(5);
 /// A copy of a damaged file of which the rest was taken over.
 const DAMAGED_FILE: &str = "checkpoint.damaged";
 /// The file is written anew when it has grown by so much, and to several times what it began with.

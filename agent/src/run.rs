@@ -360,6 +360,7 @@ fn container_config(flags: &Flags, chain: Chain, images: Option<Images>) -> Resu
         executor: containerizer::find_executor(flags.launcher_dir.as_deref())?,
         switch_user: flags.switch_user,
         rotation: rotation(flags),
+        recovery_timeout: flags.recovery_timeout,
         isolation: Some(chain),
         fetcher: fetcher::Config {
             frameworks_home: Some(PathBuf::from(&flags.frameworks_home)).filter(|home| !home.as_os_str().is_empty()),

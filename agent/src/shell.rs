@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    checkpoint::{Checkpoint, CheckpointError, LOOK_EVERY},
+    checkpoint::{Checkpoint, CheckpointError, LOOK_EVERY, LOOK_IDLE},
     containerizer::Containerizer,
     failpoint,
     files::Files,
@@ -191,8 +191,8 @@ impl Shell {
                 _ = inputs.recv_many(&mut batch, BATCH) => {}
                 _ = events.recv_many(&mut ends, BATCH) => {}
                 () = until(deadline) => {}
-                // Whoever made room has not told.
-                () = tokio::time::sleep(LOOK_EVERY), if self.checkpoint.is_short() => {}
+                // Whoever fills the disk, or makes room, does not tell.
+                () = tokio::time::sleep(if self.checkpoint.is_short() { LOOK_EVERY } else { LOOK_IDLE }) => {}
             }
             // Whatever else waits already comes into the same batch.
             while ends.len() < BATCH
@@ -247,6 +247,7 @@ impl Shell {
             Input::LinkDown(link) => self.core.link_down(now, link, effects),
             Input::Master(link, messages) => {
                 for message in messages {
+                    failpoint::pass(heard(&message));
                     self.core.master(now, link, message, effects);
                 }
             }
@@ -414,6 +415,17 @@ pub(crate) fn settle(
             tracing::error!("{error}");
             Ok(())
         }
+    }
+}
+
+/// What tests call the moment at which a message was heard, and nothing of it is recorded.
+fn heard(message: &link::ToAgent) -> &'static str {
+    use link::to_agent::Message as To;
+    match &message.message {
+        Some(To::RunTask(_) | To::RunTaskGroup(_)) => "hear-launch",
+        Some(To::KillTask(_)) => "hear-kill",
+        Some(To::Acknowledge(_)) => "hear-acknowledge",
+        _ => "hear",
     }
 }
 

@@ -101,6 +101,7 @@ impl World {
             switch_user: true,
             fetcher: fetcher::Config::default(),
             rotation: None,
+            recovery_timeout: Duration::from_secs(900),
             isolation: None,
             images: None,
         };

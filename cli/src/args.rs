@@ -274,7 +274,7 @@ pub(crate) struct Local {
     /// The master's port; a free one if this default is taken [default: 5050]
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
-    /// What each agent has, e.g. 'cpus:4;mem:2048' [default: what this machine has]
+    /// What each agent has, e.g. 'cpus:4;mem:2048' [default: what this machine has]; ports are divided among them
     #[arg(long, value_name = "RESOURCES")]
     pub(crate) resources: Option<String>,
     /// Where everything is kept, also after the end [default: a directory that is removed at the end]

@@ -12,6 +12,7 @@ pub mod golden;
 pub mod hold;
 pub mod hosts;
 pub mod http;
+pub mod https;
 pub mod images;
 pub mod leftovers;
 pub mod machine;

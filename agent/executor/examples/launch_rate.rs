@@ -51,6 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 command: Command::Exec("/bin/true", &["true".to_owned()]),
                 environment: &environment,
                 rotation: None,
+                patience: None,
                 jail: None,
                 io: None,
                 enter: None,

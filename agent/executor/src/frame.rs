@@ -3,7 +3,7 @@
 //! Numbers are little-endian. Texts are a `u32` length, the bytes and a NUL, so that the supervisor hands them to
 //! execve where they lie, without a copy.
 
-use std::{ffi::CStr, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::CStr, os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 use crate::jail::Jail;
 
@@ -13,7 +13,7 @@ pub use surroundings::{Enter, Io, ReceivedEnter, ReceivedIo, Scope, Unread, Wind
 
 /// Version of the frame and of the events. Agent and zygote come from one build; an upgrade of the files on disk under
 /// a running agent is noticed by it.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// Longest frame, without its length.
 pub const MAX_FRAME: usize = 16 * 1024 * 1024;
@@ -63,6 +63,8 @@ pub struct Launch<'a> {
     pub environment: &'a [(String, String)],
     /// How the files of its output are kept short; `None`: they grow.
     pub rotation: Option<Rotation>,
+    /// How long it runs on without any agent, in whole milliseconds; `None`: as long as it will.
+    pub patience: Option<Duration>,
     /// What it is kept in; `None`: in nothing.
     pub jail: Option<&'a Jail>,
     /// Its input and output are held for those who attach; `None`: it has no input and writes to its files itself.
@@ -163,6 +165,11 @@ impl Encoder<'_> {
         self.out.extend(rotation.stdout_bytes.to_le_bytes());
         self.out.extend(rotation.stderr_bytes.to_le_bytes());
         self.number(rotation.files);
+        let millis = |patience: Duration| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        self.option(launch.patience.map(millis).as_ref(), |out, millis| {
+            out.long(*millis);
+            Ok(())
+        })?;
         self.option(launch.jail, |out, jail| jail.encode(out))?;
         self.surroundings(launch)?;
         let length = self.out.len() - self.start - 4;
@@ -263,6 +270,8 @@ pub struct Received<'a> {
     pub environment: Vec<&'a CStr>,
     /// How the files of its output are kept short.
     pub rotation: Option<Rotation>,
+    /// How long it runs on without any agent.
+    pub patience: Option<Duration>,
     /// What it is kept in.
     pub jail: Option<Jail>,
     /// How its input and output are held.
@@ -308,6 +317,7 @@ pub fn decode(frame: &[u8]) -> Result<Received<'_>, FrameError> {
     };
     let environment = decoder.list(5, Decoder::text)?;
     let (stdout_bytes, stderr_bytes, files) = (decoder.long()?, decoder.long()?, decoder.number()?);
+    let patience = decoder.option(Decoder::long)?.map(Duration::from_millis);
     let jail = decoder.option(Jail::decode)?;
     let (io, enter) = (decoder.io()?, decoder.enter()?);
     if !decoder.rest.is_empty() {
@@ -325,6 +335,7 @@ pub fn decode(frame: &[u8]) -> Result<Received<'_>, FrameError> {
         command,
         environment,
         rotation,
+        patience,
         jail,
         io,
         enter,

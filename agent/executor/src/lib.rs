@@ -10,6 +10,7 @@
 //!   It ends when the agent closes its stream, that is also when the agent dies.
 //! * The **supervisor** ([`supervisor`]) makes the sandbox, starts the task, waits for it, ends its whole process tree,
 //!   and writes what happened to its record ([`record`]). It needs neither agent nor zygote to do so.
+//! * An agent that does not come back has its tasks ended after a while, each by its supervisor ([`absence`]).
 //! * An agent that comes back finds supervisors by their records: pids count only with their start time.
 //!
 //! What crosses a version boundary (a new agent, old supervisors) is the record's text and the stop signal: both are
@@ -17,6 +18,7 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
+mod absence;
 pub mod enter;
 pub mod event;
 pub mod frame;

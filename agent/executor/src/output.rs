@@ -15,7 +15,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{Mode, OFlags, ResolveFlags, openat2, renameat},
+    fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2, renameat, unlinkat},
     io::Errno,
     pipe::{PipeFlags, pipe_with},
 };
@@ -168,19 +168,27 @@ impl Stream {
         if self.files == 0 {
             return self.file.set_len(0);
         }
+        // On a full disk there may be no room for a new file: it is made before anything is moved, or the older ones would be
+        // pushed out one after the other while nothing new comes.
+        let new = format!("{}.new", self.name);
+        match unlinkat(directory, &new, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags =
+            OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat2(directory, &new, flags, Mode::from_raw_mode(0o644), ResolveFlags::NO_SYMLINKS)?;
+        let file = File::from(file);
+        if let Some((uid, gid)) = self.owner {
+            std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
+        }
         for number in (0..self.files).rev() {
             match renameat(directory, name(number), directory, name(number + 1)) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        let flags =
-            OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat2(directory, self.name, flags, Mode::from_raw_mode(0o644), ResolveFlags::NO_SYMLINKS)?;
-        let file = File::from(file);
-        if let Some((uid, gid)) = self.owner {
-            std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
-        }
+        renameat(directory, &new, directory, self.name)?;
         self.file = file;
         Ok(())
     }

@@ -15,6 +15,7 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, set_child_subreaper, setsid, wait};
 
 use crate::{
+    absence::Absence,
     enter,
     event::{Event, Patience, send},
     frame::{self, Received, Unread},
@@ -113,6 +114,7 @@ impl Supervisor {
         }
         drop(pending);
         let mut waiting = Waiting::new(self, child, kept, memory, output);
+        waiting.absence = Absence::new(launch.patience, records, Instant::now());
         let status = waiting.until_end();
         waiting.kept.kill();
         if !tree::kill_own_descendants(KILL_PATIENCE) {
@@ -323,6 +325,7 @@ struct Waiting<'a> {
     told: bool,
     output: Output,
     memory: Option<MemoryWatch>,
+    absence: Option<Absence>,
     /// When it is killed; set once it is asked to end.
     deadline: Option<Instant>,
     signalled: Vec<Identity>,
@@ -337,7 +340,7 @@ impl<'a> Waiting<'a> {
         output: Output,
     ) -> Self {
         let told = supervisor.tell_running(child.task);
-        Self { supervisor, child, kept, told, output, memory, deadline: None, signalled: Vec::new() }
+        Self { supervisor, child, kept, told, output, memory, absence: None, deadline: None, signalled: Vec::new() }
     }
 
     /// Until the first process has ended: its raw status.
@@ -350,6 +353,7 @@ impl<'a> Waiting<'a> {
             if self.deadline.is_some_and(|deadline| now >= deadline) || self.is_out_of_memory() {
                 self.kill();
             }
+            self.look_for_agent(now);
             match self.wait(now) {
                 Wake::Stop(grace) => self.stop(grace),
                 Wake::Terminate => self.stop(TERMINATE_GRACE),
@@ -365,6 +369,7 @@ impl<'a> Waiting<'a> {
         let timeout = [
             self.deadline.map(|deadline| deadline.saturating_duration_since(now)),
             (!self.told).then_some(RETRY),
+            self.absence.as_ref().map(|absence| absence.wait(now)),
             (!self.output.is_direct() && self.memory.is_some()).then_some(MEMORY_INTERVAL),
         ];
         let timeout = timeout.into_iter().flatten().min();
@@ -373,6 +378,19 @@ impl<'a> Waiting<'a> {
             (Output::Direct, None) => sys::wait_signal(timeout),
             (output, _) => output.wait(timeout),
         }
+    }
+
+    /// Ends the task if there has been no agent for too long.
+    fn look_for_agent(&mut self, now: Instant) {
+        let events = self.supervisor.events.as_fd();
+        let Some(absence) = &mut self.absence else { return };
+        if !absence.is_over(now, events) {
+            return;
+        }
+        let away = absence.patience().as_secs_f64();
+        self.absence = None;
+        complain(&format!("The task is ended: there has been no agent for {away} s (--recovery_timeout)"));
+        self.stop(TERMINATE_GRACE);
     }
 
     /// Whether the kernel has begun to end it; the rest of it follows, as in Mesos.

@@ -80,6 +80,7 @@ impl World {
             command: Command::Shell(script),
             environment: &environment,
             rotation: None,
+            patience: None,
             jail: Some(jail),
             io: None,
             enter: None,

@@ -318,3 +318,26 @@ fn output_is_rotated_by_size_and_nothing_of_it_is_lost() {
     assert!(zygote.run(2, Command::Shell("(echo child; exec sleep 1000) & sleep 0.2; echo shell")).success());
     assert_eq!(zygote.output(2, "stdout"), "child\nshell\n");
 }
+
+/// Nobody is left who would end it: no agent, and none that comes.
+#[test]
+fn a_task_ends_when_its_agent_stays_away() {
+    let mut zygote = Zygote::start();
+    zygote.patience = Some(Duration::from_millis(600));
+    zygote.launch(1, Command::Shell("exec sleep 1000"));
+    zygote.running();
+    zygote.patience = None;
+    zygote.launch(2, Command::Shell("exec sleep 1000"));
+    let (other, _) = zygote.running();
+    let elsewhere = std::fs::File::open("/dev/null").unwrap().into();
+    (zygote.frames, zygote.events) = (None, elsewhere);
+    let ended = || match zygote.stage(1) {
+        Some(Stage::Started { exited, .. }) => exited,
+        stage => panic!("{stage:?}"),
+    };
+    let status = wait_for("the end of the task", ended);
+    assert_eq!(status, 15, "by SIGTERM");
+    assert!(zygote.output(1, "stderr").contains("no agent for 0.6 s"), "{}", zygote.output(1, "stderr"));
+    assert!(matches!(zygote.stage(2), Some(Stage::Started { exited: None, .. })), "it was given no such time");
+    sys::queue_stop(other.as_fd(), Duration::ZERO).unwrap();
+}

@@ -32,6 +32,7 @@ use super::{
     zygote::{Heard, Zygote},
 };
 use crate::{
+    failpoint,
     fetcher::Fetcher,
     isolation::{self, Chain},
 };
@@ -262,6 +263,7 @@ impl Actor {
         if matches!(container.phase, Phase::Running(_) | Phase::Sweeping | Phase::Ended) {
             return;
         }
+        failpoint::pass("running");
         match &pidfd {
             Some(pidfd) => {
                 if let Err(error) = self.watch.add(pidfd, container.number) {
@@ -389,6 +391,7 @@ impl Actor {
             Phase::Starting { .. } => self.starting = self.starting.saturating_sub(1),
             _ => {}
         }
+        failpoint::pass("ended");
         self.numbers.remove(&container.number);
         let forget = container.forget;
         let event = container.kept.told(event);
@@ -419,6 +422,7 @@ impl Actor {
         if let Some(slot) = container.slot {
             self.free(slot);
         }
+        failpoint::pass("forgotten");
     }
 
     pub(super) fn free(&mut self, slot: u32) {

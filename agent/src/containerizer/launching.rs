@@ -26,6 +26,7 @@ use super::{
     zygote::Zygote,
 };
 use crate::{
+    failpoint,
     fetcher::Fetcher,
     images::{Furnished, Images},
     volumes,
@@ -87,6 +88,7 @@ impl Actor {
             let message = "Container was stopped while it was being prepared".to_owned();
             return self.end(id, ContainerEvent::Failed { message });
         }
+        failpoint::pass("prepared");
         let slot = self.slots.take();
         container.slot = Some(slot);
         container.kept.of(launch);
@@ -135,6 +137,7 @@ impl Actor {
         if let Some(zygote) = &mut self.zygote {
             zygote.send(&frame);
         }
+        failpoint::pass("handed-over");
         container.phase = Phase::Starting { frame, attempts };
         self.starting += 1;
     }
@@ -216,6 +219,7 @@ fn encode(
         command,
         environment: &environment,
         rotation: config.rotation,
+        patience: Some(config.recovery_timeout),
         jail,
         io,
         enter,

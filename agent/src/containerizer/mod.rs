@@ -67,6 +67,8 @@ pub struct Config {
     pub fetcher: fetcher::Config,
     /// How the files of a task's output are kept short.
     pub rotation: Option<Rotation>,
+    /// How long tasks run on without an agent (`--recovery_timeout`).
+    pub recovery_timeout: Duration,
     /// How containers are kept from one another; `None`: in nothing but their process trees.
     pub isolation: Option<Chain>,
     /// What containers are made of; `None`: of the host's files.

@@ -8,7 +8,7 @@ use mezzo_executor::{record::Record, tree::Watched};
 use tokio_util::sync::CancellationToken;
 
 use super::actor::{Actor, Phase, Wanted};
-use crate::isolation;
+use crate::{failpoint, isolation};
 
 impl Actor {
     /// Takes over what is on record and wanted, ends what is on record and not wanted, and reports what is wanted and
@@ -37,6 +37,7 @@ impl Actor {
             let container = self.add(id.clone(), slot, recovering());
             container.kept.has_root = has_root;
             container.called = called;
+            failpoint::pass("taking-over");
             match known {
                 Some((_, record)) => self.take_over(&id, record, Watched::No),
                 None => self.end(&id, ContainerEvent::Exited { status: None }),

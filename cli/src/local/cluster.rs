@@ -188,13 +188,34 @@ fn agent_arguments(home: &Path, number: u16, port: u16, master: u16, options: &L
         flag("--runtime_dir=", &home.join("run")),
         flag("--work_dir=", &home),
     ];
-    if let Some(resources) = &options.resources {
+    if let Some(resources) = resources(options.resources.as_deref(), number) {
         arguments.push(format!("--resources={resources}").into());
     }
     if !nix::unistd::geteuid().is_root() {
         arguments.push("--no-switch_user".into()); // tasks run as the user who runs the cluster
     }
     arguments
+}
+
+/// What the agent of this number offers: what was asked for, with ports of its own if none were named. They depend on nothing
+/// but the number, so that an agent comes back to its work directory with what it had.
+fn resources(asked: Option<&str>, number: u16) -> Option<String> {
+    let asked = asked.unwrap_or_default();
+    let named = asked.contains("ports") || asked.trim_start().starts_with('[');
+    match (ports_of(number).filter(|_| !named), asked) {
+        (Some(ports), "") => Some(ports),
+        (Some(ports), asked) => Some(format!("{};{ports}", asked.trim_end_matches(';'))),
+        (None, "") => None,
+        (None, asked) => Some(asked.to_owned()),
+    }
+}
+
+/// A hundred ports for each, below those that the kernel gives to whoever asks for any: from 31000 on, as agents offer them,
+/// and when these are given away, from 12000 on.
+fn ports_of(number: u16) -> Option<String> {
+    let (start, place) = if number <= 17 { (31_000, number.checked_sub(1)?) } else { (12_000, number - 18) };
+    let first = place.checked_mul(100)?.checked_add(start).filter(|first| *first <= 32_600)?;
+    Some(format!("ports:[{first}-{}]", first + 99))
 }
 
 /// This program is the executor, too: the agents use it by that name, so that no other version gets in between.
@@ -211,4 +232,22 @@ fn flag(name: &str, path: &Path) -> OsString {
     let mut flag = OsString::from(name);
     flag.push(path);
     flag
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resources;
+
+    #[test]
+    fn each_agent_has_ports_of_its_own() {
+        let of = |asked, number| resources(asked, number).unwrap_or_default();
+        assert_eq!(of(None, 1), "ports:[31000-31099]");
+        assert_eq!(of(None, 17), "ports:[32600-32699]");
+        assert_eq!(of(None, 200), "ports:[30200-30299]");
+        assert_eq!(resources(None, u16::MAX), None);
+        assert_eq!(of(Some("cpus:2;mem:512"), 2), "cpus:2;mem:512;ports:[31100-31199]");
+        for whole in ["cpus:2;ports:[1-2]", r#"[{"name": "cpus"}]"#] {
+            assert_eq!(of(Some(whole), 3), whole);
+        }
+    }
 }

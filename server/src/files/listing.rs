@@ -2,28 +2,34 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    ffi::OsString,
-    fs::{self, Metadata},
-    os::unix::fs::MetadataExt,
-    path::Path,
+    ffi::{OsStr, OsString},
+    fs::{File, Metadata},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
 };
 
 use mezzo_api::v1;
 use nix::unistd::{Gid, Group, Uid, User};
-use rustix::fs::FileType;
+use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
 use serde_json::{Value, json};
 
 use super::place::Place;
 
 const NANOSECONDS: i64 = 1_000_000_000;
 
-/// The entries, sorted; their paths begin with `asked`, as it was asked for. What is no directory has none.
+/// The entries, sorted; their paths begin with `asked`, as it was asked for. What is no directory has none. A task may
+/// exchange the directory for something else meanwhile: what was opened is listed, by its descriptor.
 pub(super) fn list(place: &Place, asked: &str) -> Vec<v1::FileInfo> {
     let asked = asked.trim_end_matches('/');
-    let path = place.path();
-    let found = fs::read_dir(&path).into_iter().flatten().flatten();
-    let entries: BTreeMap<OsString, Metadata> =
-        found.filter_map(|entry| Some((entry.file_name(), shown(place.boundary(), &entry.path())?))).collect();
+    let opened = place.open_directory().and_then(|opened| Ok((Dir::read_from(&opened)?, opened)));
+    let Ok((directory, opened)) = opened else { return Vec::new() };
+    let found = directory.flatten().filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."));
+    let entries: BTreeMap<OsString, Metadata> = found
+        .filter_map(|entry| {
+            let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
+            let shown = shown(place, &opened, &name)?;
+            Some((name, shown))
+        })
+        .collect();
     let mut names = Names::default();
     let infos = entries.into_iter().map(|(name, metadata)| v1::FileInfo {
         path: format!("{asked}/{}", name.to_string_lossy()),
@@ -54,13 +60,16 @@ pub(super) fn to_json(entries: &[v1::FileInfo]) -> Value {
 }
 
 /// A link is shown as what it leads to, unless that is out of bounds: then as itself. One that leads nowhere is not shown.
-fn shown(boundary: &Path, path: &Path) -> Option<Metadata> {
-    let own = fs::symlink_metadata(path).ok()?;
+fn shown(place: &Place, directory: &File, name: &OsStr) -> Option<Metadata> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let own = File::from(openat(directory, name, flags, Mode::empty()).ok()?).metadata().ok()?;
     if !own.is_symlink() {
         return Some(own);
     }
-    let target = path.canonicalize().ok()?;
-    if target.starts_with(boundary) { fs::symlink_metadata(target).ok() } else { Some(own) }
+    match place.behind(name).ok()? {
+        Some(target) => target.metadata().ok(),
+        None => Some(own),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Mesos' JSON: seconds as a floating number")]

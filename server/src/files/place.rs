@@ -1,7 +1,8 @@
 //! From a path in a request to a file, without a way out.
 
 use std::{
-    fs::File,
+    ffi::OsStr,
+    fs::{File, Metadata},
     io,
     path::{Component, Path, PathBuf},
 };
@@ -69,13 +70,31 @@ impl Place {
         if self.rest.as_os_str().is_empty() { self.boundary.clone() } else { self.boundary.join(&self.rest) }
     }
 
-    pub(super) fn boundary(&self) -> &Path {
-        &self.boundary
+    /// What a link in this directory leads to; none if that is out of bounds.
+    pub(super) fn behind(&self, link: &OsStr) -> io::Result<Option<Self>> {
+        let target = self.path().join(link).canonicalize()?;
+        let rest = target.strip_prefix(&self.boundary).ok();
+        Ok(rest.map(|rest| Self { boundary: self.boundary.clone(), rest: rest.to_path_buf() }))
     }
 
-    /// Opens it. What a task puts in the way after the path was resolved is not followed, and a FIFO not waited for.
+    /// Opens it. What a task puts in the way after the path was resolved is not followed, and a FIFO not waited for. Mounts
+    /// are: only who administers the machine can have made one that is seen here.
     pub(super) fn open(&self) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        self.open_with(OFlags::RDONLY | OFlags::NONBLOCK)
+    }
+
+    /// Opens it if it is a directory, as [`Self::open`] does.
+    pub(super) fn open_directory(&self) -> io::Result<File> {
+        self.open_with(OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+
+    /// What it is, whatever its rights are.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.open_with(OFlags::PATH)?.metadata()
+    }
+
+    fn open_with(&self, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::CLOEXEC;
         if self.rest.as_os_str().is_empty() {
             let flags = flags | OFlags::NOFOLLOW;
             return Ok(rustix::fs::openat(CWD, &self.boundary, flags, Mode::empty())?.into());

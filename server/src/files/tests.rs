@@ -226,3 +226,45 @@ async fn nothing_outside_is_reached() {
     let entry = listing.as_array().unwrap().iter().find(|entry| entry["path"] == format!("{RUN}/one/absolute"));
     assert!(entry.unwrap()["mode"].as_str().unwrap().starts_with('l'));
 }
+
+/// A task that exchanges a directory for a link all the time gets nobody to look through the link.
+#[tokio::test]
+async fn a_directory_that_becomes_a_link_is_not_followed() {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let world = World::new();
+    let (honest, link) = (world.run("one").join("sub"), world.run("one").join("link"));
+    let outside = world.root().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    for (directory, content) in [(&honest, "honest"), (&outside, "secret")] {
+        std::fs::write(directory.join("file"), content).unwrap();
+    }
+    std::fs::write(outside.join("hidden"), "").unwrap();
+    symlink(&outside, &link).unwrap();
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stop = done.clone();
+    let task = std::thread::spawn(move || {
+        let mut exchanges = 0_u32;
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            renameat_with(CWD, &honest, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+            exchanges += 1;
+        }
+        exchanges
+    });
+    let mut seen = [0; 3];
+    for round in 0..3000 {
+        let operation = round % 3;
+        let uri = match operation {
+            0 => format!("/files/read?offset=0&path={RUN}/one/sub/file"),
+            1 => format!("/files/download?path={RUN}/one/sub/file"),
+            _ => format!("/files/browse?path={RUN}/one/sub"),
+        };
+        let got = world.get(&uri).await;
+        let text = String::from_utf8_lossy(&got.body).into_owned();
+        assert!(!text.contains("secret") && !text.contains("hidden"), "{uri}: {text}");
+        let served = text.contains("honest") || text.contains("/file\"");
+        seen[operation] += u32::from(got.status == 200 && served);
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(task.join().unwrap() > 100);
+    assert!(seen.iter().all(|count| *count > 0), "the directory was never seen as it is: {seen:?}");
+}

@@ -66,3 +66,60 @@ fn a_full_disk_loses_nothing() {
     cluster.agents[0].part.end(std::time::Duration::from_secs(5));
     drop(small);
 }
+
+/// Output that is rotated on a full disk: the task is not held up, what was written stays, and it goes on when there is room.
+#[test]
+fn rotation_outlasts_a_full_disk() {
+    let mut cluster =
+        Cluster::builder().agent_flag("--max_stdout_size=1MB").agent_flag("--max_rotated_files=3").start();
+    cluster.agents[0].part.kill();
+    let work_dir = cluster.agents[0].work_dir.clone();
+    let Some(small) = Small::mount(&work_dir) else {
+        environment::skip("mounting a tmpfs needs root");
+        return;
+    };
+    cluster.agents[0].part.start();
+    cluster.wait_until_registered(1);
+    let mut framework = framework(&cluster, "rotates");
+    let go = cluster.dir().join("go");
+    let script = format!(
+        "i=0; while ! [ -e {go} ]; do i=$((i+1)); printf '%1023d\\n' $i; echo >> {go}.count; done; echo the last line",
+        go = go.display()
+    );
+    framework.run("talks", &script);
+    let status = framework.wait_status("talks", "TASK_RUNNING");
+    let run = status["container_status"]["container_id"]["value"].as_str().unwrap();
+    let agent = cluster.agent_ids().remove(0);
+    let executors = work_dir.join(format!("slaves/{agent}/frameworks/{}/executors", framework.id));
+    let sandbox = executors.join("talks/runs").join(run);
+    let count = || std::fs::metadata(format!("{}.count", go.display())).map_or(0, |metadata| metadata.len());
+    framework.run("hog", "dd if=/dev/zero of=big bs=1M; sleep 1331");
+    framework.wait_status("hog", "TASK_RUNNING");
+    wait::until_true("the agent says that its disk is full", || {
+        cluster.agents[0].part.log().contains("the disk of the work directory is full")
+    });
+    // Far more than fits.
+    let before = count();
+    wait::until_true("the task goes on", || count() > before + 8000);
+    let older = std::fs::read(sandbox.join("stdout.1")).unwrap_or_default();
+    assert!(older.len() > 100_000, "what was put aside is there: {} bytes", older.len());
+    framework.call("KILL", serde_json::json!({"task_id": {"value": "hog"}}));
+    framework.wait_status("hog", "TASK_KILLED");
+    std::fs::remove_file(std::fs::read_link(executors.join("hog/runs/latest")).unwrap().join("big")).unwrap();
+    let before = count();
+    wait::until_true("it writes with room again", || count() > before + 2000);
+    std::fs::write(&go, "").unwrap();
+    framework.wait_status("talks", "TASK_FINISHED");
+    let text = std::fs::read_to_string(sandbox.join("stdout")).unwrap();
+    assert!(text.ends_with("the last line\n"), "{:?}", text.lines().last());
+    let mut names: Vec<String> = std::fs::read_dir(&sandbox)
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with("stdout"))
+        .collect();
+    names.sort();
+    assert_eq!(names, ["stdout", "stdout.1", "stdout.2", "stdout.3"]);
+    cluster.agents[0].part.end(std::time::Duration::from_secs(5));
+    drop(small);
+}

@@ -60,7 +60,10 @@ fn an_agent_that_is_to_be_gone_ends() {
     let agent_id = json!({"value": cluster.agent_ids().remove(0)});
     let drain = json!({"type": "DRAIN_AGENT", "drain_agent": {"agent_id": agent_id, "mark_gone": true}});
     assert_eq!(operator(&cluster, &drain).0, 200);
-    framework.wait_status("task", "TASK_GONE_BY_OPERATOR");
+    let killing = framework.wait_status("task", "TASK_KILLING");
+    assert_eq!(killing["reason"], "REASON_AGENT_DRAINING");
+    let gone = framework.wait_status("task", "TASK_GONE_BY_OPERATOR");
+    assert_eq!(gone["reason"], "REASON_AGENT_DRAINING");
     assert!(cluster.agents[0].part.wait(wait::PATIENCE).is_some(), "the agent ends");
     assert!(tasks::is_terminal("TASK_GONE_BY_OPERATOR"));
 }

@@ -1,8 +1,14 @@
 //! The agent is killed at each step of what it does, once, and started again: afterwards every task is in its right state,
-//! nothing runs that nobody knows, and no update that was acknowledged comes again.
+//! nothing is left that nobody knows (processes, resources, records, sandboxes; cgroups and mounts: `containers::remains`), and
+//! no update is told twice, or again once it was acknowledged.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use mezzo_executor::record::Records;
 use mezzo_tests::{cluster::Cluster, framework::Framework, tasks, wait};
 use serde_json::{Value, json};
 
@@ -10,50 +16,66 @@ use super::framework;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where it is killed: the names are those of agent/src/failpoint.rs's callers, with how often they are passed before.
-const WHILE_RUNNING: [&str; 16] = [
-    "record:2",
-    "recorded:2",
-    "record:4",
-    "recorded:4",
-    "launch:1",
-    "launched:1",
-    "launch:2",
-    "launched:3",
-    "fetch:1",
-    "fetched:1",
-    "send:3",
-    "send:6",
-    "stop:1",
-    "stopped:1",
-    "forget:1",
-    "record:9",
+/// Where it is killed: the names are those of the callers of agent/src/failpoint.rs, with how often they are passed before.
+const STEPS: [(&str, &[&str]); 4] = [
+    (
+        "launch",
+        &[
+            "hear-launch:1",
+            "record:2",
+            "recorded:2",
+            "launch:1",
+            "launch:2",
+            "launched:1",
+            "launched:3",
+            "prepared:1",
+            "prepared:3",
+            "handed-over:1",
+            "handed-over:3",
+            "running:1",
+            "running:3",
+        ],
+    ),
+    ("fetch", &["fetch:1", "fetched:1"]),
+    (
+        "update",
+        &[
+            "record:4",
+            "recorded:4",
+            "send:3",
+            "send:6",
+            "hear-acknowledge:1",
+            "hear-acknowledge:5",
+            "record:9",
+            "recorded:7",
+        ],
+    ),
+    ("kill", &["hear-kill:1", "stop:1", "stopped:1", "ended:1", "ended:3", "forget:1", "forgotten:1"]),
 ];
-const WHILE_RECOVERING: [&str; 3] = ["recovered", "recovery-recorded", "containers-found"];
+/// Where it is killed again when it is back.
+const WHILE_RECOVERING: [&str; 7] =
+    ["recovered", "recovery-recorded", "taking-over:1", "containers-found", "running:1", "record:1", "send:1"];
+/// Lives at a time.
+const TOGETHER: usize = 6;
 
 #[test]
-fn a_kill_at_any_step_of_a_launch_or_kill_is_survived() {
-    for chunk in WHILE_RUNNING.chunks(4) {
+fn a_kill_at_any_step_is_survived() {
+    let steps = STEPS.iter().flat_map(|(_, points)| points.iter().map(|point| (*point, None)));
+    let again = WHILE_RECOVERING.iter().map(|point| ("recorded:8", Some(*point)));
+    let lives: Vec<(&str, Option<&str>)> = steps.chain(again).collect();
+    for chunk in lives.chunks(TOGETHER) {
         std::thread::scope(|scope| {
-            for point in chunk {
-                scope.spawn(move || live(point, None));
+            for (point, next) in chunk {
+                scope.spawn(move || live(point, *next));
             }
         });
     }
 }
 
-#[test]
-fn a_kill_at_any_step_of_recovery_is_survived() {
-    std::thread::scope(|scope| {
-        for point in WHILE_RECOVERING {
-            scope.spawn(move || live("recorded:8", Some(point)));
-        }
-    });
-}
-
 /// A life with a death at `point`, and at `next` when it comes back.
 fn live(point: &str, next: Option<&str>) {
-    let mut cluster = Cluster::builder().start();
+    let mut cluster =
+        Cluster::builder().agent_flag("--gc_delay=1secs").agent_flag("--disk_watch_interval=1secs").start();
     cluster.agents[0].part.kill();
     cluster.agents[0].part.set_variable("MEZZO_FAILPOINT", point);
     cluster.agents[0].part.start();
@@ -64,16 +86,11 @@ fn live(point: &str, next: Option<&str>) {
     let source = cluster.dir().join("source");
     std::fs::write(&source, "fetched").unwrap();
     let mut deaths = Deaths { point, next, count: 0 };
-    let mut told = BTreeSet::new();
     drive(&mut framework, &mut cluster, &source, &mut deaths);
-    for status in framework.events.iter().filter_map(|event| event["update"]["status"]["uuid"].as_str()) {
-        told.insert(status.to_owned());
-    }
     deaths.look(&mut cluster);
     assert!(deaths.count > usize::from(next.is_some()), "{point} {next:?} was never passed");
-    wait::until_true("nothing is left of the tasks", || {
-        !cluster.children().iter().any(|process| process.command.contains("sleep 134"))
-    });
+    check_updates(&framework);
+    wait_until_nothing_is_left(&cluster, point);
     // What was acknowledged is over: nothing comes again, also after one more restart.
     framework.listen(Duration::from_millis(300));
     let mark = framework.mark();
@@ -82,6 +99,58 @@ fn live(point: &str, next: Option<&str>) {
     framework.listen(Duration::from_millis(500));
     let again: Vec<&Value> = framework.events[mark..].iter().filter(|event| event["type"] == "UPDATE").collect();
     assert!(again.is_empty(), "{point}: acknowledged updates came again: {again:?}");
+}
+
+/// Each update is one: a task says nothing twice, and nothing out of order, but for repetitions of what was not acknowledged yet.
+fn check_updates(framework: &Framework) {
+    let rank = |state: &str| match state {
+        "TASK_STARTING" => 1,
+        "TASK_RUNNING" => 2,
+        "TASK_KILLING" => 3,
+        _ => 4,
+    };
+    let updates =
+        || framework.events.iter().map(|event| &event["update"]["status"]).filter(|status| status["uuid"].is_string());
+    let ids: BTreeSet<&str> = updates().filter_map(|status| status["task_id"]["value"].as_str()).collect();
+    for id in ids {
+        let mut seen = BTreeSet::new();
+        let of_task = updates().filter(|status| status["task_id"]["value"] == id);
+        let told: Vec<&str> = of_task
+            .filter(|status| seen.insert(status["uuid"].as_str().unwrap_or_default().to_owned()))
+            .filter_map(|status| status["state"].as_str())
+            .collect();
+        assert!(told.windows(2).all(|pair| rank(pair[0]) < rank(pair[1])), "{id} was told {told:?}");
+    }
+}
+
+/// No process but the zygote, no record, no socket, no sandbox, and all that the agent has is free.
+fn wait_until_nothing_is_left(cluster: &Cluster, point: &str) {
+    let home = cluster.agents[0].work_dir.parent().unwrap().to_path_buf();
+    let what = |what: &str| format!("{what} is left after a death at {point}");
+    wait::until_true(&what("no process"), || cluster.children().len() == 1);
+    wait::until_true(&what("nothing in use"), || {
+        let used = cluster.state()["slaves"][0]["used_resources"].clone();
+        used["cpus"] == 0.0 && used["mem"] == 0.0 && used.get("ports").is_none_or(|ports| ports == "[]" || ports == "")
+    });
+    let records = || Records::open(&home.join("run/containers")).unwrap().recover().unwrap();
+    wait::until_true(&what("no record"), || records().is_empty());
+    for below in ["run/io", "run/roots"] {
+        wait::until_true(&what("nothing of a container"), || entries(&home.join(below)).is_empty());
+    }
+    wait::until_true(&what("no sandbox"), || sandboxes(&home.join("work/slaves")).is_empty());
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// The directories `runs/<run>` that are there; `latest` is a link.
+fn sandboxes(below: &Path) -> Vec<PathBuf> {
+    let directories = |path: &Path| entries(path).into_iter().filter(|path| path.is_dir() && !path.is_symlink());
+    if below.ends_with("runs") {
+        return directories(below).collect();
+    }
+    directories(below).flat_map(|path| sandboxes(&path)).collect()
 }
 
 /// Starts the agent again whenever it has died as it should.
@@ -158,6 +227,7 @@ fn offer(framework: &mut Framework) -> Option<Value> {
 
 fn launch(framework: &mut Framework, offer: &Value, names: &[(String, &str)], source: &std::path::Path) {
     let agent = tasks::agent_of(offer).to_owned();
+    let port = tasks::ports(offer)[0];
     let mut operations = Vec::new();
     let mut group = Vec::new();
     for (id, name) in names {
@@ -168,7 +238,8 @@ fn launch(framework: &mut Framework, offer: &Value, names: &[(String, &str)], so
                 operations.push(json!({"type": "LAUNCH", "launch": {"task_infos": [task]}}));
             }
             "killed" => {
-                let task = tasks::command(id, &agent, "sleep 1341");
+                let mut task = tasks::command(id, &agent, "sleep 1341");
+                task["resources"].as_array_mut().unwrap().push(tasks::port(port));
                 operations.push(json!({"type": "LAUNCH", "launch": {"task_infos": [task]}}));
             }
             _ => group.push(tasks::command(id, &agent, "sleep 0.2")),

@@ -4,6 +4,7 @@ mod checks;
 mod disk;
 mod drains;
 mod failpoints;
+mod fetching;
 mod logs;
 mod pods;
 mod recovery;

@@ -1,6 +1,9 @@
 //! How an agent starts from what an earlier one left: policies, damage, cleaning up.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use mezzo_tests::{cluster::Cluster, wait};
 
@@ -80,4 +83,60 @@ fn damage_is_named_and_may_be_left_out() {
     assert_eq!(fs::read(path.with_extension("damaged")).unwrap(), content, "a copy is kept");
     framework.call("KILL", serde_json::json!({"task_id": {"value": "second"}}));
     framework.wait_status("second", "TASK_KILLED");
+}
+
+/// The time that a task was given, to run or to end, is neither forgotten nor begun anew by an agent that is started again.
+#[test]
+fn times_of_tasks_go_on_over_a_restart() {
+    let mut cluster = Cluster::builder().start();
+    let mut framework = framework(&cluster, "times");
+    let offer = framework.wait_any_offer();
+    let agent = mezzo_tests::tasks::agent_of(&offer).to_owned();
+    // The signal goes to the whole tree; none of it minds.
+    let stubborn = "trap '' TERM; echo deaf > deaf; while true; do sleep 0.1; done";
+    let mut graceful = mezzo_tests::tasks::command("graceful", &agent, stubborn);
+    graceful["kill_policy"] = serde_json::json!({"grace_period": {"nanoseconds": 4_000_000_000_i64}});
+    let mut limited = mezzo_tests::tasks::command("limited", &agent, "sleep 1323");
+    limited["max_completion_time"] = serde_json::json!({"nanoseconds": 4_000_000_000_i64});
+    let begun = Instant::now();
+    framework.launch(&offer, &[graceful, limited]);
+    let run = framework.wait_status("graceful", "TASK_RUNNING");
+    framework.wait_status("limited", "TASK_RUNNING");
+    let container = run["container_status"]["container_id"]["value"].as_str().unwrap();
+    let sandbox = format!("slaves/{agent}/frameworks/{}/executors/graceful/runs/{container}", framework.id);
+    let deaf = cluster.agents[0].work_dir.join(sandbox).join("deaf");
+    wait::until_true("the task does not mind signals", || deaf.exists());
+    let asked = Instant::now();
+    framework.call("KILL", serde_json::json!({"task_id": {"value": "graceful"}}));
+    framework.wait_status("graceful", "TASK_KILLING");
+    cluster.restart_agent(0);
+    cluster.wait_until_registered(1);
+    assert!(framework.statuses("graceful").iter().all(|status| status["state"] != "TASK_KILLED"));
+    let killed = framework.wait_status("graceful", "TASK_KILLED");
+    assert_eq!(killed["message"], "Command terminated with signal Killed");
+    assert!(asked.elapsed() >= Duration::from_secs(4), "it was not given its grace");
+    let ended = framework.wait_status("limited", "TASK_FAILED");
+    assert_eq!(ended["reason"], "REASON_MAX_COMPLETION_TIME_REACHED", "{ended}");
+    assert!(begun.elapsed() >= Duration::from_secs(4), "it was not given its time");
+}
+
+/// Of an agent that does not come back nothing stays: its zygote ends at once, its tasks after a while.
+#[test]
+fn tasks_end_when_their_agent_stays_away() {
+    let mut cluster = Cluster::builder().agent_flag("--recovery_timeout=2secs").start();
+    let mut framework = framework(&cluster, "away");
+    framework.run("task", "sleep 1324");
+    framework.wait_status("task", "TASK_RUNNING");
+    // One that does come back, time and again, is waited for.
+    for _ in 0..3 {
+        cluster.restart_agent(0);
+        cluster.wait_until_registered(1);
+        framework.listen(Duration::from_secs(1));
+    }
+    assert!(framework.statuses("task").iter().all(|status| status["state"] != "TASK_FAILED"));
+    cluster.agents[0].part.kill();
+    wait::until_true("nothing of the agent is left", || cluster.children().is_empty());
+    cluster.agents[0].part.start();
+    let failed = framework.wait_status("task", "TASK_FAILED");
+    assert_eq!(failed["message"], "Command terminated with signal Terminated");
 }

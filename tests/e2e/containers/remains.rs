@@ -12,11 +12,24 @@ use serde_json::json;
 use super::{USUAL, World, task};
 
 /// Names of agent/src/failpoint.rs's callers.
-const DEATHS: [&str; 6] = ["launch:1", "launched:1", "launched:3", "stop:1", "stopped:1", "forget:1"];
+const DEATHS: [&str; 12] = [
+    "launch:1",
+    "launched:1",
+    "launched:3",
+    "prepared:2",
+    "handed-over:3",
+    "running:2",
+    "stop:1",
+    "stopped:1",
+    "ended:1",
+    "ended:3",
+    "forget:1",
+    "forgotten:1",
+];
 
 #[test]
 fn a_killed_agent_leaves_nothing() {
-    for deaths in DEATHS.chunks(2) {
+    for deaths in DEATHS.chunks(3) {
         std::thread::scope(|scope| {
             for death in deaths {
                 scope.spawn(move || live(death));

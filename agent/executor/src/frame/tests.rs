@@ -12,6 +12,7 @@ fn launch<'a>(arguments: &'a [String], environment: &'a [(String, String)]) -> L
         command: Command::Exec("echo", arguments),
         environment,
         rotation: None,
+        patience: None,
         jail: None,
         io: None,
         enter: None,
@@ -61,6 +62,7 @@ fn what_is_encoded_is_decoded() {
     let launch = Launch {
         credentials: Some(&credentials),
         rotation,
+        patience: Some(Duration::from_millis(1500)),
         jail: Some(&jail),
         io,
         enter,
@@ -77,7 +79,7 @@ fn what_is_encoded_is_decoded() {
     assert_eq!(received.command, c"echo");
     assert_eq!(received.arguments, Some(vec![c"echo", c"", c"ä b"]));
     assert_eq!(received.environment, [c"A=1=2", c"B="]);
-    assert_eq!(received.rotation, rotation);
+    assert_eq!((received.rotation, received.patience), (rotation, Some(Duration::from_millis(1500))));
     assert_eq!(received.jail, Some(jail));
     assert_eq!(
         received.io.map(|io| (io.socket, io.terminal, io.unread)),

@@ -30,6 +30,7 @@ pub struct Zygote {
     pub records: Records,
     pub directory: tempfile::TempDir,
     pub rotation: Option<Rotation>,
+    pub patience: Option<Duration>,
     pub io: Option<(PathBuf, Option<Window>, Unread)>,
     pub enter: Option<Identity>,
 }
@@ -52,7 +53,17 @@ impl Zygote {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { process, frames: Some(frames), events, records, directory, rotation: None, io: None, enter: None }
+        Self {
+            process,
+            frames: Some(frames),
+            events,
+            records,
+            directory,
+            rotation: None,
+            patience: None,
+            io: None,
+            enter: None,
+        }
     }
 
     pub fn stage(&self, number: u64) -> Option<Stage> {
@@ -88,6 +99,7 @@ impl Zygote {
             command,
             environment,
             rotation: self.rotation,
+            patience: self.patience,
             jail: None,
             io: self.io.as_ref().map(|(socket, terminal, unread)| Io { socket, terminal: *terminal, unread: *unread }),
             enter: self.enter.map(|process| Enter { process, scope: Scope::Inside(Path::new("/")) }),
