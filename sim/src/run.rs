@@ -107,5 +107,6 @@ fn steps_of(
             at: world.now,
         })?;
     }
+    world.cross_check();
     watchers.finish(&world).map_err(|(invariant, detail)| Failure { invariant, detail, at: world.now })
 }

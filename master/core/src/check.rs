@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use mezzo_api::resources::{Resources, Scalar};
 
 use crate::{
@@ -10,32 +11,16 @@ use crate::{
     core::Core,
     counters::Counter,
     frameworks::Framework,
-    keys::{AgentKey, FrameworkKey, TaskKey},
+    inverse_offers::InverseOffer,
+    keys::{AgentKey, FrameworkKey, OfferNumber, TaskKey},
     model::TaskList,
+    offers::Offer,
+    operations::Operation,
     quota,
     tasks::Task,
     timers::TimerId,
     writes::Pending,
 };
-
-/// What was touched since the last time. Sums over all that a framework has, and lists, are left to [`check`].
-pub(crate) fn check_touched(core: &mut Core) {
-    let agents = core.agents.slots.take_touched();
-    let frameworks = core.frameworks.slots.take_touched();
-    let (Some(agents), Some(frameworks), Some(tasks)) = (agents, frameworks, core.tasks.take_touched()) else {
-        return check(core);
-    };
-    for (key, agent) in agents.into_iter().filter_map(|key| Some((key, core.agents.get(key)?))) {
-        of_agent(core, key, agent);
-    }
-    for (key, framework) in frameworks.into_iter().filter_map(|key| Some((key, core.frameworks.get(key)?))) {
-        connection_of_framework(core, key, framework);
-        unreachable_tasks(core, framework);
-    }
-    for (key, task) in tasks.into_iter().filter_map(|key| Some((key, core.tasks.get(key)?))) {
-        of_task(core, key, task);
-    }
-}
 
 /// What an onlooker asks of quotas, counted from agents and offers; for the simulator.
 impl Core {
@@ -85,15 +70,11 @@ impl Core {
     }
 }
 
-fn of_agent(core: &Core, key: AgentKey, agent: &Agent) {
-    resources_of_agent(core, key, agent);
-    entities_of_agent(core, key, agent);
-    liveness_of_agent(core, agent);
-}
-
 pub(crate) fn check(core: &Core) {
     for (key, agent) in &core.agents.slots {
-        of_agent(core, key, agent);
+        resources_of_agent(core, key, agent);
+        entities_of_agent(core, key, agent);
+        liveness_of_agent(core, agent);
     }
     for (key, framework) in &core.frameworks.slots {
         resources_of_framework(core, key, framework);
@@ -108,7 +89,9 @@ pub(crate) fn check(core: &Core) {
     inverse_offers(core);
     operations(core);
     agent_lists(core);
-    counters(core);
+    let holding = core.tasks.values().filter(|task| task.holds).count();
+    let unreachable = core.frameworks.slots.values().map(|framework| framework.unreachable.len()).sum();
+    counters(core, holding, unreachable);
     core.allocator.check();
 }
 
@@ -125,6 +108,11 @@ fn resources_of_agent(core: &Core, key: AgentKey, agent: &Agent) {
     assert_eq!(agent.used, used, "used of {id}");
     let offered = sum(agent.offers.iter().filter_map(|offer| core.offers.get(*offer)).map(|offer| &offer.resources));
     assert_eq!(agent.offered, offered, "offered of {id}");
+    balance_of_agent(core, key, agent);
+}
+
+pub(crate) fn balance_of_agent(core: &Core, key: AgentKey, agent: &Agent) {
+    let id = &agent.id;
     let available = core.allocator.available(key).expect("the allocator knows every agent");
     let taken = unallocated(&agent.used) + &unallocated(&agent.offered);
     if agent.total.contains(&taken) {
@@ -135,12 +123,16 @@ fn resources_of_agent(core: &Core, key: AgentKey, agent: &Agent) {
 }
 
 fn entities_of_agent(core: &Core, key: AgentKey, agent: &Agent) {
+    names_of_agent(core, key, agent);
+    for task in &agent.tasks {
+        assert_eq!(core.tasks.get(*task).map(|task| task.agent), Some(key), "a task of {}", agent.id);
+    }
+}
+
+pub(crate) fn names_of_agent(core: &Core, key: AgentKey, agent: &Agent) {
     let id = &agent.id;
     assert_eq!(core.agents.find(id.as_str()), Some(key), "{id} is found by its id");
     assert!(agent.offers.is_empty() || agent.active(), "{id} is offered but not active");
-    for task in &agent.tasks {
-        assert_eq!(core.tasks.get(*task).map(|task| task.agent), Some(key), "a task of {id}");
-    }
     for (framework, executor) in agent.executors.keys() {
         assert!(core.frameworks.get(*framework).is_some(), "executor {executor} of {id} outlived its framework");
     }
@@ -154,7 +146,7 @@ fn entities_of_agent(core: &Core, key: AgentKey, agent: &Agent) {
 }
 
 /// Silence is counted as long as an agent is registered.
-fn liveness_of_agent(core: &Core, agent: &Agent) {
+pub(crate) fn liveness_of_agent(core: &Core, agent: &Agent) {
     let set = agent.ping_timer.is_some_and(|timer| core.timers.is_set(timer));
     assert_eq!(set, !agent.leaving, "ping timer of {}", agent.id);
     assert!(agent.missed_pings <= core.config.max_agent_ping_timeouts, "{} missed pings", agent.id);
@@ -176,16 +168,31 @@ fn resources_of_framework(core: &Core, key: FrameworkKey, framework: &Framework)
     assert_eq!(framework.offered.scalars(), offered.scalars(), "offered of {id}");
     let all = used + &offered;
     for (role, resources) in all.allocations() {
-        let counted = core.allocator.allocated(key, &role);
-        let counted: BTreeMap<&str, Scalar> = counted.iter().map(|(name, amount)| (name.as_str(), *amount)).collect();
-        assert_eq!(resources.quantities(), counted, "the allocator's count of {id} for {role}");
+        allocated_to_role(core, (key, framework), &role, &resources);
     }
+}
+
+pub(crate) fn allocated_to_role(
+    core: &Core,
+    (key, framework): (FrameworkKey, &Framework),
+    role: &str,
+    resources: &Resources,
+) {
+    let counted = core.allocator.allocated(key, role);
+    let counted: BTreeMap<&str, Scalar> = counted.iter().map(|(name, amount)| (name.as_str(), *amount)).collect();
+    assert_eq!(resources.quantities(), counted, "the allocator's count of {} for {role}", framework.id);
+}
+
+pub(crate) fn names_of_framework(core: &Core, key: FrameworkKey, framework: &Framework) {
+    let id = &framework.id;
+    assert_eq!(core.frameworks.find(id.as_str()), Some(key), "{id} is found by its id");
+    assert!(!core.frameworks.is_completed(id.as_str()), "{id} is alive and completed");
+    assert!(framework.history.len() <= core.config.max_completed_tasks_per_framework, "history of {id}");
 }
 
 fn entities_of_framework(core: &Core, key: FrameworkKey, framework: &Framework) {
     let id = &framework.id;
-    assert_eq!(core.frameworks.find(id.as_str()), Some(key), "{id} is found by its id");
-    assert!(!core.frameworks.is_completed(id.as_str()), "{id} is alive and completed");
+    names_of_framework(core, key, framework);
     let mut agents: BTreeMap<AgentKey, usize> = BTreeMap::new();
     for (task_id, task) in &framework.tasks {
         let task = core.tasks.get(*task).expect("a framework's tasks are known");
@@ -199,10 +206,9 @@ fn entities_of_framework(core: &Core, key: FrameworkKey, framework: &Framework) 
         }
     }
     assert_eq!(framework.agents, agents, "agents of {id}");
-    assert!(framework.history.len() <= core.config.max_completed_tasks_per_framework, "history of {id}");
 }
 
-fn connection_of_framework(core: &Core, key: FrameworkKey, framework: &Framework) {
+pub(crate) fn connection_of_framework(core: &Core, key: FrameworkKey, framework: &Framework) {
     let id = &framework.id;
     let is_set = |timer: Option<TimerId>| timer.is_some_and(|timer| core.timers.is_set(timer));
     assert_eq!(is_set(framework.heartbeat), framework.stream.is_some(), "heartbeats of {id}");
@@ -221,7 +227,7 @@ fn connection_of_framework(core: &Core, key: FrameworkKey, framework: &Framework
 }
 
 /// Tasks of agents that do not answer are found from both sides.
-fn unreachable_tasks(core: &Core, framework: &Framework) {
+pub(crate) fn unreachable_tasks(core: &Core, framework: &Framework) {
     assert!(framework.unreachable.len() <= core.config.max_unreachable_tasks_per_framework);
     for (id, task) in &framework.unreachable {
         assert!(!framework.tasks.contains_key(id), "{id} is unreachable and active");
@@ -233,7 +239,7 @@ fn unreachable_tasks(core: &Core, framework: &Framework) {
     }
 }
 
-fn of_task(core: &Core, key: TaskKey, task: &Task) {
+pub(crate) fn of_task(core: &Core, key: TaskKey, task: &Task) {
     let id = &task.view.id;
     let framework = core.frameworks.get(task.framework).expect("no task outlives its framework");
     assert_eq!(framework.tasks.get(id), Some(&key), "{id} of its framework");
@@ -244,67 +250,77 @@ fn of_task(core: &Core, key: TaskKey, task: &Task) {
 }
 
 fn offers(core: &Core) {
-    for (number, offer) in core.offers.iter() {
-        let framework = core.frameworks.get(offer.framework).expect("no offer outlives its framework");
-        assert!(framework.offers.contains(&number), "{number:?} of its framework");
-        let agent = core.agents.get(offer.agent).expect("no offer outlives its agent");
-        assert!(agent.offers.contains(&number), "{number:?} of its agent");
-        assert!(!offer.resources.is_empty(), "{number:?} offers nothing");
-    }
+    core.offers.iter().for_each(|(number, offer)| of_offer(core, number, offer));
+}
+
+pub(crate) fn of_offer(core: &Core, number: OfferNumber, offer: &Offer) {
+    let framework = core.frameworks.get(offer.framework).expect("no offer outlives its framework");
+    assert!(framework.offers.contains(&number), "{number:?} of its framework");
+    let agent = core.agents.get(offer.agent).expect("no offer outlives its agent");
+    assert!(agent.offers.contains(&number), "{number:?} of its agent");
+    assert!(!offer.resources.is_empty(), "{number:?} offers nothing");
 }
 
 fn inverse_offers(core: &Core) {
-    for (number, offer) in core.inverse_offers.iter() {
-        let framework = core.frameworks.get(offer.framework).expect("no inverse offer outlives its framework");
-        assert!(framework.stream.is_some(), "{number:?} cannot be answered");
-        let agent = core.agents.get(offer.agent).expect("no inverse offer outlives its agent");
-        assert!(agent.inverse_offers.contains(&number), "{number:?} of its agent");
-        assert!(agent.unavailability.is_some(), "{number:?} is of an agent that stays");
-    }
+    core.inverse_offers.iter().for_each(|(number, offer)| of_inverse_offer(core, number, offer));
     let of_agents: usize = core.agents.slots.values().map(|agent| agent.inverse_offers.len()).sum();
     assert_eq!(of_agents, core.inverse_offers.iter().count(), "inverse offers");
 }
 
-/// An operation is found from its agent; what it is about was neither made nor lost.
+pub(crate) fn of_inverse_offer(core: &Core, number: OfferNumber, offer: &InverseOffer) {
+    let framework = core.frameworks.get(offer.framework).expect("no inverse offer outlives its framework");
+    assert!(framework.stream.is_some(), "{number:?} cannot be answered");
+    let agent = core.agents.get(offer.agent).expect("no inverse offer outlives its agent");
+    assert!(agent.inverse_offers.contains(&number), "{number:?} of its agent");
+    assert!(agent.unavailability.is_some(), "{number:?} is of an agent that stays");
+}
+
 fn operations(core: &Core) {
-    for (uuid, operation) in core.operations.iter() {
-        assert_eq!(*uuid, operation.view.uuid);
-        let agent = core.agents.get(operation.agent).expect("no operation outlives its agent");
-        assert!(agent.operations.contains(uuid), "{uuid:?} of its agent");
-    }
+    core.operations.iter().for_each(|(uuid, operation)| of_operation(core, uuid, operation));
     let of_agents: usize = core.agents.slots.values().map(|agent| agent.operations.len()).sum();
     assert_eq!(of_agents, core.operations.iter().count(), "operations");
-    for agent in core.agents.slots.values() {
-        let started = Resources::from_protos(&agent.info.resources).expect("they were valid at registration");
-        assert_eq!(agent.total.quantities(), started.quantities(), "operations on {} made or lost something", agent.id);
-    }
+    core.agents.slots.values().for_each(quantities_of_agent);
+}
+
+/// An operation is found from its agent.
+pub(crate) fn of_operation(core: &Core, uuid: &Bytes, operation: &Operation) {
+    assert_eq!(*uuid, operation.view.uuid);
+    let agent = core.agents.get(operation.agent).expect("no operation outlives its agent");
+    assert!(agent.operations.contains(uuid), "{uuid:?} of its agent");
+}
+
+/// What operations are about was neither made nor lost.
+pub(crate) fn quantities_of_agent(agent: &Agent) {
+    let started = Resources::from_protos(&agent.info.resources).expect("they were valid at registration");
+    assert_eq!(agent.total.quantities(), started.quantities(), "operations on {} made or lost something", agent.id);
 }
 
 /// An agent is in one list.
-fn agent_lists(core: &Core) {
+pub(crate) fn agent_lists(core: &Core) {
     let agents = &core.agents;
     for id in agents.recovered.keys() {
-        assert!(
-            agents.find(id.as_str()).is_none() && !agents.unreachable.contains_key(id),
-            "{id} is waited for and there"
-        );
+        assert!(!agents.unreachable.contains_key(id), "{id} is waited for and unreachable");
     }
     for id in agents.unreachable.keys() {
-        assert!(agents.find(id.as_str()).is_none() && !agents.gone.contains_key(id), "{id} is unreachable and there");
+        assert!(!agents.gone.contains_key(id), "{id} is unreachable and gone");
+    }
+    for id in agents.recovered.keys().chain(agents.unreachable.keys()) {
+        assert!(agents.find(id.as_str()).is_none(), "{id} is waited for or unreachable, and there");
     }
 }
 
-fn counters(core: &Core) {
+pub(crate) fn list_of_agent(core: &Core, agent: &Agent) {
+    let (agents, id) = (&core.agents, &agent.id);
+    assert!(!agents.recovered.contains_key(id) && !agents.unreachable.contains_key(id), "{id} is there, and is not");
+}
+
+/// So many tasks hold their resources, so many are unreachable.
+pub(crate) fn counters(core: &Core, holding: usize, unreachable: usize) {
     let active: i64 = [Counter::TasksStaging, Counter::TasksStarting, Counter::TasksRunning, Counter::TasksKilling]
         .into_iter()
         .map(|counter| core.counters.get(counter))
         .sum();
-    let held = core.tasks.values().filter(|task| task.holds).count();
-    assert_eq!(usize::try_from(active).ok(), Some(held), "tasks by state");
-    let unreachable: usize = core.frameworks.slots.values().map(|framework| framework.unreachable.len()).sum();
-    assert_eq!(
-        usize::try_from(core.counters.get(Counter::TasksUnreachable)).ok(),
-        Some(unreachable),
-        "unreachable tasks"
-    );
+    assert_eq!(usize::try_from(active).ok(), Some(holding), "tasks by state");
+    let counted = core.counters.get(Counter::TasksUnreachable);
+    assert_eq!(usize::try_from(counted).ok(), Some(unreachable), "unreachable tasks");
 }

@@ -18,6 +18,7 @@ use mezzo_api::{
 use crate::{
     agents::{Agents, Removals},
     allocator::Allocator,
+    checked::Checked,
     counters::{Counter, Counters},
     effect::{Answer, Change, Effect, Effects},
     explain::Inquiries,
@@ -56,6 +57,8 @@ pub struct Core {
     pub(crate) counters: Counters,
     pub(crate) dirty: Dirty,
     pub(crate) deposed: bool,
+    /// What the checks of earlier steps have counted.
+    pub(crate) checked: Checked,
 }
 
 /// What readers have not been shown yet: several changes of a batch are shown once.
@@ -91,6 +94,7 @@ impl Core {
             counters: Counters::default(),
             dirty: Dirty { maintenance: true, first: true, ..Dirty::default() },
             deposed: false,
+            checked: Checked::default(),
             config,
         };
         for info in recovered.agents {
@@ -344,12 +348,24 @@ impl Core {
         crate::check::check(self);
     }
 
-    /// The invariants of what was touched since the last check: after each step as good as [`Core::check`], and cheaper.
+    /// The invariants of what was touched since the last time: after each step as good as [`Core::check`], at a cost in
+    /// proportion to what the step changed.
     ///
     /// # Panics
     /// If one is broken; only tests and the simulator call it.
     pub fn check_touched(&mut self) {
-        crate::check::check_touched(self);
+        crate::checked::check_touched(self);
+    }
+
+    /// Everything counted anew, beside what [`Core::check_touched`] has counted from step to step.
+    ///
+    /// # Panics
+    /// If an invariant is broken, or the two counts differ; only tests and the simulator call it.
+    pub fn cross_check(&mut self) {
+        self.check_touched();
+        self.check();
+        self.checked.agrees(self);
+        self.allocator.checked_agrees();
     }
 
     /// A framework that is neither completed nor on its way there.

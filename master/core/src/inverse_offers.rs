@@ -19,6 +19,7 @@ use crate::{
     events,
     keys::{AgentKey, FrameworkKey, OfferNumber},
     model,
+    slots::Touched,
     timers::{Timer, TimerId},
 };
 
@@ -32,11 +33,33 @@ pub(crate) struct InverseOffer {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(crate) struct InverseOffers(BTreeMap<OfferNumber, InverseOffer>);
+pub(crate) struct InverseOffers {
+    outstanding: BTreeMap<OfferNumber, InverseOffer>,
+    touched: Touched<OfferNumber>,
+}
 
 impl InverseOffers {
+    pub(crate) fn get(&self, number: OfferNumber) -> Option<&InverseOffer> {
+        self.outstanding.get(&number)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (OfferNumber, &InverseOffer)> {
-        self.0.iter().map(|(number, offer)| (*number, offer))
+        self.outstanding.iter().map(|(number, offer)| (*number, offer))
+    }
+
+    /// See [`Touched::take`].
+    pub(crate) fn take_touched(&mut self) -> Option<Vec<OfferNumber>> {
+        self.touched.take()
+    }
+
+    fn insert(&mut self, number: OfferNumber, offer: InverseOffer) {
+        self.touched.add(number);
+        self.outstanding.insert(number, offer);
+    }
+
+    fn remove(&mut self, number: OfferNumber) -> Option<InverseOffer> {
+        self.touched.add(number);
+        self.outstanding.remove(&number)
     }
 }
 
@@ -78,7 +101,7 @@ impl Core {
             agent_id: agent_id.clone(),
             unavailability,
         };
-        self.inverse_offers.0.insert(number, InverseOffer { framework: framework_key, agent: agent_key, timer });
+        self.inverse_offers.insert(number, InverseOffer { framework: framework_key, agent: agent_key, timer });
         self.dirty.maintenance = true;
         out.push(Effect::Publish(Change::InverseOffer(view.into())));
         Some(v1::InverseOffer {
@@ -104,7 +127,7 @@ impl Core {
         for id in ids {
             let number = self.number_of(&id.value);
             let of_caller =
-                |number: &OfferNumber| self.inverse_offers.0.get(number).is_some_and(|offer| offer.framework == key);
+                |number: &OfferNumber| self.inverse_offers.get(*number).is_some_and(|offer| offer.framework == key);
             let Some(number) = number.filter(of_caller) else {
                 tracing::debug!(offer = id.value, "ignoring the answer to an inverse offer that is no longer valid");
                 continue;
@@ -123,7 +146,7 @@ impl Core {
     }
 
     fn take_inverse_offer(&mut self, number: OfferNumber, out: &mut Effects) -> Option<InverseOffer> {
-        let offer = self.inverse_offers.0.remove(&number)?;
+        let offer = self.inverse_offers.remove(number)?;
         if let Some(timer) = offer.timer {
             self.timers.cancel(timer);
         }

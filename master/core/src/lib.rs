@@ -10,6 +10,7 @@ mod agents;
 mod allocator;
 mod calls;
 mod check;
+mod checked;
 mod core;
 pub mod counters;
 pub mod effect;

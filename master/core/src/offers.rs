@@ -19,6 +19,7 @@ use crate::{
     frameworks::Framework,
     keys::{AgentKey, FrameworkKey, OfferNumber},
     model,
+    slots::Touched,
     timers::{Timer, TimerId},
 };
 
@@ -37,6 +38,7 @@ pub(crate) struct Offer {
 #[derive(Debug, Default)]
 pub(crate) struct Offers {
     outstanding: BTreeMap<OfferNumber, Offer>,
+    touched: Touched<OfferNumber>,
     next: u64,
 }
 
@@ -58,6 +60,21 @@ impl Offers {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (OfferNumber, &Offer)> {
         self.outstanding.iter().map(|(number, offer)| (*number, offer))
+    }
+
+    /// See [`Touched::take`].
+    pub(crate) fn take_touched(&mut self) -> Option<Vec<OfferNumber>> {
+        self.touched.take()
+    }
+
+    fn insert(&mut self, number: OfferNumber, offer: Offer) {
+        self.touched.add(number);
+        self.outstanding.insert(number, offer);
+    }
+
+    fn remove(&mut self, number: OfferNumber) -> Option<Offer> {
+        self.touched.add(number);
+        self.outstanding.remove(&number)
     }
 }
 
@@ -119,7 +136,7 @@ impl Core {
         };
         let timer = self.config.offer_timeout.map(|timeout| self.timers.set(now.mono + timeout, Timer::Offer(number)));
         let offer = Offer { framework: framework_key, agent: agent_key, role, resources, timer };
-        self.offers.outstanding.insert(number, offer);
+        self.offers.insert(number, offer);
         self.dirty.frameworks.insert(framework_key);
         self.dirty.agents.insert(agent_key);
         out.push(Effect::Publish(Change::Offer(Arc::new(view))));
@@ -128,10 +145,10 @@ impl Core {
 
     /// Takes an offer out of all books but the allocator's.
     pub(crate) fn take_offer(&mut self, number: OfferNumber, out: &mut Effects) -> Option<Offer> {
-        let offer = self.offers.outstanding.remove(&number)?;
+        let offer = self.offers.remove(number)?;
         if mezzo_api::mutant!("offer-reused") {
             let again = Offer { role: offer.role.clone(), resources: offer.resources.clone(), timer: None, ..offer };
-            self.offers.outstanding.insert(number, again);
+            self.offers.insert(number, again);
         }
         if let Some(timer) = offer.timer {
             self.timers.cancel(timer);

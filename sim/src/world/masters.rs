@@ -27,8 +27,9 @@ use crate::{
     time::{Clock, Moment},
 };
 
-/// Every so many steps of a master all of its books are checked; at the others what the step touched.
-const FULL_CHECK_EVERY: u64 = 32;
+/// After each step of a master the invariants of what it touched are checked; after so many, and at its end, all is
+/// counted anew beside that.
+const CROSS_CHECK_EVERY: u64 = 256;
 
 /// One run of a master.
 #[derive(Debug)]
@@ -139,9 +140,8 @@ impl World {
     }
 
     pub(super) fn end_master(&mut self, process: ProcessId, how: End) {
-        if self.masters.remove(&process).is_none() {
-            return;
-        }
+        let Some(mut master) = self.masters.remove(&process) else { return };
+        master.core.cross_check();
         if self.leader == Some(process) {
             self.leader = None;
         }
@@ -190,10 +190,11 @@ impl World {
             }
         }
         master.steps += 1;
-        if master.steps.is_multiple_of(FULL_CHECK_EVERY) {
-            master.core.check();
+        if master.steps.is_multiple_of(CROSS_CHECK_EVERY) {
+            master.core.cross_check();
+        } else {
+            master.core.check_touched();
         }
-        master.core.check_touched();
         let deposed = master.core.deposed();
         let (clock, deadline, mut planned) = (master.clock, master.core.deadline(), master.planned);
         self.wake_at(process, &clock, deadline, &mut planned);

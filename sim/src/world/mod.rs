@@ -238,6 +238,12 @@ impl World {
         }
     }
 
+    /// The books of every core that lives are counted anew.
+    pub fn cross_check(&mut self) {
+        self.masters.values_mut().for_each(|master| master.core.cross_check());
+        self.agents.iter().filter_map(|machine| machine.agent.as_ref()).for_each(|agent| agent.core.check());
+    }
+
     /// When something happens next.
     pub fn next_at(&self) -> Option<Moment> {
         self.queue.next_at()

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use mezzo_api::resources::{Resources, Scalar};
+use mezzo_api::resources::{Resource, Resources, Scalar};
 
 use super::{
     Allocator,
+    agents::Agent,
     amounts::Amounts,
+    clients::{Client, ClientKey},
     filters::slot_of,
     rules::counts,
-    tree::{Child, RoleKey},
+    tree::{Child, Role, RoleKey},
 };
 use crate::keys::{AgentKey, FrameworkKey};
 
@@ -39,18 +41,25 @@ impl Allocator {
     fn check_agents(&self) {
         let (mut total, mut headroom) = (Amounts::default(), Amounts::default());
         for (key, agent) in &self.agents {
-            assert_eq!(self.slots[slot_of(key)], Some(key), "the slot of {key:?}");
+            self.check_agent(key, agent);
             total.plus(&self.sum(&agent.total));
-            let free = self.sum(&agent.available.filter(counts));
-            assert_eq!(agent.free, free, "free of {key:?}");
-            let offerable = agent.is_offerable();
-            assert_eq!(self.free.contains(&key), offerable && !agent.available.is_empty(), "{key:?} among the free");
-            if offerable {
-                headroom.plus(&free);
+            if agent.is_offerable() {
+                headroom.plus(&agent.free);
             }
         }
         assert_eq!(self.totals.amounts, total, "the cluster's total");
         assert_eq!(self.headroom, headroom, "what is free");
+    }
+
+    pub(super) fn check_agent(&self, key: AgentKey, agent: &Agent) {
+        assert_eq!(self.slots[slot_of(key)], Some(key), "the slot of {key:?}");
+        let mut free = Amounts::default();
+        for resource in agent.available.iter().filter(|resource| counts(resource)) {
+            self.add(&mut free, resource);
+        }
+        assert_eq!(agent.free, free, "free of {key:?}");
+        let free = agent.is_offerable() && !agent.available.is_empty();
+        assert_eq!(self.free.contains(&key), free, "{key:?} among the free");
     }
 
     /// Sums over subtrees, and what guarantees need.
@@ -79,36 +88,42 @@ impl Allocator {
     }
 
     fn check_order(&self) {
-        for (key, client) in self.clients.iter() {
-            let role = self.tree.get(client.role);
-            let placed = role.clients.iter().any(|(_, other)| *other == key);
-            assert_eq!(placed, client.wants_offers(), "{} in the order of {}", client.id, role.name);
-        }
+        self.clients.iter().for_each(|(key, client)| self.check_place(key, client));
+    }
+
+    pub(super) fn check_place(&self, key: ClientKey, client: &Client) {
+        let role = self.tree.get(client.role);
+        let placed = role.clients.iter().any(|(_, other)| *other == key);
+        assert_eq!(placed, client.wants_offers(), "{} in the order of {}", client.id, role.name);
     }
 
     /// Every refused bundle is there as long as a filter means it, and no longer.
     fn check_references(&self) {
-        for (key, agent) in &self.agents {
-            let slot = slot_of(key);
-            let mut users: BTreeMap<u8, u32> = BTreeMap::new();
-            for (_, client) in self.clients.iter() {
-                if let Some(reference) = client.filters.reference(slot) {
-                    *users.entry(reference).or_default() += 1;
-                }
-            }
-            assert_eq!(agent.references.users(), users, "users of what was refused of {key:?}");
-        }
+        self.agents.iter().for_each(|(key, agent)| self.check_references_of(key, agent));
     }
 
-    fn sum(&self, resources: &Resources) -> Amounts {
-        let mut sum = Amounts::default();
-        for resource in resources {
-            let name = self.names.find(resource.name());
-            if let (Some(name), Some(amount)) = (name, resource.amount()) {
-                sum.add(name, amount);
+    pub(super) fn check_references_of(&self, key: AgentKey, agent: &Agent) {
+        let slot = slot_of(key);
+        let mut users: BTreeMap<u8, u32> = BTreeMap::new();
+        for (_, client) in self.clients.iter() {
+            if let Some(reference) = client.filters.reference(slot) {
+                *users.entry(reference).or_default() += 1;
             }
         }
+        assert_eq!(agent.references.users(), users, "users of what was refused of {key:?}");
+    }
+
+    pub(super) fn sum(&self, resources: &Resources) -> Amounts {
+        let mut sum = Amounts::default();
+        resources.iter().for_each(|resource| self.add(&mut sum, resource));
         sum
+    }
+
+    fn add(&self, sum: &mut Amounts, resource: &Resource) {
+        let name = self.names.find(resource.name());
+        if let (Some(name), Some(amount)) = (name, resource.amount()) {
+            sum.add(name, amount);
+        }
     }
 }
 
@@ -117,22 +132,32 @@ impl super::tree::Tree {
     fn check(&self) {
         for key in self.all().into_iter().chain([self.root_key()]) {
             let role = self.get(key);
-            let mut below = Amounts::default();
+            if self.has_quotas() {
+                self.check_needs(role, key);
+            }
             for child in self.children(key) {
-                below.plus(self.get(child).needed());
                 let placed = role.order.iter().any(|(_, other)| *other == Child::Role(child));
                 assert_eq!(placed, self.wants(child), "{} among its siblings", self.get(child).name);
             }
-            if self.has_quotas() {
-                assert_eq!(*role.needed_below(), below, "needed below {}", role.name);
-            }
-            let own = role.order.iter().any(|(_, other)| *other == Child::Own);
-            assert_eq!(own, !role.clients.is_empty(), "own frameworks of {}", role.name);
+            check_own(role);
         }
     }
 
-    fn wants(&self, key: RoleKey) -> bool {
+    /// What is needed below is the sum of what the roles right below need.
+    pub(super) fn check_needs(&self, role: &Role, key: RoleKey) {
+        let mut below = Amounts::default();
+        self.children(key).for_each(|child| below.plus(self.get(child).needed()));
+        assert_eq!(*role.needed_below(), below, "needed below {}", role.name);
+    }
+
+    pub(super) fn wants(&self, key: RoleKey) -> bool {
         let role = self.get(key);
         !role.clients.is_empty() || self.children(key).any(|child| self.wants(child))
     }
+}
+
+/// The role's own frameworks are served in their turn.
+pub(super) fn check_own(role: &Role) {
+    let own = role.order.iter().any(|(_, other)| *other == Child::Own);
+    assert_eq!(own, !role.clients.is_empty(), "own frameworks of {}", role.name);
 }

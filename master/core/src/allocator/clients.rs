@@ -7,8 +7,6 @@ use std::{
     time::Duration,
 };
 
-use slotmap::SlotMap;
-
 use super::{
     FrameworkOptions, Minimum,
     agents::Bars,
@@ -17,7 +15,7 @@ use super::{
     rules::Verdicts,
     tree::{Delta, Holding, Rank, RoleKey, Tree},
 };
-use crate::{frameworks::Capabilities, keys::FrameworkKey, validate::constraints::ConstraintFilter};
+use crate::{frameworks::Capabilities, keys::FrameworkKey, slots::Slots, validate::constraints::ConstraintFilter};
 
 slotmap::new_key_type! {
     /// A framework in one of its roles.
@@ -111,7 +109,7 @@ impl Client {
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
-    slots: SlotMap<ClientKey, Client>,
+    slots: Slots<ClientKey, Client>,
     by_framework: HashMap<FrameworkKey, BTreeMap<Arc<str>, ClientKey>>,
     /// Clients with a minimum of their own.
     pub(super) own_minima: usize,
@@ -249,6 +247,11 @@ impl Clients {
     /// All clients, in the order of their keys.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ClientKey, &mut Client)> {
         self.slots.iter_mut()
+    }
+
+    /// See [`Touched::take`](crate::slots::Touched::take).
+    pub(super) fn take_touched(&mut self) -> Option<Vec<ClientKey>> {
+        self.slots.take_touched()
     }
 
     /// Those of a framework, in the order of their roles.

@@ -82,7 +82,7 @@ impl Allocator {
     /// The framework asks for offers again: also for inverse ones that it had answered.
     pub(super) fn forget_inverse_filters(&mut self, now: Duration, framework: FrameworkKey) {
         let mut again = Vec::new();
-        for (key, agent) in &mut self.agents {
+        for (key, agent) in self.agents.iter_mut() {
             let Some(maintenance) = &mut agent.maintenance else { continue };
             if matches!(maintenance.asked.get(&framework), Some(Asked::Until(_))) {
                 maintenance.asked.remove(&framework);
@@ -94,7 +94,7 @@ impl Allocator {
 
     /// The framework is no more.
     pub(super) fn forget_asked(&mut self, framework: FrameworkKey) {
-        for (_, agent) in &mut self.agents {
+        for (_, agent) in self.agents.iter_mut() {
             if let Some(maintenance) = &mut agent.maintenance {
                 maintenance.asked.remove(&framework);
             }

@@ -8,6 +8,7 @@
 mod agents;
 mod amounts;
 mod check;
+mod checked;
 mod clients;
 mod explain;
 mod filters;
@@ -52,6 +53,7 @@ pub(crate) use quantities::{Limits, Quantities};
 
 use agents::Agent;
 use amounts::{Amounts, Names, Sign, Totals};
+use checked::Checked;
 use clients::Clients;
 use filters::{Expiries, slot_of};
 use queue::Queue;
@@ -62,6 +64,7 @@ use crate::{
     frameworks::Capabilities,
     input::{Config, Sorter},
     keys::{AgentKey, FrameworkKey},
+    slots::Beside,
     validate::constraints::ConstraintFilter,
 };
 
@@ -100,7 +103,7 @@ pub(crate) struct Allocation {
 /// The allocator.
 #[derive(Debug)]
 pub(crate) struct Allocator {
-    agents: slotmap::SecondaryMap<AgentKey, Agent>,
+    agents: Beside<AgentKey, Agent>,
     /// Agents by the number of their slot.
     slots: Vec<Option<AgentKey>>,
     clients: Clients,
@@ -133,6 +136,8 @@ pub(crate) struct Allocator {
     min_allocatable: Vec<Minimum>,
     region: Option<String>,
     rng: SmallRng,
+    /// What the checks of earlier steps have counted.
+    checked: Checked,
 }
 
 impl Allocator {
@@ -141,7 +146,7 @@ impl Allocator {
         let mut names = Names::default();
         let excluded = config.allocator.fair_sharing_excluded.iter().map(|name| names.intern(name)).collect();
         Self {
-            agents: slotmap::SecondaryMap::new(),
+            agents: Beside::default(),
             slots: Vec::new(),
             clients: Clients::default(),
             tree: Tree::default(),
@@ -166,6 +171,7 @@ impl Allocator {
             min_allocatable: rules::minima(&config.min_allocatable_resources),
             region: fault_domain.map(|domain| domain.region.name.clone()),
             rng: SmallRng::seed_from_u64(seed),
+            checked: Checked::default(),
         }
     }
 

@@ -7,14 +7,13 @@ use std::{
 };
 
 use mezzo_api::resources::{Resources, Scalar};
-use slotmap::SlotMap;
 
 use super::{
     Quota,
     amounts::{Amounts, Bounds, Name, Names, Sign, Totals},
     clients::ClientKey,
 };
-use crate::keys::AgentKey;
+use crate::{keys::AgentKey, slots::Slots};
 
 slotmap::new_key_type! {
     /// A role.
@@ -208,14 +207,14 @@ impl Role {
 /// All roles.
 #[derive(Debug)]
 pub(super) struct Tree {
-    roles: SlotMap<RoleKey, Role>,
+    roles: Slots<RoleKey, Role>,
     root: RoleKey,
     quotas: usize,
 }
 
 impl Default for Tree {
     fn default() -> Self {
-        let mut roles = SlotMap::with_key();
+        let mut roles = Slots::default();
         let root = roles.insert(Role::new("", None));
         Self { roles, root, quotas: 0 }
     }
@@ -291,6 +290,16 @@ impl Tree {
         let mut keys: Vec<RoleKey> = self.roles.keys().filter(|key| *key != self.root).collect();
         keys.sort_by(|a, b| self.roles[*a].name.cmp(&self.roles[*b].name));
         keys
+    }
+
+    /// See [`Touched::take`](crate::slots::Touched::take).
+    pub(super) fn take_touched(&mut self) -> Option<Vec<RoleKey>> {
+        self.roles.take_touched()
+    }
+
+    /// The role, if it is there.
+    pub(super) fn known(&self, key: RoleKey) -> Option<&Role> {
+        self.roles.get(key)
     }
 
     /// The role and those above it, without the root.

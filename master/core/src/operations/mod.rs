@@ -27,6 +27,7 @@ use crate::{
     effect::{Change, Effect, Effects},
     keys::{AgentKey, FrameworkKey},
     model,
+    slots::Touched,
 };
 
 /// An operation that an agent has not answered, or whose answer nobody has acknowledged.
@@ -48,6 +49,7 @@ impl Operation {
 pub(crate) struct Operations {
     /// By uuid, the oldest first.
     all: IndexMap<Bytes, Operation>,
+    touched: Touched<Bytes>,
     /// By what the framework calls them.
     names: BTreeMap<(FrameworkId, String), Bytes>,
     random: SmallRng,
@@ -57,7 +59,7 @@ impl Operations {
     pub(crate) fn new(seed: u64) -> Self {
         // Another stream than the allocator's.
         let random = SmallRng::seed_from_u64(seed ^ 0x6f70_6572_6174_696f);
-        Self { all: IndexMap::new(), names: BTreeMap::new(), random }
+        Self { all: IndexMap::new(), touched: Touched::default(), names: BTreeMap::new(), random }
     }
 
     pub(crate) fn get(&self, uuid: &Bytes) -> Option<&Operation> {
@@ -66,6 +68,21 @@ impl Operations {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Operation)> {
         self.all.iter()
+    }
+
+    /// See [`Touched::take`].
+    pub(crate) fn take_touched(&mut self) -> Option<Vec<Bytes>> {
+        self.touched.take()
+    }
+
+    fn insert(&mut self, uuid: Bytes, operation: Operation) {
+        self.touched.add(uuid.clone());
+        self.all.insert(uuid, operation);
+    }
+
+    fn remove(&mut self, uuid: &Bytes) -> Option<Operation> {
+        self.touched.add(uuid.clone());
+        self.all.shift_remove(uuid)
     }
 
     fn named(&self, framework: &FrameworkId, id: &str) -> Option<&Bytes> {
@@ -142,12 +159,12 @@ impl Core {
         }
         let view = Arc::new(view);
         out.push(Effect::Publish(Change::Operation(view.clone())));
-        self.operations.all.insert(uuid, Operation { agent, view });
+        self.operations.insert(uuid, Operation { agent, view });
     }
 
     /// Nothing more will be heard or said of it.
     fn forget_operation(&mut self, uuid: &Bytes, out: &mut Effects) {
-        let Some(operation) = self.operations.all.shift_remove(uuid) else { return };
+        let Some(operation) = self.operations.remove(uuid) else { return };
         if let (Some(framework), Some(id)) = (&operation.view.framework_id, operation.id()) {
             let name = (framework.clone(), id.value.clone());
             if self.operations.names.get(&name) == Some(uuid) {

@@ -116,7 +116,7 @@ impl World {
         input(&mut self.core, now, &mut out);
         self.core.flush(now, &mut out);
         if !self.core.deposed() {
-            self.core.check();
+            self.core.cross_check();
         }
         out.into_iter().for_each(|effect| self.record(effect));
         if !self.core.deposed() {

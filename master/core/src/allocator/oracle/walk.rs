@@ -75,9 +75,12 @@ impl Walk {
             _ => {}
         }
         self.model.forget();
+        self.allocator.check_touched();
         self.allocator.check();
+        self.allocator.checked_agrees();
         self.run();
         self.model.forget();
+        self.allocator.check_touched();
         self.allocator.check();
         self.compare();
     }
