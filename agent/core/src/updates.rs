@@ -298,9 +298,12 @@ impl Core {
             task_id: message.task_id.clone(),
             uuid: message.uuid.clone(),
         });
+        // Once the end of a task is sent, a power cut must not bring back what was said before it.
+        let next = self.updates.get(&framework_id, &task).and_then(|stream| stream.pending.front());
+        let end_is_next = next.is_some_and(|status| is_terminal(status.state()));
         if mezzo_api::mutant!("acknowledgement-unrecorded") {
             // nothing is written
-        } else if popped.terminal {
+        } else if popped.terminal || end_is_next {
             self.record_synced(entry, out);
         } else {
             self.record(entry, out);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mezzo_agent_core::{
     container::{ContainerEvent, Stop},
-    effect::Answer,
+    effect::{Answer, Effect},
 };
 use mezzo_api::{
     link::{self, to_agent},
@@ -17,6 +17,28 @@ use mezzo_api::{
     },
 };
 use support::*;
+
+/// Else a power cut could bring back what was told before the end, after the end was told.
+#[test]
+fn what_was_acknowledged_is_synced_before_the_end_of_its_task_is_told() {
+    let mut agent = Agent::registered();
+    agent.say(run_task(&modern(), &command_task("t", "true"), true));
+    let container = agent.take_launch().container_id;
+    agent.running(&container);
+    agent.exited(&container, 0);
+    for (state, sync) in [(TaskState::TaskStarting, false), (TaskState::TaskRunning, true)] {
+        let told = agent.take_updates();
+        assert_eq!(told.iter().map(v1::TaskStatus::state).collect::<Vec<_>>(), [state]);
+        agent.effects.clear();
+        agent.acknowledge(&told[0]);
+        let synced = agent.take(|effect| match effect {
+            Effect::Record { sync, .. } => Some(*sync),
+            _ => None,
+        });
+        assert_eq!(synced, [sync], "the acknowledgement of {state:?}");
+    }
+    assert_eq!(agent.take_states(), [TaskState::TaskFinished]);
+}
 
 const NOTHING: call::Subscribe =
     call::Subscribe { unacknowledged_tasks: Vec::new(), unacknowledged_updates: Vec::new() };
