@@ -129,6 +129,20 @@ pub(crate) fn ranges(resource: &v1::Resource) -> impl Iterator<Item = (u64, u64)
     resource.ranges.iter().flat_map(|ranges| &ranges.range).map(|range| (range.begin, range.end))
 }
 
+/// A pod goes on as long as a task of it does, or the end of one waits for its acknowledgement. Of a framework that is at
+/// its end nothing is told any more: a task stays as it was until the pod is gone, and all of them are on their way.
+fn check_pod(executor: &Executor, ends: bool) {
+    let waits = executor.timer.is_some() && !executor.terminated.is_empty() && !ends;
+    assert!(waits || !executor.runs().is_empty(), "a pod without tasks goes on: {}", executor.id);
+    if ends {
+        let spared = executor.runs().iter().find(|run| run.kill.is_none());
+        assert!(spared.is_none(), "{:?} is let run on at its framework's end", spared.map(|run| &run.task));
+        return;
+    }
+    let lost = executor.launched.keys().find(|task| executor.run_of(task).is_none());
+    assert!(lost.is_none(), "{lost:?} has no container");
+}
+
 pub(crate) fn check_executor(executor: &Executor, ends: bool) {
     for task in executor.queued.keys() {
         assert!(
@@ -147,12 +161,8 @@ pub(crate) fn check_executor(executor: &Executor, ends: bool) {
         assert!(run.completion.is_none() || run.kill.is_none(), "{} is killed, and timed still", run.task);
         run.check_checkers();
     }
-    // Of a framework that is at its end no status is told: its tasks go with their executor.
-    if executor.is_pod() && executor.state != ExecutorState::Terminated && !ends {
-        let waits = executor.timer.is_some() && !executor.terminated.is_empty();
-        assert!(waits || !executor.runs().is_empty(), "a pod without tasks goes on: {}", executor.id);
-        let lost = executor.launched.keys().find(|task| executor.run_of(task).is_none());
-        assert!(lost.is_none(), "{lost:?} has no container");
+    if executor.is_pod() && executor.state != ExecutorState::Terminated {
+        check_pod(executor, ends);
     }
     if executor.state == ExecutorState::Terminated {
         assert!(

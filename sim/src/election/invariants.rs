@@ -11,6 +11,9 @@ use super::{
 /// Whatever a living leader needs to hear of a challenge and to answer it, where nothing is wrong.
 const NOTICE: Duration = Duration::from_millis(700);
 
+/// Within this a program that does not stand still gets its turn.
+const TURN: Duration = Duration::from_millis(40);
+
 type Broken = (&'static str, String);
 
 /// How a candidate's znode went, other than with its session.
@@ -118,7 +121,7 @@ impl Watcher {
     ) -> Result<(), Broken> {
         self.leaders += 1;
         for (other, name) in others {
-            let awake = self.since[*other].awake.is_some_and(|since| since + NOTICE <= now);
+            let awake = self.since[*other].awake.is_some_and(|since| since + TURN <= now);
             if awake && !self.could_not_know(now, *other, name) {
                 return Err((
                     "steps down in time",

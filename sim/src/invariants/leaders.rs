@@ -16,7 +16,7 @@ pub(super) struct Leaders {
 }
 
 /// What a contender needs to notice that its lease is over, when it does not stand still.
-const NOTICE: Duration = Duration::from_millis(100);
+const NOTICE: Duration = Duration::from_millis(0);
 
 impl Leaders {
     fn term(&self, master: ProcessId) -> u64 {
