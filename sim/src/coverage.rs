@@ -1,9 +1,12 @@
 //! What runs have reached: each input of each core, by the state in which it came.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use mezzo_api::{
-    ids::AgentId,
+    ids::{AgentId, ContainerId},
     link::{from_agent, to_agent},
     v1::scheduler::event,
 };
@@ -17,19 +20,25 @@ pub struct Coverage {
     counts: BTreeMap<&'static str, BTreeMap<(Cow<'static, str>, &'static str), u64>>,
     /// What operators asked for that is not answered.
     asked: BTreeMap<RequestId, &'static str>,
+    /// Containers that have just ended, of which is not known yet how.
+    ended: BTreeSet<(u16, ContainerId)>,
 }
 
 /// The states of each table, so that what was never reached shows.
-const TABLES: [(&str, &[&str]); 4] = [
+const TABLES: [(&str, &[&str]); 5] = [
     ("an agent's message to the master", &["known", "first on its link", "awaited", "unreachable", "unknown"]),
     ("a framework's call to the master", &["current stream", "another stream", "away", "unknown"]),
     ("a master's message to the agent", &["registered", "not registered", "recovering"]),
     ("a master's event to the driver", &["of the leader", "of another master"]),
+    ("a container's end to the agent", &["registered", "not registered", "recovering", "away"]),
 ];
 
 impl Coverage {
     /// Takes note of a fact; `books` are as they were before it.
     pub fn see(&mut self, fact: &Fact, books: &Books, world: &World) {
+        if !self.ended.is_empty() && !matches!(fact, Fact::Limited(..)) {
+            self.count_ends(world);
+        }
         match fact {
             Fact::FromAgent(master, link, message) => {
                 let known = books.masters.get(master).is_some_and(|master| master.links.contains_key(link));
@@ -48,13 +57,7 @@ impl Coverage {
                 self.count(TABLES[1].0, call.r#type().as_str_name(), state);
             }
             Fact::Heard { agent, message, .. } => {
-                let agent = world.agents[usize::from(*agent)].agent.as_ref();
-                let state = match agent {
-                    Some(agent) if agent.core.is_recovering() => "recovering",
-                    Some(agent) if agent.core.is_registered() => "registered",
-                    _ => "not registered",
-                };
-                self.count(TABLES[2].0, kind_to(message), state);
+                self.count(TABLES[2].0, kind_to(message), agent_state(world, *agent));
             }
             Fact::Delivered { event, of_leader, .. } => {
                 let state = if *of_leader { "of the leader" } else { "of another master" };
@@ -87,11 +90,31 @@ impl Coverage {
                     self.count("an operator's call to the master", name, state);
                 }
             }
+            Fact::ContainerEnded(agent, container, ..) => {
+                self.ended.insert((*agent, container.clone()));
+            }
+            Fact::Limited(agent, container) => {
+                self.ended.remove(&(*agent, container.clone()));
+                self.count(TABLES[4].0, "LIMITED", agent_state(world, *agent));
+            }
+            Fact::Unlaunched(agent, _) => self.count(TABLES[4].0, "FAILED", agent_state(world, *agent)),
+            Fact::Listed(master, hosts) => {
+                let offers = books.masters.get(master).is_some_and(|master| !master.offers.is_empty());
+                let state = if offers { "offers are out" } else { "nothing is offered" };
+                self.count("the whitelist to the master", if hosts.is_some() { "SOME" } else { "ALL" }, state);
+            }
             Fact::Fault(text) => {
                 let words: Vec<&str> = text.split(|c: char| c.is_ascii_digit()).collect();
                 self.count("a fault", words.first().unwrap_or(&"").trim().to_owned(), "at all");
             }
             _ => {}
+        }
+    }
+
+    /// Ends of the last step that were nothing but ends.
+    fn count_ends(&mut self, world: &World) {
+        for (agent, _) in std::mem::take(&mut self.ended) {
+            self.count(TABLES[4].0, "EXITED", agent_state(world, agent));
         }
     }
 
@@ -130,6 +153,15 @@ impl Coverage {
             }
         }
         lines
+    }
+}
+
+fn agent_state(world: &World, agent: u16) -> &'static str {
+    match &world.agents[usize::from(agent)].agent {
+        None => "away",
+        Some(agent) if agent.core.is_recovering() => "recovering",
+        Some(agent) if agent.core.is_registered() => "registered",
+        Some(_) => "not registered",
     }
 }
 

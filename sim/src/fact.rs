@@ -1,6 +1,6 @@
 //! What happened, as invariants, the reference model and the trace see it. The trace is these, one a line.
 
-use std::{fmt, rc::Rc};
+use std::{collections::BTreeSet, fmt, path::Path, rc::Rc};
 
 use mezzo_agent_core::container::Launch;
 use mezzo_api::{
@@ -123,6 +123,14 @@ pub enum Fact {
     Launched(u16, Rc<Launch>),
     /// A process ended with this raw wait status; whether somebody had asked it to.
     ContainerEnded(u16, ContainerId, i32, bool),
+    /// A process ended for what it took: its agent is told what that was.
+    Limited(u16, ContainerId),
+    /// A container could not be started.
+    Unlaunched(u16, ContainerId),
+    /// The directory of a persistent volume is removed; which running container sees it.
+    VolumeRemoved(u16, Rc<Path>, Option<ContainerId>),
+    /// The master's core is told which hosts' agents are to be offered; `None`: all.
+    Listed(ProcessId, Option<Rc<BTreeSet<String>>>),
     /// A process vanished with its machine, or with the agent that was about to start it.
     ContainerLost(u16, ContainerId),
     /// A framework's process began.
@@ -210,6 +218,11 @@ impl fmt::Display for Fact {
                 let stopped = if *stopped { ", stopped" } else { "" };
                 write!(f, "agent{agent} container {container} ends with {status:#x}{stopped}")
             }
+            Self::Limited(agent, container) => write!(f, "agent{agent} container {container} took too much"),
+            Self::Unlaunched(agent, container) => write!(f, "agent{agent} container {container} cannot be started"),
+            Self::VolumeRemoved(agent, volume, _) => write!(f, "agent{agent} removes the volume {}", volume.display()),
+            Self::Listed(master, Some(hosts)) => write!(f, "master{master} may offer agents of {hosts:?}"),
+            Self::Listed(master, None) => write!(f, "master{master} may offer every agent"),
             Self::ContainerLost(agent, container) => write!(f, "agent{agent} container {container} is lost"),
             Self::SchedulerStarted(framework, process) => write!(f, "framework{framework}{process} starts"),
             Self::SchedulerEnded(framework, how) => write!(f, "framework{framework} ends: {how:?}"),
@@ -420,7 +433,7 @@ pub fn operator(call: &OperatorCall) -> &'static str {
     match call {
         OperatorCall::Teardown { .. } => "TEARDOWN",
         OperatorCall::KillTask { .. } => "KILL TASK",
-        OperatorCall::Operation { .. } => "OPERATION",
+        OperatorCall::Operation { operation, .. } => operation.r#type().as_str_name(),
         OperatorCall::UpdateQuota { .. } => "UPDATE QUOTA",
         OperatorCall::SetQuota(_) => "SET QUOTA",
         OperatorCall::RemoveQuota { .. } => "REMOVE QUOTA",

@@ -41,6 +41,10 @@ pub enum Fault {
     Compaction(u16),
     /// A process of the agent's machine dies of itself.
     ContainerDies(u16),
+    /// A process of the agent's machine takes more memory than it may, and is ended for it.
+    Overuse(u16),
+    /// What the agent's containerizer starts next it cannot start.
+    Unlaunchable(u16),
     /// The operator takes the agent out of the cluster (SIGUSR1); its machine brings it back.
     Unregister(u16),
     /// The operator empties the agent, its tasks have so long to end, and takes it back when it is empty.
@@ -76,8 +80,12 @@ pub enum Errand {
     Teardown(u16),
     /// One of the framework's tasks is killed.
     KillTask(u16),
-    /// Disk of the agent is reserved for the framework's role.
+    /// Disk of the agent is reserved for the framework's role, and given back.
     Reserve(u16, u16, Duration),
+    /// A volume is made on the agent for the framework's role, and destroyed.
+    Volume(u16, u16, Duration),
+    /// The agent is left out of the whitelist.
+    Unlist(u16, Duration),
 }
 
 /// Which kinds of faults a run has.
@@ -207,6 +215,8 @@ fn draw(random: &mut Random, mix: Mix, agents: u16, frameworks: u16) -> Option<F
         | Fault::SchedulerCrash(..)
         | Fault::Compaction(_)
         | Fault::ContainerDies(_)
+        | Fault::Overuse(_)
+        | Fault::Unlaunchable(_)
         | Fault::Unregister(_)
         | Fault::Drain(..) => mix.crashes,
         Fault::MasterTakeover(_) | Fault::StaleDetection(..) | Fault::Election(..) => mix.takeovers,
@@ -239,6 +249,20 @@ pub fn elections(seed: u64, from: Duration, until: Duration) -> Vec<Planned> {
     planned
 }
 
+/// Draws what goes wrong with containers beside their own ends.
+pub fn containers(seed: u64, agents: u16, from: Duration, until: Duration) -> Vec<Planned> {
+    let mut random = Random::new(seed, "containers' faults");
+    let count = random.within(0..=6);
+    let mut planned = Vec::new();
+    for _ in 0..count {
+        let at = Moment::after(random.duration(from, until));
+        let agent = u16::try_from(random.within(0..=u64::from(agents) - 1)).unwrap_or_default();
+        let fault = if random.chance(700) { Fault::Overuse(agent) } else { Fault::Unlaunchable(agent) };
+        planned.push(Planned { at, fault });
+    }
+    planned
+}
+
 /// Draws what operators want.
 pub fn errands(seed: u64, agents: u16, frameworks: u16, from: Duration, until: Duration) -> Vec<Planned> {
     let mut random = Random::new(seed, "operators");
@@ -251,7 +275,7 @@ pub fn errands(seed: u64, agents: u16, frameworks: u16, from: Duration, until: D
         let framework = u16::try_from(random.within(0..=u64::from(frameworks) - 1)).unwrap_or_default();
         let tenths = u32::try_from(random.within(1..=40)).unwrap_or(1);
         let time = random.spread(secs(2), secs(200));
-        let errand = match random.within(0..=13) {
+        let errand = match random.within(0..=18) {
             0 | 1 => Errand::Limit(framework, tenths.div_ceil(3), time),
             2 | 3 => Errand::Guarantee(framework, tenths, time),
             4 => Errand::Weight(framework, tenths),
@@ -261,7 +285,9 @@ pub fn errands(seed: u64, agents: u16, frameworks: u16, from: Duration, until: D
             9 => Errand::MarkGone(agent, time),
             10 => Errand::Teardown(framework),
             11 => Errand::KillTask(framework),
-            _ => Errand::Reserve(agent, framework, time),
+            12 | 13 => Errand::Reserve(agent, framework, time),
+            14..=16 => Errand::Volume(agent, framework, time),
+            _ => Errand::Unlist(agent, time),
         };
         planned.push(Planned { at, fault: Fault::Errand(errand) });
     }
@@ -290,6 +316,8 @@ impl fmt::Display for Fault {
             Self::SecondLink(agent) => write!(f, "agent{agent} dials although its link stands"),
             Self::Compaction(agent) => write!(f, "agent{agent} compacts its log"),
             Self::ContainerDies(agent) => write!(f, "a process of agent{agent} dies"),
+            Self::Overuse(agent) => write!(f, "a process of agent{agent} takes too much memory"),
+            Self::Unlaunchable(agent) => write!(f, "agent{agent} cannot start its next container"),
             Self::Drain(agent, grace) => write!(f, "agent{agent} is drained within {grace:?}"),
             Self::Unregister(agent) => write!(f, "agent{agent} is taken out of the cluster"),
             Self::Blackout(time) => write!(f, "nothing of any agent gets to the masters for {time:?}"),

@@ -95,6 +95,9 @@ impl Plan {
         if wishes.mix.operators {
             faults.extend(fault::errands(seed, agents, frameworks, from, troubled));
         }
+        if wishes.mix.crashes {
+            faults.extend(fault::containers(seed, agents, from, troubled));
+        }
         if wishes.mix.network && lifecycle.removal_rate_limit.is_some() {
             faults.extend(blackout(seed, from, troubled));
         }

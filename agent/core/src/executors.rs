@@ -43,6 +43,9 @@ impl Core {
             return;
         }
         match event {
+            ContainerEvent::Limited { status, .. } if mezzo_api::mutant!("limitation-untold") => {
+                self.container_exited(now, &container, status, out);
+            }
             ContainerEvent::Running { pid } => self.container_running(now, &container, Some(pid), out),
             ContainerEvent::Failed { message } => self.container_failed(now, &container, &message, out),
             ContainerEvent::Exited { status } => self.container_exited(now, &container, status, out),

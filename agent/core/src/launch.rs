@@ -136,6 +136,7 @@ impl Core {
     /// What the container of an executor may use from now on.
     pub(crate) fn allot(&mut self, framework: &FrameworkId, id: &ExecutorId, out: &mut Effects) {
         let allots = self.config.abilities.allots;
+        let allots = allots && !mezzo_api::mutant!("allotment-unchanged");
         let Some(executor) = self.executor(framework, id).filter(|_| allots) else { return };
         let allotment = isolation::of_executor(executor);
         out.push(Effect::Allot(executor.container_id.clone(), Box::new(allotment)));

@@ -213,6 +213,9 @@ impl Core {
             let Some(place) = volumes::place(&self.config.work_dir, &volume) else { continue };
             let lives = self.operations.checkpointed.iter().any(|held| same_volume(held, &volume));
             let settled = Entry::VolumeSettled(place.path().to_string_lossy().into_owned()).into_bytes();
+            if !lives && mezzo_api::mutant!("volume-kept-on-disk") {
+                continue;
+            }
             let action = if lives { VolumeAction::Make(place) } else { VolumeAction::Remove(place) };
             out.push(Effect::Volume { action, settled });
         }
@@ -312,6 +315,9 @@ impl Core {
     pub(crate) fn operation_records(&self) -> Vec<Entry> {
         let resources = record::Resources { checkpointed: self.operations.checkpointed.to_protos() };
         let mut entries = vec![Entry::Resources(resources)];
+        if mezzo_api::mutant!("volumes-left-out-of-snapshot") {
+            entries.clear();
+        }
         entries.extend(self.operations.pending.iter().map(|(uuid, operation)| {
             Entry::Operation(record::Operation {
                 uuid: uuid.clone(),

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use mezzo_api::resources::{Resources, Scalar};
+use mezzo_api::{
+    resources::{Resources, Scalar},
+    v1::quota::QuotaConfig,
+};
 
 use crate::{
     agents::Agent,
@@ -22,33 +25,24 @@ use crate::{
     writes::Pending,
 };
 
-/// What an onlooker asks of quotas, counted from agents and offers; for the simulator.
+/// What an onlooker asks about quotas that he knows of, counted from agents and offers; for the simulator.
 impl Core {
-    /// Whether any role has quota.
-    pub fn has_quotas(&self) -> bool {
-        !self.quotas.is_empty()
-    }
-
-    /// Whether the role has a guarantee.
-    pub fn is_promised(&self, role: &str) -> bool {
-        self.quotas.get(role).is_some_and(|quota| !quota.guarantees.is_empty())
-    }
-
-    /// What the role, and those below it, have and are offered of each resource that it has a limit of; and the limit.
-    pub fn taken_of_limits(&self, role: &str) -> Vec<(String, Scalar, Scalar)> {
-        let Some(quota) = self.quotas.get(role) else { return Vec::new() };
-        let mut taken = self.consumed(role);
-        quota::add(&mut taken, &self.offered_to(role));
+    /// What the role of this quota, and those below it, have and are offered of each resource that it has a limit of; and
+    /// the limit.
+    pub fn taken_of_limits(&self, quota: &QuotaConfig) -> Vec<(String, Scalar, Scalar)> {
+        let taken = self.taken(&quota.role);
         let limits = quota.limits.iter().map(|(name, limit)| (name.clone(), quota::amount(*limit)));
         limits.map(|(name, limit)| (name.clone(), taken.get(&name).copied().unwrap_or_default(), limit)).collect()
     }
 
-    /// What is free of each resource that somebody was promised, and what guarantees that are not met need of it.
-    pub fn kept_for_guarantees(&self) -> Vec<(String, Scalar, Scalar)> {
+    /// What is free of each resource that one of these quotas promises, and what guarantees that are not met need of it.
+    pub fn kept_for_guarantees<'a>(
+        &self,
+        quotas: impl Iterator<Item = &'a QuotaConfig>,
+    ) -> Vec<(String, Scalar, Scalar)> {
         let mut needed = quota::Amounts::new();
-        for (role, quota) in &self.quotas {
-            let mut taken = self.consumed(role);
-            quota::add(&mut taken, &self.offered_to(role));
+        for quota in quotas {
+            let taken = self.taken(&quota.role);
             for (name, promised) in &quota.guarantees {
                 let promised = quota::amount(*promised);
                 let has = taken.get(name).copied().unwrap_or_default();
@@ -67,6 +61,12 @@ impl Core {
             (name, free, needed)
         };
         needed.into_iter().map(with_free).collect()
+    }
+
+    fn taken(&self, role: &str) -> quota::Amounts {
+        let mut taken = self.consumed(role);
+        quota::add(&mut taken, &self.offered_to(role));
+        taken
     }
 }
 

@@ -1,8 +1,16 @@
 //! The processes of one machine: they run for a time, survive their agent, obey signals or do not.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use mezzo_agent_core::container::{Command, Launch, Stop};
+use mezzo_agent_core::{
+    container::{Command, Launch, Stop},
+    isolation::Allotment,
+    volumes::VolumeLink,
+};
 use mezzo_api::ids::ContainerId;
 
 use crate::{random::Random, time::Moment, workload::Program};
@@ -23,6 +31,14 @@ pub enum Phase {
     Running,
     /// Its process ended with this status, which is kept until the agent lets it go.
     Ended(i32),
+    /// It could not be started.
+    Failed,
+}
+
+impl Phase {
+    fn is_over(self) -> bool {
+        matches!(self, Self::Ended(_) | Self::Failed)
+    }
 }
 
 /// A process tree.
@@ -46,6 +62,10 @@ pub struct Container {
     pub next: Moment,
     /// It was started by this life of the agent, which waits to hear of it.
     pub heard_by: Option<crate::ids::ProcessId>,
+    /// The persistent volumes that it sees.
+    pub volumes: BTreeSet<PathBuf>,
+    /// It cannot be started.
+    broken: bool,
 }
 
 /// All of a machine.
@@ -53,6 +73,10 @@ pub struct Container {
 pub struct Containers {
     random: Random,
     list: BTreeMap<ContainerId, Container>,
+    /// What each may use, pods without a process of their own among them.
+    allotments: BTreeMap<ContainerId, Allotment>,
+    /// The next one cannot be started.
+    pub next_fails: bool,
     next_pid: i32,
     /// What stands for a command that is none of the simulator's.
     unknown: Option<Program>,
@@ -64,6 +88,8 @@ impl Containers {
         Self {
             random: Random::new(seed, &format!("containers {machine}")),
             list: BTreeMap::new(),
+            allotments: BTreeMap::new(),
+            next_fails: false,
             next_pid: 1000,
             unknown: None,
         }
@@ -91,7 +117,38 @@ impl Containers {
 
     /// Those whose process has not ended.
     pub fn alive(&self) -> impl Iterator<Item = (&ContainerId, &Container)> {
-        self.list.iter().filter(|(_, container)| !matches!(container.phase, Phase::Ended(_)))
+        self.list.iter().filter(|(_, container)| !container.phase.is_over())
+    }
+
+    /// What a container may use, as far as anybody said.
+    pub fn allotment(&self, id: &ContainerId) -> Option<&Allotment> {
+        self.allotments.get(id)
+    }
+
+    /// A container may use this from now on.
+    pub fn allot(&mut self, id: ContainerId, allotment: Allotment) {
+        self.allotments.insert(id, allotment);
+    }
+
+    /// Volumes are shown in a sandbox, or no more.
+    pub fn link_volumes(&mut self, sandbox: &Path, links: &[VolumeLink], present: bool) {
+        for container in self.list.values_mut().filter(|container| container.launch.sandbox == sandbox) {
+            for link in links {
+                if present {
+                    container.volumes.insert(link.source.clone());
+                } else {
+                    container.volumes.remove(&link.source);
+                }
+            }
+        }
+    }
+
+    /// Containers whose process runs, was not told to end, and sees this volume.
+    pub fn users_of(&self, volume: &Path) -> impl Iterator<Item = &ContainerId> {
+        let uses = move |(_, container): &(&ContainerId, &Container)| {
+            container.phase == Phase::Running && !container.stopped && container.volumes.contains(volume)
+        };
+        self.alive().filter(uses).map(|(id, _)| id)
     }
 
     /// Begins to start one; gives when its process runs.
@@ -113,8 +170,16 @@ impl Containers {
             natural_end: None,
             next,
             heard_by: Some(agent),
+            volumes: launch.volumes.iter().map(|link| link.source.clone()).collect(),
+            broken: std::mem::take(&mut self.next_fails),
             launch: launch.clone(),
         };
+        if let Some(isolation) = launch.isolation {
+            if let Some(pod) = isolation.pod {
+                self.allotments.insert(pod.container_id, pod.allotment);
+            }
+            self.allotments.insert(launch.container_id.clone(), isolation.allotment);
+        }
         self.list.insert(launch.container_id, container);
         next
     }
@@ -122,7 +187,7 @@ impl Containers {
     /// Sends a signal; gives when the process will have ended.
     pub fn stop(&mut self, now: Moment, id: &ContainerId, stop: Stop) -> Option<Moment> {
         let container = self.list.get_mut(id)?;
-        if matches!(container.phase, Phase::Ended(_)) {
+        if container.phase.is_over() {
             return None;
         }
         container.stopped = true;
@@ -149,7 +214,8 @@ impl Containers {
             return None;
         }
         container.phase = match container.phase {
-            Phase::Ended(_) => return None,
+            Phase::Ended(_) | Phase::Failed => return None,
+            Phase::Starting if container.broken => Phase::Failed,
             Phase::Starting if container.stopped => Phase::Ended(KILLED),
             Phase::Starting => {
                 container.next = now + container.program.duration();
@@ -174,8 +240,11 @@ impl Containers {
 
     /// The exit status is no longer needed.
     pub fn forget(&mut self, id: &ContainerId) {
-        if self.list.get(id).is_some_and(|container| matches!(container.phase, Phase::Ended(_))) {
+        if self.list.get(id).is_some_and(|container| container.phase.is_over()) {
             self.list.remove(id);
+        }
+        if !self.list.contains_key(id) {
+            self.allotments.remove(id);
         }
     }
 
@@ -183,6 +252,7 @@ impl Containers {
     pub fn reboot(&mut self) -> Vec<ContainerId> {
         let lost = self.alive().map(|(id, _)| id.clone()).collect();
         self.list.clear();
+        self.allotments.clear();
         lost
     }
 

@@ -28,8 +28,6 @@ pub struct Framework {
     pub stream: Option<StreamId>,
     /// Since when it has none, or has this one.
     pub since: Moment,
-    /// It asked to be torn down.
-    pub torn_down: bool,
     /// It wants no offers (simulated frameworks have one role each).
     pub suppressed: bool,
 }
@@ -55,6 +53,8 @@ pub struct Master {
     pub offers: BTreeMap<OfferId, std::sync::Arc<model::Offer>>,
     /// Calls that it has not answered, when they came, and whether their stream id was the right one.
     pub unanswered: BTreeMap<RequestId, (Moment, bool)>,
+    /// Frameworks whose end was asked for.
+    pub torn_down: BTreeSet<String>,
     /// The registry has told it that it leads no more.
     pub fenced: bool,
 }
@@ -123,9 +123,8 @@ impl Books {
             Fact::Operated(master, _, call) => {
                 if let OperatorCall::Teardown { framework_id } = &**call
                     && let Some(master) = self.masters.get_mut(master)
-                    && let Some(framework) = master.frameworks.get_mut(&framework_id.value)
                 {
-                    framework.torn_down = true;
+                    master.torn_down.insert(framework_id.value.clone());
                 }
             }
             Fact::Called(master, request, stream_id, call) => self.called(now, *master, *request, stream_id, call),
@@ -175,7 +174,7 @@ impl Books {
             }
         }
         master.streams.insert(stream, id.clone());
-        let framework = Framework { info, stream: Some(stream), since: now, torn_down: false, suppressed };
+        let framework = Framework { info, stream: Some(stream), since: now, suppressed };
         master.frameworks.insert(id, framework);
     }
 
@@ -197,7 +196,7 @@ impl Books {
         master.unanswered.insert(request, (now, right));
         let Some(framework) = framework.filter(|_| right) else { return };
         match call.r#type() {
-            call::Type::Teardown => framework.torn_down = true,
+            call::Type::Teardown => drop(master.torn_down.insert(id.to_owned())),
             call::Type::Suppress if call.suppress.as_ref().is_none_or(|suppress| suppress.roles.is_empty()) => {
                 framework.suppressed = true;
             }

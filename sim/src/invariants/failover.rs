@@ -22,8 +22,10 @@ impl Invariant for Failover {
         let Some(master) = books.masters.get(process) else { return Ok(()) };
         for operation in operations.iter() {
             let RegistryOp::CompleteFramework(id) = operation else { continue };
+            if master.torn_down.contains(id.as_str()) {
+                continue;
+            }
             let (away, timeout) = match master.frameworks.get(id.as_str()) {
-                Some(framework) if framework.torn_down => continue,
                 Some(framework) if framework.stream.is_some() => {
                     return Err(format!("framework {id} is connected and is ended"));
                 }

@@ -11,6 +11,7 @@ mod groups;
 mod launches;
 mod leaders;
 mod lifecycle;
+mod limits;
 mod liveness;
 mod operations;
 mod pace;
@@ -20,6 +21,8 @@ mod resources;
 mod returns;
 mod silence;
 mod terms;
+mod volumes;
+mod whitelist;
 mod wishes;
 
 pub use books::Books;
@@ -65,14 +68,17 @@ impl Watchers {
             Box::new(launches::Launches::default()),
             Box::new(leaders::Leaders::default()),
             Box::new(lifecycle::Lifecycle::default()),
+            Box::new(limits::Limits::default()),
             Box::new(operations::Operations::default()),
             Box::new(pace::Pace::new(plan)),
-            Box::new(quotas::Quotas),
+            Box::new(quotas::Quotas::default()),
             Box::new(registry_first::RegistryFirst),
-            Box::new(resources::Never),
+            Box::new(resources::Never::default()),
             Box::new(returns::Returns::default()),
             Box::new(silence::Silence::new(plan)),
             Box::new(terms::Terms::default()),
+            Box::new(volumes::Volumes),
+            Box::new(whitelist::Whitelist::default()),
             Box::new(wishes::Wishes::default()),
             Box::new(liveness::Liveness),
         ];

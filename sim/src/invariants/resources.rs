@@ -1,15 +1,20 @@
 //! In use, offered and free are the whole, on each agent, never twice (docs/architecture.md, 1): in the books that a
 //! master shows, and on the machines themselves.
 
-use mezzo_api::{ids::AgentId, resources::Resources};
-use mezzo_master_core::effect::Change;
+use std::collections::{BTreeMap, BTreeSet};
+
+use mezzo_api::{ids::AgentId, link::to_agent, resources::Resources};
+use mezzo_master_core::{effect::Change, model::TaskList};
 
 use super::{Books, Invariant};
 use crate::{fact::Fact, ids::ProcessId, world::World};
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Never;
+pub(super) struct Never {
+    /// Tasks that an agent did not report when it came back, and of which its master has not heard.
+    missing: BTreeMap<(ProcessId, AgentId), BTreeSet<String>>,
+}
 
 impl Invariant for Never {
     fn name(&self) -> &'static str {
@@ -18,10 +23,33 @@ impl Invariant for Never {
 
     fn see(&mut self, fact: &Fact, books: &Books, world: &World) -> Result<(), String> {
         match fact {
+            Fact::ToAgent(master, _, message) => {
+                if let to_agent::Message::Reregistered(message) = &**message {
+                    let tasks = message.reconcile.iter().map(|task| task.task_id.value.clone());
+                    self.missing.insert((*master, AgentId::from(&message.agent_id)), tasks.collect());
+                }
+                Ok(())
+            }
+            Fact::MasterEnded { master, .. } => {
+                self.missing.retain(|(of, _), _| of != master);
+                Ok(())
+            }
             Fact::Published(master, change) => match &**change {
+                Change::Task(task) => {
+                    if task.list != TaskList::Active || mezzo_agent_core::is_terminal(task.state) {
+                        let missing = self.missing.get_mut(&(*master, task.agent_id.clone()));
+                        missing.map(|missing| missing.remove(task.id.as_str()));
+                    }
+                    Ok(())
+                }
                 Change::Agent(agent) => {
                     let mut taken = &agent.used + &agent.offered;
                     taken.unallocate();
+                    // A task may have been launched on a volume that its agent never came to make.
+                    let missing = self.missing.get(&(*master, agent.id.clone()));
+                    if missing.is_some_and(|missing| !missing.is_empty()) {
+                        taken = taken.unreserved();
+                    }
                     if !agent.total.contains(&taken) {
                         return Err(format!("agent {}: {taken} of {} is used or offered", agent.id, agent.total));
                     }
@@ -53,7 +81,9 @@ fn machine(world: &World, number: u16) -> Result<(), String> {
     let machine = &world.agents[usize::from(number)];
     let Some(agent) = &machine.agent else { return Ok(()) };
     let used = agent.core.checked_use();
-    if machine.resources.contains(&used) {
+    // The machine itself knows neither reservations nor volumes.
+    let plain = || used.iter().map(mezzo_api::resources::Resource::without_persistence).collect::<Resources>();
+    if machine.resources.contains(&used) || machine.resources.contains(&plain().to_unreserved()) {
         return Ok(());
     }
     Err(format!("agent{number} runs {used} on {}", machine.resources))

@@ -40,6 +40,8 @@ pub struct Style {
     pub patient: bool,
     /// It reserves, makes volumes, and gives them back.
     pub reserves: bool,
+    /// Some tasks may take more memory than they ask for; an agent that cannot hold them to that drops them.
+    pub bursts: bool,
 }
 
 /// One run of the framework's program.
@@ -229,10 +231,12 @@ impl Keeper {
                 executor = Some(self.executor(offer, id, pod));
             }
         }
+        let mut volume = storage::volume_in(offer).filter(|_| !settled && self.random.chance(600)).cloned();
         while tasks.len() < most && cpus >= 0.1 && mem >= 32.0 {
             cpus -= 0.1;
             mem -= 32.0;
-            let task = self.task(offer, executor.clone(), settled);
+            let mut task = self.task(offer, executor.clone(), settled);
+            task.resources.extend(volume.take());
             tasks.push(task);
         }
         tasks
@@ -264,6 +268,8 @@ impl Keeper {
         let value = format!("{}-{}", self.prefix, self.next);
         self.next += 1;
         let command_task = executor.as_ref().is_none_or(is_pod);
+        let bursts = !settled && self.style.bursts && self.random.chance(100);
+        let more = || ("mem".to_owned(), v1::value::Scalar { value: 64.0 });
         let checked = command_task && !settled && self.style.task_time.is_none() && self.random.chance(200);
         v1::TaskInfo {
             name: "sim".to_owned(),
@@ -273,6 +279,7 @@ impl Keeper {
             command: command_task.then(|| command(program)),
             health_check: checked.then(health_check),
             check: checked.then(check),
+            limits: bursts.then(more).into_iter().collect(),
             data: (!command_task).then(|| program.text().into()),
             executor,
             ..Default::default()

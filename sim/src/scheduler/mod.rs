@@ -2,4 +2,4 @@
 
 pub mod guest;
 pub mod keeper;
-mod storage;
+pub mod storage;

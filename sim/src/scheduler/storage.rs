@@ -19,9 +19,7 @@ pub(super) fn operations(offer: &v1::Offer, mut id: impl FnMut() -> String) -> V
     let Some(role) = offer.allocation_info.as_ref().and_then(|allocation| allocation.role.clone()) else {
         return Vec::new();
     };
-    let volume = offer.resources.iter().find(|resource| {
-        resource.disk.as_ref().is_some_and(|disk| disk.persistence.is_some()) && resource.provider_id.is_none()
-    });
+    let volume = volume_in(offer);
     let mut named = |operation: Operation| Operation { id: Some(v1::OperationId { value: id() }), ..operation };
     match volume {
         Some(volume) => {
@@ -64,7 +62,15 @@ pub(super) fn operations(offer: &v1::Offer, mut id: impl FnMut() -> String) -> V
     }
 }
 
-fn volume_of(reserved: Resource, id: String) -> Resource {
+/// A volume that is offered.
+pub(super) fn volume_in(offer: &v1::Offer) -> Option<&Resource> {
+    offer.resources.iter().find(|resource| {
+        resource.disk.as_ref().is_some_and(|disk| disk.persistence.is_some()) && resource.provider_id.is_none()
+    })
+}
+
+/// A volume of this id on reserved disk.
+pub fn volume_of(reserved: Resource, id: String) -> Resource {
     let volume =
         v1::Volume { container_path: "data".to_owned(), mode: v1::volume::Mode::Rw.into(), ..Default::default() };
     let persistence = Persistence { id, principal: None };

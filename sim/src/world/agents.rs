@@ -11,11 +11,11 @@ use std::{
 use mezzo_agent_core::{
     Core,
     config::{Config, Reconfiguration, Recover},
-    container::{ContainerEvent, Outcome, Stop},
     effect::{Effect, Effects, LinkId, RequestId, StreamId},
     image::Images,
     isolation::Abilities,
     validate,
+    view::ExecutorState,
     volumes::VolumeAction,
 };
 use mezzo_api::{
@@ -28,17 +28,14 @@ use mezzo_api::{
 
 use super::{Event, Owner, World};
 use crate::{
-    cluster::{
-        containers::{Containers, Phase},
-        disk::Disk,
-    },
+    cluster::{containers::Containers, disk::Disk},
     fact::{End, Fact},
     ids::{Host, ProcessId, Service},
     nat::Nat,
     network::{ConnId, Incoming, Opening, Packet, Side},
+    random::Random,
     record::Written,
     time::{Clock, Moment},
-    workload::Program,
 };
 
 /// A machine with an agent on it.
@@ -58,6 +55,8 @@ pub struct AgentMachine {
     pub volumes: BTreeSet<PathBuf>,
     /// What it is behind.
     pub nat: Nat,
+    /// Its agent can hold a task to more memory than it asked for.
+    limits: bool,
     boots: u32,
     rebooted: bool,
 }
@@ -86,7 +85,7 @@ pub struct Agent {
     committing: usize,
     planned: Option<Moment>,
     /// Containers that it has yet to hear of since it started.
-    finding: BTreeSet<ContainerId>,
+    pub(super) finding: BTreeSet<ContainerId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +111,7 @@ impl AgentMachine {
             resources: Resources::parse(RESOURCES, "*").unwrap_or_default(),
             volumes: BTreeSet::new(),
             nat: Nat::of(seed, number),
+            limits: Random::new(seed, &format!("isolation {number}")).chance(500),
             boots: 1,
             rebooted: false,
         }
@@ -149,9 +149,21 @@ impl AgentMachine {
             reconfiguration: Reconfiguration::Equal,
             max_completed_executors_per_framework: 150,
             max_completed_frameworks: 50,
-            abilities: Abilities::default(),
+            abilities: Abilities { memory_limits: self.limits, allots: true, ..Abilities::default() },
             images: Images::default(),
         }
+    }
+}
+
+impl Agent {
+    /// Whether the executor in this container, or the one that the container is in, was told to end.
+    fn is_ending(&self, container: &ContainerId) -> bool {
+        let view = self.core.view();
+        let mut executors = view.frameworks.iter().flat_map(|framework| &framework.executors);
+        executors.any(|executor| {
+            let own = executor.container_id == *container || executor.nested.contains(container);
+            own && executor.state == ExecutorState::Terminating
+        })
     }
 }
 
@@ -201,44 +213,6 @@ impl World {
         self.agent_step(number, |_, _, _| {});
         let delay = self.random.duration(Duration::from_millis(1), Duration::from_secs(2));
         self.queue.push(self.now + delay, Event::Detect(process, None));
-    }
-
-    /// The containerizer looks for what an earlier life of the agent left; what nobody knows is killed.
-    fn find_containers(&mut self, number: u16, process: ProcessId, wanted: &[ContainerId]) {
-        for container in wanted {
-            let delay = self.random.duration(Duration::from_micros(100), Duration::from_millis(300));
-            self.queue.push(self.now + delay, Event::Found(process, container.clone()));
-        }
-        let machine = &mut self.agents[usize::from(number)];
-        let orphans: Vec<ContainerId> =
-            machine.containers.alive().map(|(id, _)| id.clone()).filter(|id| !wanted.contains(id)).collect();
-        let ended: Vec<ContainerId> =
-            machine.containers.iter().map(|(id, _)| id.clone()).filter(|id| !wanted.contains(id)).collect();
-        ended.iter().for_each(|id| machine.containers.forget(id));
-        for orphan in orphans {
-            if let Some(at) = machine.containers.stop(self.now, &orphan, Stop::Kill) {
-                self.queue.push(at, Event::Container(number, orphan));
-            }
-        }
-    }
-
-    pub(super) fn agent_finds(&mut self, process: ProcessId, container: &ContainerId) {
-        let Some(Owner::Agent(number)) = self.owners.get(&process).copied() else { return };
-        let machine = &mut self.agents[usize::from(number)];
-        let Some(agent) = machine.agent.as_mut() else { return };
-        agent.finding.remove(container);
-        let event = match machine.containers.get_mut(container) {
-            Some(found) => {
-                found.heard_by = Some(process);
-                match found.phase {
-                    Phase::Ended(status) => ContainerEvent::Exited { status: Some(status) },
-                    Phase::Running | Phase::Starting => ContainerEvent::Running { pid: found.pid },
-                }
-            }
-            None => ContainerEvent::Exited { status: None },
-        };
-        let container = container.clone();
-        self.agent_step(number, |core, now, out| core.container(now, container, event, out));
     }
 
     /// The agent's process is gone.
@@ -367,17 +341,23 @@ impl World {
     fn agent_effect(&mut self, number: u16, agent: &mut Agent, effect: Effect) -> Option<String> {
         let now = self.now;
         match effect {
-            Effect::Record { .. }
-            | Effect::OpenBulk(_)
-            | Effect::Attach { .. }
-            | Effect::Collect(_)
-            | Effect::LinkVolumes { .. }
-            | Effect::Allot(..) => {}
+            Effect::Record { .. } | Effect::OpenBulk(_) | Effect::Attach { .. } | Effect::Collect(_) => {}
+            Effect::LinkVolumes { sandbox, links, present } => {
+                self.agents[usize::from(number)].containers.link_volumes(&sandbox, &links, present);
+            }
+            Effect::Allot(container, allotment) => {
+                self.agents[usize::from(number)].containers.allot(container, *allotment);
+            }
             Effect::Volume { action, settled } => {
                 let machine = &mut self.agents[usize::from(number)];
                 match action {
                     VolumeAction::Make(place) => drop(machine.volumes.insert(place.path().to_owned())),
-                    VolumeAction::Remove(place) => drop(machine.volumes.remove(place.path())),
+                    VolumeAction::Remove(place) => {
+                        machine.volumes.remove(place.path());
+                        let user =
+                            machine.containers.users_of(place.path()).find(|user| !agent.is_ending(user)).cloned();
+                        self.facts.push(Fact::VolumeRemoved(number, place.path().into(), user));
+                    }
                 }
                 machine.disk.write(vec![settled], true);
             }
@@ -600,69 +580,6 @@ impl World {
         agent.requests.insert(request, conn);
         let call = (**call).clone();
         self.agent_step(number, |core, now, out| core.executor_call(now, request, call, out));
-    }
-
-    /// The moment of a container has come.
-    pub(super) fn container_advances(&mut self, number: u16, id: &ContainerId) {
-        let machine = &mut self.agents[usize::from(number)];
-        let Some(phase) = machine.containers.advance(self.now, id) else { return };
-        match phase {
-            Phase::Starting => {}
-            Phase::Running => self.container_runs(number, id),
-            Phase::Ended(status) => self.container_ended(number, id, status),
-        }
-    }
-
-    /// What a look at a task shows: it is well, mostly.
-    pub(super) fn agent_probed(&mut self, process: ProcessId, probe: &ContainerId) {
-        let Some(Owner::Agent(number)) = self.owners.get(&process).copied() else { return };
-        let outcome = match self.random.within(0..=9) {
-            0 => Outcome::Error("no answer".to_owned()),
-            1 | 2 => Outcome::Tcp(false),
-            _ => Outcome::Tcp(true),
-        };
-        self.agent_step(number, |core, now, out| core.probed(now, probe, &outcome, out));
-    }
-
-    fn container_runs(&mut self, number: u16, id: &ContainerId) {
-        let machine = &self.agents[usize::from(number)];
-        let Some(container) = machine.containers.get(id) else { return };
-        let (program, next, pid) = (container.program, container.next, container.pid);
-        let launch = container.launch.clone();
-        self.queue.push(next, Event::Container(number, id.clone()));
-        if program == Program::Executor {
-            self.start_executor(number, &launch);
-        }
-        self.tell_agent_of(number, id, ContainerEvent::Running { pid });
-    }
-
-    /// A process ended, by itself or by force.
-    pub(super) fn container_ended(&mut self, number: u16, id: &ContainerId, status: i32) {
-        let Some(container) = self.agents[usize::from(number)].containers.get(id) else { return };
-        let stopped = container.stopped;
-        self.note(Fact::ContainerEnded(number, id.clone(), status, stopped));
-        self.end_executor_in(id);
-        self.tell_agent_of(number, id, ContainerEvent::Exited { status: Some(status) });
-        let known = self.agents[usize::from(number)].containers.get(id).is_some_and(|ended| ended.heard_by.is_some());
-        let away = self.agents[usize::from(number)].agent.is_none();
-        if !known && !away && !self.agent_awaits(number, id) {
-            self.agents[usize::from(number)].containers.forget(id); // an orphan: nobody will ask
-        }
-    }
-
-    /// Whether the agent has yet to ask how a container is.
-    fn agent_awaits(&self, number: u16, id: &ContainerId) -> bool {
-        self.agents[usize::from(number)].agent.as_ref().is_some_and(|agent| agent.finding.contains(id))
-    }
-
-    fn tell_agent_of(&mut self, number: u16, id: &ContainerId, event: ContainerEvent) {
-        let machine = &self.agents[usize::from(number)];
-        let heard_by = machine.containers.get(id).and_then(|container| container.heard_by);
-        if heard_by.is_none() || heard_by != machine.agent.as_ref().map(|agent| agent.process) {
-            return;
-        }
-        let id = id.clone();
-        self.agent_step(number, |core, now, out| core.container(now, id, event, out));
     }
 
     /// The agent replaces its log by a snapshot of its core, if nothing is on its way to the disk.

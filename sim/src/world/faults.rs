@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use mezzo_api::{ids::AgentId, v1};
+use mezzo_api::{
+    ids::{AgentId, ContainerId},
+    v1,
+};
 use mezzo_master_core::input::OperatorCall;
 
 use super::{Event, Mend, World};
 use crate::{
-    cluster::registry,
+    cluster::{
+        containers::{KILLED, Phase},
+        registry,
+    },
     election,
     fact::{End, Fact},
     fault::Fault,
@@ -107,7 +113,19 @@ impl World {
                 }
             }
             Fault::Errand(errand) => self.run_errand(&errand),
-            Fault::ContainerDies(agent) => self.container_dies(agent),
+            Fault::ContainerDies(agent) => {
+                if let Some(victim) = self.some_container(agent) {
+                    self.agents[usize::from(agent)].containers.end(&victim, 11);
+                    self.container_ended(agent, &victim, 11);
+                }
+            }
+            Fault::Overuse(agent) => {
+                if let Some(victim) = self.some_container(agent) {
+                    self.agents[usize::from(agent)].containers.end(&victim, KILLED);
+                    self.container_limited(agent, &victim);
+                }
+            }
+            Fault::Unlaunchable(agent) => self.agents[usize::from(agent)].containers.next_fails = true,
             Fault::StaleDetection(host, time) => self.stale_detection(host, time),
         }
     }
@@ -160,8 +178,8 @@ impl World {
         }
     }
 
-    /// Some process of the machine dies of itself.
-    fn container_dies(&mut self, agent: u16) {
+    /// Some process of the machine that runs, if one was chosen.
+    fn some_container(&mut self, agent: u16) -> Option<ContainerId> {
         let machine = &mut self.agents[usize::from(agent)];
         let alive: Vec<_> = machine
             .containers
@@ -170,14 +188,11 @@ impl World {
             .map(|(id, _)| id.clone())
             .collect();
         if alive.is_empty() {
-            return;
+            return None;
         }
         let victim = alive[self.random.index(alive.len())].clone();
-        let running = machine.containers.get(&victim).map(|container| container.phase);
-        if running == Some(crate::cluster::containers::Phase::Running) {
-            machine.containers.end(&victim, 11);
-            self.container_ended(agent, &victim, 11);
-        }
+        let running = machine.containers.get(&victim).is_some_and(|container| container.phase == Phase::Running);
+        running.then_some(victim)
     }
 
     /// The operator's call, to whoever leads; a hostile framework would never let it come to its end.
@@ -213,6 +228,7 @@ impl World {
         self.registry.unknown_per_mille = 0;
         self.network.heal(&mut self.queue, now);
         self.end_errands();
+        self.list_all();
         // Who is frozen wakes in his own time: what waits for him must not come after what is newer.
         if let Some(elections) = &mut self.elections {
             elections.heal();
@@ -237,7 +253,6 @@ impl World {
             self.end_master(process, End::Killed);
         }
         // Clients that were told of another machine hear of the leader once more.
-        let leader = self.leader_host;
-        self.announce_leader(leader, Duration::from_secs(4));
+        self.announce_leader(None, Duration::from_secs(4));
     }
 }

@@ -101,6 +101,7 @@ impl FrameworkMachine {
             long_filters: random.chance(300),
             patient: random.chance(500),
             reserves: random.chance(500) && !plain,
+            bursts: !plain && !plan.faults.is_empty(),
         };
         Self {
             number,

@@ -132,7 +132,11 @@ impl World {
         self.leader = Some(process);
         self.network.listen(host, Service::Master, process);
         self.master_step(process, |_, _, _| {});
-        self.announce_leader(host, Duration::from_secs(4));
+        if !self.unlisted.is_empty() {
+            self.read_whitelist(process);
+        }
+        self.leader_host = host;
+        self.announce_leader(Some(host), Duration::from_secs(4));
     }
 
     pub(super) fn kill_master(&mut self, process: ProcessId) {

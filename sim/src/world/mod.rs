@@ -1,6 +1,7 @@
 //! The cluster: every process, every wire, one queue of events, one clock.
 
 mod agents;
+mod containers;
 mod elections;
 mod executors;
 mod faults;
@@ -83,6 +84,10 @@ pub enum Event {
     TakeBack(AgentId, u32),
     /// An operator has something to ask for.
     Operate(u64),
+    /// An agent's host is on the whitelist again.
+    Relist(u16),
+    /// A master looks at the whitelist.
+    ReadWhitelist(ProcessId),
     /// Whether an agent is found where it says it is.
     AddressTried(ProcessId, AgentId, SocketAddr, bool),
     /// A fault of the schedule begins.
@@ -157,6 +162,8 @@ pub struct World {
     operator_calls: u64,
     errands: BTreeMap<u64, operator::Errand>,
     next_errand: u64,
+    /// Agents that the whitelist leaves out, and how often; if there are none, there is no whitelist.
+    unlisted: BTreeMap<u16, u32>,
     executors: BTreeMap<ProcessId, Box<executors::Executor>>,
     owners: BTreeMap<ProcessId, Owner>,
     frozen: BTreeMap<Host, Moment>,
@@ -185,6 +192,7 @@ impl World {
             operator_calls: 0,
             errands: BTreeMap::new(),
             next_errand: 0,
+            unlisted: BTreeMap::new(),
             executors: BTreeMap::new(),
             owners: BTreeMap::new(),
             frozen: BTreeMap::new(),
@@ -327,6 +335,8 @@ impl World {
             Event::Detect(process, host) => self.detect(process, host.unwrap_or(self.leader_host)),
             Event::TakeBack(agent, times) => self.take_back(agent, times),
             Event::Operate(number) => self.operate(number),
+            Event::Relist(agent) => self.relist(agent),
+            Event::ReadWhitelist(master) => self.read_whitelist(master),
             Event::AddressTried(process, agent, address, found) => {
                 let failure = (!found).then_some("no route to host");
                 self.master_step(process, |core, _, out| core.probed(&agent, address, failure, out));
@@ -362,12 +372,14 @@ impl World {
             | Event::Look(process)
             | Event::Detect(process, _)
             | Event::AddressTried(process, ..)
+            | Event::ReadWhitelist(process)
             | Event::WriteTold(process, ..) => process,
             Event::Container(agent, _) => return Some(Host::Agent(*agent)),
             Event::RegistryDone(_)
             | Event::Election
             | Event::TakeBack(..)
             | Event::Operate(_)
+            | Event::Relist(_)
             | Event::Fault(_)
             | Event::Mend(_)
             | Event::StartMaster(_)
@@ -413,13 +425,12 @@ impl World {
         }
     }
 
-    /// Everybody learns, some sooner, some later, that this host leads.
-    fn announce_leader(&mut self, host: Host, within: Duration) {
-        self.leader_host = host;
+    /// Everybody learns, some sooner, some later, that this host leads, or who does by then.
+    fn announce_leader(&mut self, host: Option<Host>, within: Duration) {
         let processes: Vec<ProcessId> = self.owners.keys().copied().collect();
         for process in processes {
             let delay = self.random.duration(Duration::from_millis(1), within);
-            self.queue.push(self.now + delay, Event::Detect(process, Some(host)));
+            self.queue.push(self.now + delay, Event::Detect(process, host));
         }
     }
 

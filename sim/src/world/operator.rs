@@ -1,7 +1,11 @@
 //! What operators do: errands that are asked for again until the master has said that they are done, and taken back
 //! later.
 
-use std::{collections::VecDeque, rc::Rc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    rc::Rc,
+    time::Duration,
+};
 
 use mezzo_api::{
     ids::AgentId,
@@ -22,6 +26,7 @@ use crate::{
     fault::Errand as Wanted,
     ids::{Host, ProcessId},
     plan::Character,
+    scheduler::storage::volume_of,
 };
 
 /// Numbers of operators' requests begin here: they are nobody else's.
@@ -149,6 +154,11 @@ impl World {
             }
             Wanted::KillTask(framework) => self.kill_some_task(framework),
             Wanted::Reserve(agent, framework, time) => self.reserve(agent, framework, time),
+            Wanted::Volume(agent, framework, time) => self.make_volume(agent, framework, time),
+            Wanted::Unlist(agent, time) => {
+                self.unlist(agent, time);
+                None
+            }
         };
         if let Some(errand) = errand {
             self.send_on(errand);
@@ -218,34 +228,74 @@ impl World {
 
     /// Some disk is reserved, and given back.
     fn reserve(&self, agent: u16, framework: u16, time: Duration) -> Option<Errand> {
-        let agent_id = self.agent_id(agent)?.to_string();
-        let reservation = ReservationInfo {
-            r#type: Some(reservation_info::Type::Dynamic.into()),
-            role: Some(self.role_of(framework)?),
+        let id = self.agent_id(agent)?;
+        let disk = reserved_disk(self.role_of(framework)?, 16.0);
+        Some(Errand::new(on_agent(&id, reserve(&disk)), 1).then(time, Step::Call(on_agent(&id, unreserve(&disk)))))
+    }
+
+    /// A volume is made on disk that is reserved for it, and destroyed.
+    fn make_volume(&mut self, agent: u16, framework: u16, time: Duration) -> Option<Errand> {
+        let id = self.agent_id(agent)?;
+        let disk = reserved_disk(self.role_of(framework)?, 24.0);
+        self.operator_calls += 1;
+        let volume = volume_of(disk.clone(), format!("operator-{}", self.operator_calls));
+        let create = Operation {
+            r#type: Some(operation::Type::Create.into()),
+            create: Some(operation::Create { volumes: vec![volume.clone()] }),
             ..Default::default()
         };
-        let resources = vec![v1::Resource {
-            name: "disk".to_owned(),
-            r#type: v1::value::Type::Scalar as i32,
-            scalar: Some(v1::value::Scalar { value: 16.0 }),
-            reservations: vec![reservation],
-            ..Default::default()
-        }];
-        let reserve = Operation {
-            r#type: Some(operation::Type::Reserve.into()),
-            reserve: Some(operation::Reserve { resources: resources.clone(), source: Vec::new() }),
+        let destroy = Operation {
+            r#type: Some(operation::Type::Destroy.into()),
+            destroy: Some(operation::Destroy { volumes: vec![volume] }),
             ..Default::default()
         };
-        let unreserve = Operation {
-            r#type: Some(operation::Type::Unreserve.into()),
-            unreserve: Some(operation::Unreserve { resources }),
-            ..Default::default()
-        };
-        let call = |operation: Operation| OperatorCall::Operation {
-            agent_id: agent_id.clone(),
-            operation: Box::new(operation),
-        };
-        Some(Errand::new(call(reserve), 1).then(time, Step::Call(call(unreserve))))
+        let errand = Errand::new(on_agent(&id, reserve(&disk)), 3).then(SOON, Step::Call(on_agent(&id, create)));
+        let errand = errand.then(time, Step::Call(on_agent(&id, destroy)));
+        Some(errand.then(SOON, Step::Call(on_agent(&id, unreserve(&disk)))))
+    }
+
+    /// The agent's host is left out of the whitelist for so long.
+    fn unlist(&mut self, agent: u16, time: Duration) {
+        *self.unlisted.entry(agent).or_default() += 1;
+        self.whitelist_changed();
+        self.queue.push(self.now + time, Event::Relist(agent));
+    }
+
+    /// It is on the whitelist again.
+    pub(super) fn relist(&mut self, agent: u16) {
+        if let Some(times) = self.unlisted.get_mut(&agent) {
+            *times -= 1;
+            self.unlisted.retain(|_, times| *times > 0);
+            self.whitelist_changed();
+        }
+    }
+
+    /// There is no whitelist any more.
+    pub(super) fn list_all(&mut self) {
+        self.unlisted.clear();
+        self.whitelist_changed();
+    }
+
+    /// Each master looks at the file by and by.
+    fn whitelist_changed(&mut self) {
+        let masters: Vec<ProcessId> = self.masters.keys().copied().collect();
+        for master in masters {
+            let delay = self.random.duration(Duration::from_millis(1), SOON);
+            self.queue.push(self.now + delay, Event::ReadWhitelist(master));
+        }
+    }
+
+    /// The master reads the whitelist as it is now.
+    pub(super) fn read_whitelist(&mut self, master: ProcessId) {
+        if !self.masters.contains_key(&master) {
+            return;
+        }
+        let hosts = (!self.unlisted.is_empty()).then(|| {
+            let listed = (0..self.plan.agents).filter(|agent| !self.unlisted.contains_key(agent));
+            listed.map(|agent| Host::Agent(agent).to_string()).collect::<BTreeSet<String>>()
+        });
+        self.note(Fact::Listed(master, hosts.clone().map(Rc::new)));
+        self.master_step(master, |core, now, _| core.set_whitelist(now, hosts));
     }
 
     /// What an agent that is gone had is gone too: its machine is a new one. Whether that is settled.
@@ -277,6 +327,41 @@ impl Errand {
     fn then(mut self, after: Duration, next: Step) -> Self {
         self.then.push_back((after, next));
         self
+    }
+}
+
+fn on_agent(agent: &AgentId, operation: Operation) -> OperatorCall {
+    OperatorCall::Operation { agent_id: agent.to_string(), operation: Box::new(operation) }
+}
+
+fn reserved_disk(role: String, size: f64) -> v1::Resource {
+    let reservation = ReservationInfo {
+        r#type: Some(reservation_info::Type::Dynamic.into()),
+        role: Some(role),
+        ..Default::default()
+    };
+    v1::Resource {
+        name: "disk".to_owned(),
+        r#type: v1::value::Type::Scalar as i32,
+        scalar: Some(v1::value::Scalar { value: size }),
+        reservations: vec![reservation],
+        ..Default::default()
+    }
+}
+
+fn reserve(resource: &v1::Resource) -> Operation {
+    Operation {
+        r#type: Some(operation::Type::Reserve.into()),
+        reserve: Some(operation::Reserve { resources: vec![resource.clone()], source: Vec::new() }),
+        ..Default::default()
+    }
+}
+
+fn unreserve(resource: &v1::Resource) -> Operation {
+    Operation {
+        r#type: Some(operation::Type::Unreserve.into()),
+        unreserve: Some(operation::Unreserve { resources: vec![resource.clone()] }),
+        ..Default::default()
     }
 }
 
