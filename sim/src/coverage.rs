@@ -93,8 +93,8 @@ impl Coverage {
             Fact::ContainerEnded(agent, container, ..) => {
                 self.ended.insert((*agent, container.clone()));
             }
-            Fact::Limited(agent, container) => {
-                self.ended.remove(&(*agent, container.clone()));
+            Fact::Limited(agent, launch) => {
+                self.ended.remove(&(*agent, launch.container_id.clone()));
                 self.count(TABLES[4].0, "LIMITED", agent_state(world, *agent));
             }
             Fact::Unlaunched(agent, _) => self.count(TABLES[4].0, "FAILED", agent_state(world, *agent)),

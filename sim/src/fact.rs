@@ -124,7 +124,7 @@ pub enum Fact {
     /// A process ended with this raw wait status; whether somebody had asked it to.
     ContainerEnded(u16, ContainerId, i32, bool),
     /// A process ended for what it took: its agent is told what that was.
-    Limited(u16, ContainerId),
+    Limited(u16, Rc<Launch>),
     /// A container could not be started.
     Unlaunched(u16, ContainerId),
     /// The directory of a persistent volume is removed; which running container sees it.
@@ -218,7 +218,7 @@ impl fmt::Display for Fact {
                 let stopped = if *stopped { ", stopped" } else { "" };
                 write!(f, "agent{agent} container {container} ends with {status:#x}{stopped}")
             }
-            Self::Limited(agent, container) => write!(f, "agent{agent} container {container} took too much"),
+            Self::Limited(agent, launch) => write!(f, "agent{agent} container {} took too much", launch.container_id),
             Self::Unlaunched(agent, container) => write!(f, "agent{agent} container {container} cannot be started"),
             Self::VolumeRemoved(agent, volume, _) => write!(f, "agent{agent} removes the volume {}", volume.display()),
             Self::Listed(master, Some(hosts)) => write!(f, "master{master} may offer agents of {hosts:?}"),

@@ -18,6 +18,10 @@ use mezzo_sim::{
     scale, shrink,
 };
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(name = "mezzo-sim", about = "Simulates whole clusters from seeds")]
 struct Arguments {

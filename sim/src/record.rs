@@ -30,7 +30,41 @@ pub struct Update {
     pub framework_id: v1::FrameworkId,
     /// What.
     #[prost(message, required, tag = "2")]
-    pub status: v1::TaskStatus,
+    pub status: Status,
+}
+
+/// What invariants look at of a `v1::TaskStatus`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Status {
+    /// Of which task.
+    #[prost(message, required, tag = "1")]
+    pub task_id: v1::TaskId,
+    /// What it is now.
+    #[prost(enumeration = "v1::TaskState", required, tag = "2")]
+    pub state: i32,
+    /// Whose word it is.
+    #[prost(enumeration = "v1::task_status::Source", optional, tag = "9")]
+    pub source: Option<i32>,
+    /// Why.
+    #[prost(enumeration = "v1::task_status::Reason", optional, tag = "10")]
+    pub reason: Option<i32>,
+    /// In which executor.
+    #[prost(message, optional, tag = "7")]
+    pub executor_id: Option<v1::ExecutorId>,
+    /// Its own name.
+    #[prost(bytes = "bytes", optional, tag = "11")]
+    pub uuid: Option<Bytes>,
+    /// In which container.
+    #[prost(message, optional, tag = "13")]
+    pub container_status: Option<ContainerStatus>,
+}
+
+/// See [`Status::container_status`].
+#[derive(Clone, PartialEq, Message)]
+pub struct ContainerStatus {
+    /// Which.
+    #[prost(message, optional, tag = "4")]
+    pub container_id: Option<v1::ContainerId>,
 }
 
 /// See [`Record::acknowledged`].
@@ -45,6 +79,14 @@ pub struct Acknowledged {
     /// Of which update.
     #[prost(bytes = "bytes", required, tag = "3")]
     pub uuid: Bytes,
+}
+
+/// The 16 bytes of a uuid, apart from the record that they came in; of anything else as many as it has.
+pub fn uuid(bytes: &[u8]) -> [u8; 16] {
+    let mut uuid = [0; 16];
+    let length = bytes.len().min(16);
+    uuid[..length].copy_from_slice(&bytes[..length]);
+    uuid
 }
 
 /// A record as it was written, read once for all who look at it.

@@ -17,10 +17,14 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut command = cargo();
-    // Figures are taken of what is shipped.
-    let measures = arguments.options.iter().any(|option| option == "--scale");
-    let profile = if measures { "release" } else { PROFILE };
+    // Figures are taken of what is shipped, and of the simulator itself as it runs seeds.
+    let scale = arguments.options.iter().position(|option| option == "--scale");
+    let of_itself = scale.is_none_or(|place| arguments.options[place + 1..] == ["steady"]);
+    let profile = if scale.is_some() { "release" } else { PROFILE };
     command.args(["run", "--quiet", "--profile", profile, "--package", "mezzo-sim"]);
+    if of_itself {
+        command.args(["--features", "mimalloc"]);
+    }
     if arguments.options.iter().any(|option| option == "--mutants") {
         command.args(["--features", "mutants"]);
     }

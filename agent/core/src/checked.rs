@@ -1,7 +1,8 @@
 //! The invariants of `check`, of what was touched since the last time alone: sums are carried on from step to step.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
+    ffi::OsString,
     path::Path,
     sync::Arc,
 };
@@ -27,8 +28,11 @@ pub(crate) struct Checked {
     ending: Resources,
     /// The ports that are held: the begin of each range, and its end.
     ports: BTreeMap<u64, u64>,
-    sandboxes: BTreeSet<Arc<Path>>,
+    /// As text: paths are compared part by part.
+    sandboxes: HashSet<OsString>,
     registered: bool,
+    /// What is held is other than it was.
+    changed: bool,
     /// What is known of reservations, and what there is with them.
     total: Option<(Resources, Resources)>,
 }
@@ -142,7 +146,7 @@ impl Checked {
             if let Some(before) = counted.executors.remove(executor) {
                 *self.sum(counted.terminating) -= &before.resources;
                 self.ports.retain(|begin, _| !before.ports.iter().any(|(held, _)| held == begin));
-                self.sandboxes.remove(&before.directory);
+                self.sandboxes.remove(before.directory.as_os_str());
             }
         }
         let Some(framework) = framework else {
@@ -163,7 +167,7 @@ impl Checked {
     /// What tasks and executors hold is there, and no port is given twice.
     fn count(&mut self, framework: &Framework, executor: &Executor) -> Held {
         let directory = executor.directory.clone();
-        assert!(self.sandboxes.insert(directory.clone()), "a sandbox was given twice: {directory:?}");
+        assert!(self.sandboxes.insert(directory.as_os_str().to_owned()), "a sandbox was given twice: {directory:?}");
         let tasks = executor.queued.keys().chain(executor.launched.keys()).cloned().collect();
         let own = holds_its_own(executor);
         let mut count = Held { tasks, own, resources: Resources::new(), ports: Vec::new(), directory };
@@ -184,15 +188,22 @@ impl Checked {
     }
 
     fn sum(&mut self, terminating: bool) -> &mut Resources {
+        self.changed = true;
         if terminating { &mut self.ending } else { &mut self.used }
     }
 
     fn check_total(&mut self, core: &Core) {
-        let known = self.total.take().filter(|(checkpointed, _)| *checkpointed == core.operations.checkpointed);
-        let (checkpointed, total) =
-            known.unwrap_or_else(|| (core.operations.checkpointed.clone(), core.check_reservations()));
+        let checkpointed = &core.operations.checkpointed;
+        let known = self.total.as_ref().is_some_and(|(known, _)| known == checkpointed);
+        if known && !self.changed {
+            return;
+        }
+        self.changed = false;
+        if !known {
+            self.total = Some((checkpointed.clone(), core.check_reservations()));
+        }
+        let Some((_, total)) = &self.total else { return };
         assert!(total.contains(&self.used), "{} is used of {total}", self.used);
-        self.total = Some((checkpointed, total));
     }
 }
 

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use mezzo_api::{
-    resources::{Resources, Scalar},
+    resources::{Resource, Resources, Scalar},
     v1::quota::QuotaConfig,
 };
 
 use crate::{
     agents::Agent,
-    allocator::unallocated,
     core::Core,
     counters::Counter,
     frameworks::Framework,
@@ -114,11 +113,17 @@ fn resources_of_agent(core: &Core, key: AgentKey, agent: &Agent) {
 pub(crate) fn balance_of_agent(core: &Core, key: AgentKey, agent: &Agent) {
     let id = &agent.id;
     let available = core.allocator.available(key).expect("the allocator knows every agent");
-    let taken = unallocated(&agent.used) + &unallocated(&agent.offered);
-    if agent.total.contains(&taken) {
+    let mut taken = &agent.used + &agent.offered;
+    taken.unallocate();
+    if !agent.total.contains(&taken) {
+        return;
+    }
+    if agent.total.iter().any(Resource::is_shared) {
         // What is shared stays free.
         let (total, taken) = (agent.total.non_shared(), taken.non_shared());
-        assert_eq!(total, &taken + &available.non_shared(), "used, offered and free of {id}");
+        assert_eq!(total, taken + &available.non_shared(), "used, offered and free of {id}");
+    } else {
+        assert_eq!(*agent.total, taken + available, "used, offered and free of {id}");
     }
 }
 
@@ -178,9 +183,11 @@ pub(crate) fn allocated_to_role(
     role: &str,
     resources: &Resources,
 ) {
-    let counted = core.allocator.allocated(key, role);
-    let counted: BTreeMap<&str, Scalar> = counted.iter().map(|(name, amount)| (name.as_str(), *amount)).collect();
-    assert_eq!(resources.quantities(), counted, "the allocator's count of {} for {role}", framework.id);
+    if core.allocator.has_allocated(key, role, resources) {
+        return;
+    }
+    let (id, counted) = (&framework.id, core.allocator.allocated(key, role));
+    panic!("the allocator's count of {id} for {role} is {counted:?}: it has {resources}");
 }
 
 pub(crate) fn names_of_framework(core: &Core, key: FrameworkKey, framework: &Framework) {

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    rc::Rc,
     time::Duration,
 };
 
@@ -45,7 +46,7 @@ impl Phase {
 #[derive(Debug)]
 pub struct Container {
     /// How it was asked for.
-    pub launch: Launch,
+    pub launch: Rc<Launch>,
     /// What it does.
     pub program: Program,
     /// How far it is.
@@ -152,7 +153,7 @@ impl Containers {
     }
 
     /// Begins to start one; gives when its process runs.
-    pub fn launch(&mut self, now: Moment, launch: Launch, agent: crate::ids::ProcessId) -> Moment {
+    pub fn launch(&mut self, now: Moment, launch: Rc<Launch>, agent: crate::ids::ProcessId) -> Moment {
         let text = match &launch.command {
             Command::Shell(text) => text.as_str(),
             Command::Exec { file, .. } => file.as_str(),
@@ -174,13 +175,13 @@ impl Containers {
             broken: std::mem::take(&mut self.next_fails),
             launch: launch.clone(),
         };
-        if let Some(isolation) = launch.isolation {
-            if let Some(pod) = isolation.pod {
-                self.allotments.insert(pod.container_id, pod.allotment);
+        if let Some(isolation) = &launch.isolation {
+            if let Some(pod) = &isolation.pod {
+                self.allotments.insert(pod.container_id.clone(), pod.allotment.clone());
             }
-            self.allotments.insert(launch.container_id.clone(), isolation.allotment);
+            self.allotments.insert(launch.container_id.clone(), isolation.allotment.clone());
         }
-        self.list.insert(launch.container_id, container);
+        self.list.insert(launch.container_id.clone(), container);
         next
     }
 

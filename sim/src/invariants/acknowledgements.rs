@@ -3,34 +3,34 @@
 //! (docs/architecture.md, 2). What a task's last update says is not taken back by a power cut once it is sent. The updates of a framework that is ended on the agent, or of an agent that is taken out
 //! of the cluster, are void, as in Mesos (src/slave/slave.cpp, shutdownFramework; src/slave/task_status_update_manager.cpp of apache/mesos).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use bytes::Bytes;
 use mezzo_api::link::from_agent;
 
 use super::{Books, Invariant};
 use crate::{
     fact::{self, End, Fact},
-    record::Record,
+    record::{Record, uuid},
     world::World,
 };
 
 type TaskKey = (String, String);
+type Uuid = [u8; 16];
 
 #[derive(Clone, Debug)]
 enum Step {
-    Update(TaskKey, Bytes),
-    Acknowledged(TaskKey, Bytes),
+    Update(TaskKey, Uuid),
+    Acknowledged(TaskKey, Uuid),
     /// A framework is ended: these updates are void.
-    Shutdown(Vec<(TaskKey, Vec<Bytes>)>),
+    Shutdown(Vec<(TaskKey, Vec<Uuid>)>),
     Other,
 }
 
 #[derive(Debug, Default)]
 struct Log {
     /// Updates that are not acknowledged, by task, in order.
-    pending: BTreeMap<TaskKey, Vec<Bytes>>,
-    acknowledged: BTreeMap<Bytes, TaskKey>,
+    pending: HashMap<TaskKey, Vec<Uuid>>,
+    acknowledged: HashSet<Uuid>,
     /// What a power cut might undo, in order.
     unsynced: Vec<Step>,
 }
@@ -67,7 +67,7 @@ impl Invariant for Acknowledgements {
             Fact::Said(agent, message) => {
                 if let from_agent::Message::StatusUpdate(update) = &**message {
                     let task = (update.framework_id.value.clone(), update.status.task_id.value.clone());
-                    let uuid = update.status.uuid.clone().unwrap_or_default();
+                    let uuid = uuid(update.status.uuid.as_deref().unwrap_or_default());
                     let log = self.logs.entry(*agent).or_default();
                     if mezzo_agent_core::is_terminal(update.status.state()) && log.may_lose(&uuid) {
                         let short = fact::uuid(&uuid);
@@ -95,17 +95,21 @@ impl Log {
         }
         if let Some(update) = &record.update {
             let task = (update.framework_id.value.clone(), update.status.task_id.value.clone());
-            let uuid = update.status.uuid.clone().unwrap_or_default();
-            self.pending.entry(task.clone()).or_default().push(uuid.clone());
+            let uuid = uuid(update.status.uuid.as_deref().unwrap_or_default());
+            self.pending.entry(task.clone()).or_default().push(uuid);
             return Step::Update(task, uuid);
         }
         if let Some(acknowledged) = &record.acknowledged {
             let task = (acknowledged.framework_id.value.clone(), acknowledged.task_id.value.clone());
+            let uuid = uuid(&acknowledged.uuid);
             if let Some(pending) = self.pending.get_mut(&task) {
-                pending.retain(|uuid| *uuid != acknowledged.uuid);
+                pending.retain(|pending| *pending != uuid);
+                if pending.is_empty() {
+                    self.pending.remove(&task);
+                }
             }
-            self.acknowledged.insert(acknowledged.uuid.clone(), task.clone());
-            return Step::Acknowledged(task, acknowledged.uuid.clone());
+            self.acknowledged.insert(uuid);
+            return Step::Acknowledged(task, uuid);
         }
         Step::Other
     }
@@ -131,13 +135,13 @@ impl Log {
     }
 
     /// Whether the update is written down, but not for sure.
-    fn may_lose(&self, uuid: &Bytes) -> bool {
+    fn may_lose(&self, uuid: &Uuid) -> bool {
         self.unsynced.iter().any(|step| matches!(step, Step::Update(_, held) if held == uuid))
     }
 
-    fn may_send(&self, task: &TaskKey, uuid: &Bytes) -> Result<(), String> {
+    fn may_send(&self, task: &TaskKey, uuid: &Uuid) -> Result<(), String> {
         let short = fact::uuid(uuid);
-        if self.acknowledged.contains_key(uuid) {
+        if self.acknowledged.contains(uuid) {
             return Err(format!("{} update {short} is sent although its acknowledgement is recorded", task.1));
         }
         match self.pending.get(task).and_then(|pending| pending.first()) {

@@ -4,14 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use mezzo_api::{ids::AgentId, v1::DrainState};
+use mezzo_api::{
+    ids::{AgentId, FrameworkId, TaskId},
+    v1::DrainState,
+};
 use mezzo_master_core::{effect::Change, model::TaskList, registry::RegistryOp};
 
 use super::{Books, Invariant};
 use crate::{fact::Fact, ids::ProcessId, time::Moment, world::World};
 
 /// Where each task of a master is, by framework and task.
-type Tasks = BTreeMap<(String, String), AgentId>;
+type Tasks = BTreeMap<(FrameworkId, TaskId), AgentId>;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -38,7 +41,7 @@ impl Invariant for Drains {
         match fact {
             Fact::Published(master, change) => match &**change {
                 Change::Task(task) => {
-                    let key = (task.framework_id.to_string(), task.id.to_string());
+                    let key = (task.framework_id.clone(), task.id.clone());
                     let tasks = self.tasks.entry(*master).or_default();
                     if task.list == TaskList::Active {
                         tasks.insert(key, task.agent_id.clone());
@@ -47,7 +50,7 @@ impl Invariant for Drains {
                     }
                 }
                 Change::TaskForgotten(framework, task) => {
-                    let key = (framework.to_string(), task.to_string());
+                    let key = (framework.clone(), task.clone());
                     self.tasks.entry(*master).or_default().remove(&key);
                 }
                 _ => {}

@@ -1,7 +1,7 @@
 //! What a task's process did is what is said of it: nothing that exited with 0 is reported failed, nothing is reported
 //! finished that did not exit with 0, and no task of a careful framework is started twice.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use mezzo_api::{
     ids::ContainerId,
@@ -15,10 +15,10 @@ use crate::{fact::Fact, world::World};
 #[derive(Debug, Default)]
 pub(super) struct Exits {
     /// Framework and executor of each container that was launched.
-    containers: BTreeMap<ContainerId, (String, String)>,
-    launched: BTreeMap<(String, String), ContainerId>,
+    containers: HashMap<ContainerId, (String, String)>,
+    launched: HashMap<(String, String), ContainerId>,
     /// The last wait status of a command task, or a task of a pod.
-    ended: BTreeMap<(String, String), i32>,
+    ended: HashMap<(String, String), i32>,
 }
 
 impl Invariant for Exits {
@@ -46,12 +46,15 @@ impl Invariant for Exits {
                 self.containers.insert(launch.container_id.clone(), key);
             }
             Fact::ContainerEnded(_, container, status, _) => {
-                if let Some(key) = self.containers.get(container) {
-                    self.ended.insert(key.clone(), *status);
+                if let Some(key) = self.containers.remove(container) {
+                    self.ended.insert(key, *status);
                 }
             }
             Fact::Recorded(_, record, _) => {
                 let Some(update) = &record.says.update else { return Ok(()) };
+                if !matches!(update.status.state(), TaskState::TaskFailed | TaskState::TaskFinished) {
+                    return Ok(());
+                }
                 let task = update.status.task_id.value.clone();
                 let of_command = update.status.executor_id.as_ref().is_some_and(|id| id.value == task);
                 let container = update.status.container_status.as_ref().and_then(|status| status.container_id.as_ref());

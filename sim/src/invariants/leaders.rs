@@ -1,8 +1,8 @@
 //! One leads (docs/architecture.md, 4). Once a newer leader has begun, which claims the registry, nothing of an older one
-//! becomes durable; and an older one says nothing any more a moment later, unless its place was taken from it by others
+//! becomes durable; and an older one says nothing any more, unless its place was taken from it by others
 //! while it could not know. What is true of elections themselves (`election/invariants.rs`) is true within a cluster too.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use super::{Books, Invariant};
 use crate::{fact::Fact, ids::ProcessId, time::Moment, world::World};
@@ -14,9 +14,6 @@ pub(super) struct Leaders {
     newest: (u64, Moment),
     terms: BTreeMap<ProcessId, u64>,
 }
-
-/// What a contender needs to notice that its lease is over, when it does not stand still.
-const NOTICE: Duration = Duration::from_millis(0);
 
 impl Leaders {
     fn term(&self, master: ProcessId) -> u64 {
@@ -44,7 +41,7 @@ impl Invariant for Leaders {
                 return Err(format!("master{master} of term {term} writes after one of term {newest} has begun"));
             }
             Fact::ToAgent(master, ..) | Fact::Event(master, ..)
-                if self.term(*master) < newest && world.now - since > NOTICE && world.leads_by_lease(*master) =>
+                if self.term(*master) < newest && world.now > since && world.leads_by_lease(*master) =>
             {
                 let term = self.term(*master);
                 return Err(format!("master{master} of term {term} acts although one of term {newest} leads"));

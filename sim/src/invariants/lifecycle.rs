@@ -11,9 +11,8 @@
 //! 4. States that a framework did not say it understands are not sent to it.
 //! 5. A status speaks of a task that its framework launched, or asked about.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 
-use bytes::Bytes;
 use mezzo_api::v1::{
     TaskState, TaskStatus,
     scheduler::{call, event},
@@ -23,13 +22,16 @@ use mezzo_api::v1::{
 use super::{Books, Invariant};
 use crate::{
     fact::{self, End, Fact},
+    record::uuid,
     world::World,
 };
 
 #[derive(Debug, Default)]
 struct Task {
+    /// Its framework launched it, or asked about it.
+    mentioned: bool,
     /// Uuids in the order in which the agent recorded them.
-    recorded: Vec<Bytes>,
+    recorded: Vec<[u8; 16]>,
     /// The place in `recorded` of the last one that came.
     came: Option<usize>,
     /// The terminal state that an agent or executor reported.
@@ -43,9 +45,8 @@ struct Task {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Lifecycle {
-    tasks: BTreeMap<(String, String), Task>,
-    /// Launched or asked about by a framework.
-    mentioned: BTreeSet<(String, String)>,
+    /// By framework.
+    tasks: BTreeMap<String, HashMap<String, Task>>,
 }
 
 impl Invariant for Lifecycle {
@@ -62,26 +63,26 @@ impl Invariant for Lifecycle {
                     call.reconcile.iter().flat_map(|reconcile| &reconcile.tasks).map(|task| &task.task_id.value);
                 let killed = call.kill.iter().map(|kill| &kill.task_id.value);
                 if matches!(call.r#type(), call::Type::Accept | call::Type::Reconcile | call::Type::Kill) {
-                    let named = launched.chain(asked).chain(killed);
-                    self.mentioned.extend(named.map(|task| (framework.to_owned(), task.clone())));
+                    let tasks = self.of(framework);
+                    launched.chain(asked).chain(killed).for_each(|id| task(tasks, id).mentioned = true);
                 }
                 Ok(())
             }
             Fact::Recorded(_, record, _) => {
                 if let Some(ended) = &record.says.framework_shutdown {
                     // What was not acknowledged is void, and so is the promise about it.
-                    let own = self.tasks.iter_mut().filter(|((framework, _), _)| *framework == ended.value);
-                    own.for_each(|(_, task)| (task.torn, task.voided) = (true, true));
+                    let own = self.of(&ended.value).values_mut();
+                    own.for_each(|task| (task.torn, task.voided) = (true, true));
                 }
                 if let Some(update) = &record.says.update {
-                    let key = (update.framework_id.value.clone(), update.status.task_id.value.clone());
-                    let uuid = update.status.uuid.clone().unwrap_or_default();
-                    self.tasks.entry(key).or_default().recorded.push(uuid);
+                    let uuid = uuid(update.status.uuid.as_deref().unwrap_or_default());
+                    let tasks = self.of(&update.framework_id.value);
+                    task(tasks, &update.status.task_id.value).recorded.push(uuid);
                 }
                 Ok(())
             }
             Fact::AgentEnded { how: End::PowerCut, lost, .. } if *lost > 0 => {
-                self.tasks.values_mut().for_each(|task| task.torn = true);
+                self.tasks.values_mut().flat_map(HashMap::values_mut).for_each(|task| task.torn = true);
                 Ok(())
             }
             Fact::Delivered { id: framework, event, of_leader, .. } if event.r#type() == event::Type::Update => {
@@ -95,23 +96,32 @@ impl Invariant for Lifecycle {
 
 impl Lifecycle {
     fn updated(&mut self, framework: &str, status: &TaskStatus, of_leader: bool, books: &Books) -> Result<(), String> {
-        let said = fact::status(status);
+        self.fits(framework, status, of_leader, books).map_err(|why| format!("{}: {why}", fact::status(status)))
+    }
+
+    fn of(&mut self, framework: &str) -> &mut HashMap<String, Task> {
+        if !self.tasks.contains_key(framework) {
+            self.tasks.insert(framework.to_owned(), HashMap::new());
+        }
+        self.tasks.get_mut(framework).expect("it was put there")
+    }
+
+    fn fits(&mut self, framework: &str, status: &TaskStatus, of_leader: bool, books: &Books) -> Result<(), String> {
         let by_master = status.source() == Source::Master;
         if by_master == status.uuid.is_some() {
-            return Err(format!("{said}: a uuid is for what agents and executors say, and for all of that"));
+            return Err("a uuid is for what agents and executors say, and for all of that".to_owned());
         }
-        understood(framework, status, books).map_err(|why| format!("{said}: {why}"))?;
-        let key = (framework.to_owned(), status.task_id.value.clone());
-        if !self.mentioned.contains(&key) {
-            return Err(format!("{said}: the framework never spoke of this task"));
+        understood(framework, status, books)?;
+        let task = task(self.of(framework), &status.task_id.value);
+        if !task.mentioned {
+            return Err("the framework never spoke of this task".to_owned());
         }
         // A hostile client uses ids again: each use is another life.
         if status.task_id.value.starts_with('h') {
             return Ok(());
         }
-        let task = self.tasks.entry(key).or_default();
-        if let Some(uuid) = &status.uuid {
-            task.in_order(uuid).map_err(|why| format!("{said}: {why}"))?;
+        if let Some(bytes) = &status.uuid {
+            task.in_order(&uuid(bytes))?;
         }
         if let Some(over) = task.over {
             let alive = matches!(
@@ -121,7 +131,7 @@ impl Lifecycle {
             // A master that leads no more and does not know it tells what it knew.
             let other = status.uuid.is_some() && status.state() != over && !task.voided;
             if alive && of_leader || other {
-                return Err(format!("{said}: the task was reported {} before", over.as_str_name()));
+                return Err(format!("the task was reported {} before", over.as_str_name()));
             }
         }
         if status.uuid.is_some() && mezzo_agent_core::is_terminal(status.state()) {
@@ -131,8 +141,15 @@ impl Lifecycle {
     }
 }
 
+fn task<'a>(tasks: &'a mut HashMap<String, Task>, id: &str) -> &'a mut Task {
+    if !tasks.contains_key(id) {
+        tasks.insert(id.to_owned(), Task::default());
+    }
+    tasks.get_mut(id).expect("it was put there")
+}
+
 impl Task {
-    fn in_order(&mut self, uuid: &Bytes) -> Result<(), String> {
+    fn in_order(&mut self, uuid: &[u8; 16]) -> Result<(), String> {
         if self.torn {
             return Ok(());
         }

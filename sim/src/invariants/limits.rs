@@ -9,10 +9,7 @@ use mezzo_agent_core::{
     isolation::Allotment,
     view::{ExecutorState, ExecutorView},
 };
-use mezzo_api::{
-    ids::ContainerId,
-    v1::{self, TaskState, task_status::Reason},
-};
+use mezzo_api::v1::{self, TaskState, task_status::Reason};
 
 use super::{Books, Invariant};
 use crate::{
@@ -23,8 +20,6 @@ use crate::{
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    /// The only task of each container that has one, with its framework.
-    tasks: BTreeMap<ContainerId, (String, String)>,
     /// Tasks whose container was ended for what it took.
     limited: BTreeSet<(String, String)>,
 }
@@ -36,7 +31,7 @@ impl Invariant for Limits {
 
     fn see(&mut self, fact: &Fact, _books: &Books, _world: &World) -> Result<(), String> {
         match fact {
-            Fact::Launched(_, launch) => {
+            Fact::Limited(_, launch) => {
                 let parts: Vec<&str> = launch.sandbox.iter().filter_map(|part| part.to_str()).collect();
                 let after = |name: &str| {
                     let place = parts.iter().position(|part| *part == name)?;
@@ -45,10 +40,9 @@ impl Invariant for Limits {
                 let task =
                     launch.nested.as_ref().map_or_else(|| after("executors"), |nested| Some(nested.task.clone()));
                 if let (Some(framework), Some(task)) = (after("frameworks"), task) {
-                    self.tasks.insert(launch.container_id.clone(), (framework, task));
+                    self.limited.insert((framework, task));
                 }
             }
-            Fact::Limited(_, container) => self.limited.extend(self.tasks.get(container).cloned()),
             // The end is told, or the agent ended before it could write it down: then it finds a process that is gone.
             Fact::AgentEnded { .. } => self.limited.clear(),
             Fact::Recorded(_, record, _) if !self.limited.is_empty() => {

@@ -147,8 +147,9 @@ impl AgentMachine {
             recover: Recover::Reconnect,
             strict: true,
             reconfiguration: Reconfiguration::Equal,
-            max_completed_executors_per_framework: 150,
-            max_completed_frameworks: 50,
+            // Short, so that it is cut often.
+            max_completed_executors_per_framework: 12,
+            max_completed_frameworks: 3,
             abilities: Abilities { memory_limits: self.limits, allots: true, ..Abilities::default() },
             images: Images::default(),
         }
@@ -403,9 +404,10 @@ impl World {
                 }
             }
             Effect::Launch(launch) => {
-                self.note(Fact::Launched(number, Rc::new((*launch).clone())));
+                let launch = Rc::new(*launch);
+                self.note(Fact::Launched(number, launch.clone()));
                 let container = launch.container_id.clone();
-                let at = self.agents[usize::from(number)].containers.launch(now, *launch, agent.process);
+                let at = self.agents[usize::from(number)].containers.launch(now, launch, agent.process);
                 self.queue.push(at, Event::Container(number, container));
             }
             Effect::Stop(container, stop) => {

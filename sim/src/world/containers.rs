@@ -111,9 +111,10 @@ impl World {
         let machine = &self.agents[usize::from(number)];
         let Some(container) = machine.containers.get(id) else { return };
         let told = container.heard_by.is_some() && machine.agent.is_some();
+        let launch = container.launch.clone();
         self.note(Fact::ContainerEnded(number, id.clone(), KILLED, container.stopped));
         if told {
-            self.facts.push(Fact::Limited(number, id.clone()));
+            self.facts.push(Fact::Limited(number, launch));
         }
         self.end_executor_in(id);
         let limitation = Limitation {

@@ -27,6 +27,13 @@ impl Allocator {
         client.map(|client| self.names.named(client.amounts())).unwrap_or_default()
     }
 
+    /// Whether a framework has these amounts for a role, by the allocator's own count.
+    pub(crate) fn has_allocated(&self, framework: FrameworkKey, role: &str, resources: &Resources) -> bool {
+        let known = |resource: &Resource| resource.amount().is_none() || self.names.find(resource.name()).is_some();
+        let counted = self.clients.find(framework, role).and_then(|key| self.clients.get(key)).map(Client::amounts);
+        resources.iter().all(known) && *counted.unwrap_or(&Amounts::default()) == self.sum(resources)
+    }
+
     /// Every invariant of the allocator alone.
     ///
     /// # Panics
