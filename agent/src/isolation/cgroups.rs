@@ -37,16 +37,22 @@ enum Controller {
     Memory,
     Pids,
     Cpuset,
+    /// Only counts.
+    Blkio,
+    Devices,
 }
 
 impl Controller {
-    fn name(self) -> &'static str {
+    fn name(self, version: Version) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::Cpuacct => "cpuacct",
             Self::Memory => "memory",
             Self::Pids => "pids",
             Self::Cpuset => "cpuset",
+            Self::Blkio if version == Version::Two => "io",
+            Self::Blkio => "blkio",
+            Self::Devices => "devices",
         }
     }
 }
@@ -75,12 +81,15 @@ impl Cgroups {
     pub(super) fn new(host: &Host, settings: &CgroupSettings, names: &[Name]) -> Result<Self, HostError> {
         let mut by_path: BTreeMap<PathBuf, Hierarchy> = BTreeMap::new();
         for (name, controller) in wanted(names, host) {
-            match host.controller(controller.name()) {
+            match place(host, controller) {
                 Some(place) => hierarchy(&mut by_path, &place, settings).controllers.push(controller),
                 // Version 2 counts without being asked.
                 None if controller == Controller::Cpuacct => {}
+                None if controller == Controller::Devices && host.version_2.is_some() => {
+                    return Err(HostError::NoDevices);
+                }
                 None => {
-                    let (controller, hierarchy) = (controller.name(), host.hierarchy.clone());
+                    let (controller, hierarchy) = (controller.name(Version::One), host.hierarchy.clone());
                     return Err(HostError::NoController { name, controller, hierarchy });
                 }
             }
@@ -112,7 +121,11 @@ impl Cgroups {
                 self.enable(group, &hierarchy.controllers)
                     .map_err(failed("enable controllers in the cgroup", group))?;
             }
-        } else if hierarchy.controllers.contains(&Controller::Cpuset) {
+        }
+        if hierarchy.version == Version::One && hierarchy.controllers.contains(&Controller::Devices) {
+            allow_devices(root).map_err(failed("say which devices may be used in the cgroup", root))?;
+        }
+        if hierarchy.version == Version::One && hierarchy.controllers.contains(&Controller::Cpuset) {
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 let path = base.join(file);
                 let value = fs::read_to_string(&path).map_err(failed("read", &path))?.trim().to_owned();
@@ -129,9 +142,9 @@ impl Cgroups {
     fn enable(&self, group: &Path, controllers: &[Controller]) -> io::Result<()> {
         let path = group.join("cgroup.subtree_control");
         let enabled = fs::read_to_string(&path)?;
-        let missing = controllers.iter().filter(|one| !enabled.split_whitespace().any(|enabled| enabled == one.name()));
-        for controller in missing {
-            fs::write(&path, format!("+{}", controller.name()))?;
+        let names = controllers.iter().map(|one| one.name(Version::Two));
+        for name in names.filter(|name| !enabled.split_whitespace().any(|enabled| enabled == *name)) {
+            fs::write(&path, format!("+{name}"))?;
         }
         Ok(())
     }
@@ -145,7 +158,7 @@ impl Cgroups {
                 Controller::Memory => files.extend(values::memory(hierarchy.version, &self.settings, allotment)),
                 Controller::Pids => files.extend(values::pids(&self.settings)),
                 Controller::Cpuset => files.extend(self.cpuset.iter().cloned()),
-                Controller::Cpuacct => {}
+                Controller::Cpuacct | Controller::Blkio | Controller::Devices => {}
             }
         }
         files
@@ -170,7 +183,7 @@ impl Cgroups {
             let enabled: Files = hierarchy
                 .controllers
                 .iter()
-                .map(|controller| ("cgroup.subtree_control".to_owned(), format!("+{}", controller.name())))
+                .map(|controller| ("cgroup.subtree_control".to_owned(), format!("+{}", controller.name(Version::Two))))
                 .collect();
             at_pod.extend(enabled.iter().cloned());
             at_between = enabled;
@@ -183,6 +196,39 @@ impl Cgroups {
             group(leaf, if shares { Files::new() } else { own }, Part::Own),
         ]
     }
+}
+
+/// Where a controller is.
+fn place(host: &Host, controller: Controller) -> Option<Place> {
+    host.controller(controller.name(Version::One)).or_else(|| host.controller(controller.name(Version::Two)))
+}
+
+/// What every container may do with devices: make any, use those that do no harm
+/// (src/slave/containerizer/mesos/isolators/cgroups/subsystems/devices.cpp). Groups inherit it from the agent's.
+const DEVICES: [&str; 14] = [
+    "c *:* m",
+    "b *:* m",
+    "c 5:1 rwm",
+    "c 4:0 rwm",
+    "c 4:1 rwm",
+    "c 136:* rwm",
+    "c 5:2 rwm",
+    "c 10:200 rwm",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 5:0 rwm",
+    "c 1:9 rwm",
+    "c 1:8 rwm",
+];
+
+fn allow_devices(group: &Path) -> io::Result<()> {
+    // Under containers that run already it has been said, and cannot be said again.
+    if fs::read_to_string(group.join("devices.list"))?.trim() != "a *:* rwm" {
+        return Ok(());
+    }
+    fs::write(group.join("devices.deny"), "a")?;
+    DEVICES.iter().try_for_each(|device| fs::write(group.join("devices.allow"), device))
 }
 
 fn shares(isolation: &Isolation) -> bool {
@@ -211,9 +257,11 @@ fn wanted(names: &[Name], host: &Host) -> Vec<(Name, Controller)> {
         (Name::CgroupsMem, Controller::Memory),
         (Name::CgroupsPids, Controller::Pids),
         (Name::CgroupsCpuset, Controller::Cpuset),
+        (Name::CgroupsBlkio, Controller::Blkio),
+        (Name::CgroupsDevices, Controller::Devices),
     ];
     let all = names.contains(&Name::CgroupsAll);
-    let has = |controller: Controller| host.controller(controller.name()).is_some();
+    let has = |controller: Controller| place(host, controller).is_some();
     of.into_iter().filter(|(name, controller)| names.contains(name) || all && has(*controller)).collect()
 }
 

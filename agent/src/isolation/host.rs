@@ -64,6 +64,12 @@ pub enum HostError {
         /// Where it was looked for.
         hierarchy: PathBuf,
     },
+    /// Version 2 asks a program of the kernel's instead, which this agent has not.
+    #[error(
+        "cgroups/devices needs the cgroup controller 'devices' of version 1, which cgroup2 has not: leave it out of \
+         --isolation; linux/capabilities without MKNOD keeps tasks from making devices"
+    )]
+    NoDevices,
     /// A container could not be ended as a whole.
     #[error(
         "--launcher=linux needs a cgroup2 or the controller 'freezer' below {}: mount one of them, name another \

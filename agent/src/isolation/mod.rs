@@ -4,6 +4,7 @@
 //! container's first process (`mezzo-executor`) make it real. What has to be looked at again and again while a container
 //! runs, its disk and its ports, is looked at here. [`Chain::new`] says what the host cannot do before anything runs.
 
+mod blkio;
 mod cgroups;
 mod disk;
 mod filesystem;

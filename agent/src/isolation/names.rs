@@ -60,6 +60,8 @@ names! {
     CgroupsMem = "cgroups/mem",
     CgroupsPids = "cgroups/pids",
     CgroupsCpuset = "cgroups/cpuset",
+    CgroupsBlkio = "cgroups/blkio",
+    CgroupsDevices = "cgroups/devices",
     CgroupsAll = "cgroups/all",
     NamespacesPid = "namespaces/pid",
     NamespacesIpc = "namespaces/ipc",
@@ -71,10 +73,8 @@ names! {
 }
 
 /// What Mesos has and this agent has not, with what to do.
-const ELSEWHERE: [(&str, &str); 18] = [
+const ELSEWHERE: [(&str, &str); 16] = [
     ("appc/runtime", "use images of type DOCKER"),
-    ("cgroups/blkio", "leave it out"),
-    ("cgroups/devices", "leave it out: linux/capabilities without MKNOD keeps tasks from making devices"),
     ("cgroups/hugetlb", "leave it out"),
     ("cgroups/net_cls", "leave it out"),
     ("cgroups/net_prio", "leave it out"),
@@ -102,6 +102,8 @@ impl Name {
                 | Self::CgroupsMem
                 | Self::CgroupsPids
                 | Self::CgroupsCpuset
+                | Self::CgroupsBlkio
+                | Self::CgroupsDevices
                 | Self::CgroupsAll
                 | Self::NamespacesPid
                 | Self::NamespacesIpc

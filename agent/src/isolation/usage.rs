@@ -9,7 +9,7 @@ use std::{
 
 use mezzo_api::{ids::ContainerId, v1};
 
-use super::{Standing, host::Host};
+use super::{Standing, blkio, host::Host};
 
 /// What is counted of containers that run.
 #[derive(Debug)]
@@ -59,6 +59,10 @@ impl Accounts {
         }
         if let Some(group) = self.group("memory", container) {
             memory(&group, out);
+        }
+        let disks = self.group("blkio", container).or_else(|| self.group("io", container));
+        if let Some(statistics) = disks.and_then(|group| blkio::of(&group)) {
+            out.blkio_statistics = Some(statistics);
         }
         if let Some(group) = self.group("pids", container)
             && let Some(count) = number(&group.join("pids.current"))
