@@ -28,3 +28,16 @@ pub(crate) fn pass(name: &str) {
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub(crate) fn pass(_name: &str) {}
+
+/// The variable that names a place in mezzo-executor.
+#[cfg(debug_assertions)]
+pub(crate) fn of_executor() -> Option<(&'static str, std::ffi::OsString)> {
+    const NAME: &str = "MEZZO_EXECUTOR_FAILPOINT";
+    std::env::var_os(NAME).map(|place| (NAME, place))
+}
+
+/// None.
+#[cfg(not(debug_assertions))]
+pub(crate) fn of_executor() -> Option<(&'static str, std::ffi::OsString)> {
+    None
+}

@@ -18,6 +18,7 @@ mod images;
 pub mod isolation;
 mod link;
 mod memory;
+pub mod network;
 mod outbox;
 mod probes;
 mod run;

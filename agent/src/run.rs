@@ -43,6 +43,7 @@ use crate::{
     images::{self, Images},
     isolation::{self, Chain},
     link,
+    network::Networks,
     probes::Probes,
     shell::{Clock, Doors, End, Handle, Input, Shell},
     volumes,
@@ -143,11 +144,11 @@ async fn agent(mut flags: Flags) -> Result<()> {
         core: recovered.core,
         clock,
         checkpoint,
-        containers,
+        containers: containers.clone(),
         files,
         garbage: journal,
         dialer,
-        probes: Probes::new(handle.clone()),
+        probes: Probes::new(handle.clone(), containers),
         doors: Doors::default(),
     };
     let (ended, end) = mpsc::channel(1);
@@ -354,9 +355,13 @@ fn isolate(flags: &mut Flags, config: &mut Config) -> Result<Chain> {
 }
 
 fn container_config(flags: &Flags, chain: Chain, images: Option<Images>) -> Result<containerizer::Config> {
+    let runtime_dir = flags.runtime_dir.clone().unwrap_or_else(|| default_runtime_dir(&flags.work_dir));
+    let networks = Networks::open(flags.containers.network(), &runtime_dir)
+        .with_context(|| format!("cannot read who has which address, in {}", runtime_dir.display()))?;
     Ok(containerizer::Config {
         images,
-        runtime_dir: flags.runtime_dir.clone().unwrap_or_else(|| default_runtime_dir(&flags.work_dir)),
+        networks: Some(networks),
+        runtime_dir,
         executor: containerizer::find_executor(flags.launcher_dir.as_deref())?,
         switch_user: flags.switch_user,
         rotation: rotation(flags),

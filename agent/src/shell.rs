@@ -339,7 +339,7 @@ impl Shell {
                 failpoint::pass("forget");
                 self.containers.forget(container);
             }
-            Effect::Probe { id, probe } => self.probes.begin(id, probe),
+            Effect::Probe { id, probe, inside } => self.probes.begin(id, probe, inside),
             Effect::EndProbe(id) => self.probes.end(&id),
             Effect::Attach { virtual_path, path } => self.attach(&virtual_path, path),
             Effect::Volume { action, settled } => {

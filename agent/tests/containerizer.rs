@@ -104,6 +104,7 @@ impl World {
             recovery_timeout: Duration::from_secs(900),
             isolation: None,
             images: None,
+            networks: None,
         };
         let (sender, events) = mpsc::unbounded_channel();
         let containers = Some(Containerizer::start(config, sender, mpsc::unbounded_channel().0).await.unwrap());
@@ -136,6 +137,8 @@ impl World {
             isolation: None,
             image: None,
             io: None,
+            network: None,
+            enter: None,
             called: None,
         }
     }
@@ -151,7 +154,7 @@ impl World {
 
     async fn running(&mut self, id: &str) -> i32 {
         match self.event().await {
-            (other, ContainerEvent::Running { pid }) if other == id => pid,
+            (other, ContainerEvent::Running { pid, .. }) if other == id => pid,
             other => panic!("expected {id} to run: {other:?}"),
         }
     }
@@ -413,7 +416,7 @@ async fn a_new_handle_takes_over() {
         let (id, event) = world.event().await;
         seen.entry(id).or_default().push(event);
     }
-    assert_eq!(seen.remove("stays"), Some(vec![ContainerEvent::Running { pid: task }]));
+    assert_eq!(seen.remove("stays"), Some(vec![ContainerEvent::Running { pid: task, address: None }]));
     assert_eq!(seen.remove("told"), Some(vec![ContainerEvent::Exited { status: Some(9 << 8) }]));
     assert_eq!(seen.remove("never"), Some(vec![ContainerEvent::Exited { status: None }]));
     // This one may have been found alive.

@@ -240,7 +240,10 @@ impl Core {
                 Ok(launch) => out.push(Effect::Launch(Box::new(launch))),
                 Err(why) => return self.looked(now, &probe, &Outcome::Error(why), out),
             },
-            What::Net(probing) => out.push(Effect::Probe { id: probe, probe: probing }),
+            What::Net(probing) => {
+                let inside = self.has_own_network(container).then(|| container.clone());
+                out.push(Effect::Probe { id: probe, probe: probing, inside });
+            }
         }
         let timer =
             timeout.map(|timeout| self.timers.set(now.mono + timeout, Timer::CheckTimeout(container.clone(), kind)));
@@ -356,6 +359,11 @@ impl Core {
             let grace = self.run_grace(framework, id, task, None);
             self.kill_run(now, (framework, id, task), grace, Why::Unhealthy, out);
         }
+    }
+
+    fn has_own_network(&mut self, container: &ContainerId) -> bool {
+        let Some((framework, id, task)) = self.played_in(container) else { return false };
+        self.executor(&framework, &id).is_some_and(|executor| executor.network_of(&task).is_some())
     }
 
     fn checker(&mut self, container: &ContainerId, kind: Kind) -> Option<&mut Checker> {

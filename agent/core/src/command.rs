@@ -9,11 +9,14 @@ use mezzo_api::{
 };
 
 use crate::{
-    container::{self, Stop},
+    container::{self, Enter, Scope, Stop},
     core::Core,
     effect::{Effect, Effects},
     environment::{self, Subject},
     executors::event,
+    image,
+    isolation::Isolation,
+    launch::Unlaunchable,
     played::hand_over,
     run::{Why, nanoseconds},
     status::Report,
@@ -179,6 +182,13 @@ impl Core {
         let executor = framework.executors.get(&id).ok_or_else(gone)?;
         let run = executor.run_of(&task).ok_or_else(gone)?;
         let program = container::Command::of(command, None).ok_or("the check has no command")?;
+        let on_top = environment::with(Vec::new(), command.environment.as_ref()).map_err(|error| error.to_string())?;
+        let described = if executor.is_pod() {
+            executor.launched.get(&task).and_then(|task| task.container.as_ref())
+        } else {
+            executor.info.container.as_ref()
+        };
+        let described = image::describe(self.config.images, described, None).map_err(Unlaunchable::text)?;
         let own = if executor.is_pod() { run.spec.command.as_ref() } else { executor.info.command.as_ref() };
         let sandbox = executor.sandbox_of(run);
         let environment = if executor.is_pod() {
@@ -198,25 +208,27 @@ impl Core {
                     shutdown_grace: executor.shutdown_grace(),
                     command: own,
                     allocation_role: role.as_deref(),
+                    own_network: executor.network_of(&task).is_some(),
                 },
             )
         };
         let environment = environment
             .and_then(|all| environment::with(all, command.environment.as_ref()))
             .map_err(|error| error.to_string())?;
-        let user = own.and_then(|own| own.user.clone()).unwrap_or_else(|| framework.info.user.clone());
         Ok(container::Launch {
             container_id: probe.clone(),
             sandbox,
-            user: self.config.switch_user.then(|| command.user.clone().unwrap_or(user)),
+            user: command.user.clone().filter(|_| self.config.switch_user),
             command: program,
             environment,
             uris: Vec::new(),
             volumes: Vec::new(),
             nested: None,
-            isolation: None,
+            isolation: Some(Box::new(Isolation { info: described.info, ..Isolation::default() })),
             image: None,
+            network: None,
             io: None,
+            enter: Some(Box::new(Enter { container: container.clone(), scope: Scope::AsItself(on_top) })),
             called: None,
         })
     }

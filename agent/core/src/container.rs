@@ -1,12 +1,17 @@
 //! What the core and the containerizer say to each other.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use mezzo_api::{ids::ContainerId, v1};
 
 use crate::{
     image::{Image, Images, Rule},
     isolation::{Isolation, Limitation},
+    network::Network,
     volumes::VolumeLink,
 };
 
@@ -29,12 +34,16 @@ pub struct Launch {
     pub volumes: Vec<VolumeLink>,
     /// It is a task of a pod, within the sandbox of its executor.
     pub nested: Option<Box<Nested>>,
-    /// How it is to be kept; `None`: in nothing, as a check of a task that is kept itself.
+    /// How it is to be kept; `None`: in nothing.
     pub isolation: Option<Box<Isolation>>,
     /// What its file system is made of; `None`: the host's.
     pub image: Option<Box<Image>>,
+    /// A network of its own; `None`: the host's.
+    pub network: Option<Network>,
     /// Its input and output are held for those who attach; `None`: it has no input, and writes to its files.
     pub io: Option<Io>,
+    /// Another container, into whose surroundings it is put.
+    pub enter: Option<Box<Enter>>,
     /// A call on the agent itself asked for it, and no framework.
     pub called: Option<Box<Called>>,
 }
@@ -53,19 +62,27 @@ pub struct Io {
 pub struct Called {
     /// The sandbox in which its own lies; `None`: it stands alone, or has none.
     pub root: Option<PathBuf>,
-    /// The process into whose surroundings it is put.
-    pub enter: Option<Enter>,
 }
 
-/// A process whose surroundings are entered.
+/// A container whose surroundings are entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enter {
-    /// Its pid.
-    pub pid: i32,
-    /// When it started, in clock ticks since boot.
-    pub start: u64,
-    /// Wholly, with this working directory as seen inside; `None`: as its neighbour.
-    pub inside: Option<PathBuf>,
+    /// It runs.
+    pub container: ContainerId,
+    /// How far.
+    pub scope: Scope,
+}
+
+/// How far another container is entered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// As its neighbour: network, host name, IPC and cgroups.
+    Beside,
+    /// Wholly, with this working directory as seen inside.
+    Inside(PathBuf),
+    /// Wholly, as what runs there: with its directory, its environment and these variables on top, and, if the launch
+    /// names no user, as its user.
+    AsItself(Vec<(String, String)>),
 }
 
 impl Io {
@@ -177,15 +194,22 @@ pub fn environment(
     crate::environment::with(all, more).map_err(|error| error.to_string())
 }
 
-/// Whether the agent has what the `ContainerInfo` of a call asks for.
+/// What the `ContainerInfo` and the command of a call ask for: how it is to be kept, its image, what it runs.
 ///
 /// # Errors
-/// What it has not, as the launch is answered.
-pub fn launchable(info: Option<&v1::ContainerInfo>) -> Result<(), String> {
-    if info.and_then(|info| info.mesos.as_ref()).is_some_and(|mesos| mesos.image.is_some()) {
-        return Err("Container images are not supported for containers that a call asks for: launch a task".into());
+/// What the agent has not, as the launch is answered.
+pub fn called(
+    images: Images,
+    info: Option<&v1::ContainerInfo>,
+    command: &v1::CommandInfo,
+) -> Result<(Option<v1::ContainerInfo>, Option<Image>, Command), String> {
+    let text = crate::launch::Unlaunchable::text;
+    let described = crate::image::describe(images, info, Some(command)).map_err(text)?;
+    if described.network.is_some() {
+        return Err("Container networks are not supported for containers that a call asks for: launch a task".into());
     }
-    crate::image::describe(Images::default(), info, None).map(drop).map_err(crate::launch::Unlaunchable::text)
+    let program = Command::of(command, described.image.as_ref()).ok_or("Container has no command to run")?;
+    Ok((described.info, described.image, program))
 }
 
 /// What becomes of a container. Each launch ends in exactly one `Failed`, `Exited` or `Limited`.
@@ -195,6 +219,8 @@ pub enum ContainerEvent {
     Running {
         /// Of the container's first process.
         pid: i32,
+        /// On the agent's bridge, if it has a network of its own.
+        address: Option<Ipv4Addr>,
     },
     /// It never ran: the fetcher, the sandbox or the fork failed. The text names what and why.
     Failed {

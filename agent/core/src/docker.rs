@@ -4,11 +4,14 @@
 use mezzo_api::v1::{
     self, Volume,
     capability_info::Capability,
-    container_info::{self, MesosInfo, docker_info::Network},
+    container_info::{self, MesosInfo},
     volume,
 };
 
-use crate::image::{Changes, Image, Rule, User};
+use crate::{
+    image::{Changes, Image, Rule, User},
+    network::{self, Network},
+};
 
 /// What Docker leaves to a container (docs.docker.com/engine/security, default capabilities).
 const DEFAULT_CAPABILITIES: [Capability; 14] = [
@@ -51,14 +54,13 @@ const ULIMITS: [(&str, u32); 16] = [
     ("rttime", 15),
 ];
 
-/// The same container of type MESOS, and its image.
-pub(crate) fn translate(info: &v1::ContainerInfo) -> Result<(v1::ContainerInfo, Image), String> {
+/// The same container of type MESOS, its image, and the network of its own.
+pub(crate) fn translate(info: &v1::ContainerInfo) -> Result<(v1::ContainerInfo, Image, Option<Network>), String> {
     let docker = info.docker.as_ref().ok_or("No docker info found in container info")?;
     let mut wanted = Parameters {
         changes: Changes { hostname: info.hostname.clone(), ..Changes::default() },
         volumes: info.volumes.clone(),
         user: User::OfImage,
-        network: docker.network.map(|_| docker.network()),
         added: Vec::new(),
         dropped: Vec::new(),
     };
@@ -68,7 +70,7 @@ pub(crate) fn translate(info: &v1::ContainerInfo) -> Result<(v1::ContainerInfo, 
     for parameter in &docker.parameters {
         wanted.take(&parameter.key, &parameter.value)?;
     }
-    network(wanted.network.unwrap_or(Network::Host), info, !docker.port_mappings.is_empty())?;
+    let network = network::of_docker(info, docker)?;
     for volume in &wanted.volumes {
         check_volume(volume)?;
     }
@@ -87,20 +89,7 @@ pub(crate) fn translate(info: &v1::ContainerInfo) -> Result<(v1::ContainerInfo, 
         network_infos: Vec::new(),
         ..info.clone()
     };
-    Ok((info, image))
-}
-
-fn network(network: Network, info: &v1::ContainerInfo, mapped: bool) -> Result<(), String> {
-    match network {
-        Network::Host if info.hostname.is_some() => Err("Unable to set hostname with host network mode".into()),
-        Network::Host if mapped => Err("Port mappings are only supported for bridge and user-defined networks".into()),
-        Network::Host => Ok(()),
-        Network::Bridge => {
-            Err("The network BRIDGE is not supported: use HOST, and the ports that the task was given".into())
-        }
-        Network::None => Err("The network NONE is not supported: use HOST".into()),
-        Network::User => Err("User-defined networks are not supported: use HOST".into()),
-    }
+    Ok((info, image, network))
 }
 
 /// Docker mounts what is on the host; Mesos does the rest.
@@ -126,7 +115,6 @@ struct Parameters {
     changes: Changes,
     volumes: Vec<Volume>,
     user: User,
-    network: Option<Network>,
     added: Vec<String>,
     dropped: Vec<String>,
 }
@@ -166,16 +154,8 @@ impl Parameters {
                 Some(volume) => self.volumes.push(volume),
                 None => return refused("is not of the form /host/path:/container/path[:ro|:rw]"),
             },
-            "net" | "network" => {
-                self.network = Some(match value {
-                    "host" => Network::Host,
-                    "bridge" | "default" => Network::Bridge,
-                    "none" => Network::None,
-                    _ => Network::User,
-                });
-            }
-            // What only describes, and what is so anyway.
-            "label" | "l" => {}
+            // What is read elsewhere, what only describes, and what is so anyway.
+            "net" | "network" | "label" | "l" => {}
             "rm" | "init" if matches!(value, "true" | "") => {}
             "privileged" if value == "false" => {}
             _ => return refused("is not supported"),
@@ -269,7 +249,8 @@ mod tests {
             ("label", "a=b"),
         ]);
         info.docker.as_mut().unwrap().force_pull_image = Some(true);
-        let (translated, image) = translate(&info).unwrap();
+        let (translated, image, network) = translate(&info).unwrap();
+        assert_eq!(network, None);
         assert_eq!(translated.r#type(), container_info::Type::Mesos);
         assert_eq!((image.name.as_str(), image.cached, image.rule), ("team/app:1", false, Rule::Docker));
         assert_eq!(image.user, User::Named("web:logs".into()));
@@ -312,12 +293,8 @@ mod tests {
             let error = translate(&docker(&[(key, value)])).unwrap_err();
             assert!(error.contains(&format!("'{key}'")) && error.contains(value), "{key}: {error}");
         }
-        for (network, word) in [(Network::Bridge, "BRIDGE"), (Network::None, "NONE"), (Network::User, "User-defined")] {
-            let mut info = docker(&[]);
-            info.docker.as_mut().unwrap().network = Some(network as i32);
-            assert!(translate(&info).unwrap_err().contains(word));
-        }
-        assert!(translate(&docker(&[("net", "bridge")])).unwrap_err().contains("BRIDGE"));
+        assert!(translate(&docker(&[("net", "weave")])).unwrap_err().contains("User-defined"));
+        assert_eq!(translate(&docker(&[("net", "bridge")])).unwrap().2, Some(Network::Bridge(Vec::new())));
         let mut privileged = docker(&[]);
         privileged.docker.as_mut().unwrap().privileged = Some(true);
         assert!(translate(&privileged).unwrap_err().contains("Privileged"));

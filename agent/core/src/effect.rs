@@ -59,6 +59,8 @@ pub enum Effect {
         id: ContainerId,
         /// How.
         probe: Probe,
+        /// From within the network of this container; `None`: the task has the host's.
+        inside: Option<ContainerId>,
     },
     /// Nobody waits for the answer any more.
     EndProbe(ContainerId),

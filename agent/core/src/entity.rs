@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -15,7 +16,7 @@ use mezzo_api::{
 
 use crate::{
     effect::StreamId,
-    generated, record,
+    generated, network, record,
     run::{Played, Run},
     status,
     timers::Handle,
@@ -113,6 +114,8 @@ pub(crate) struct Executor {
     pub(crate) state: ExecutorState,
     pub(crate) container: Container,
     pub(crate) pid: Option<i32>,
+    /// Of a network of its container's own.
+    pub(crate) address: Option<Ipv4Addr>,
     /// What the agent keeps of the tasks of an executor that it plays itself.
     pub(crate) played: Option<Played>,
     /// Tasks that were not given to it yet, in order.
@@ -154,6 +157,7 @@ impl Executor {
             state: ExecutorState::Registering,
             container,
             pid: None,
+            address: None,
             played,
             queued: IndexMap::new(),
             queued_groups: Vec::new(),
@@ -172,6 +176,15 @@ impl Executor {
     /// Whether the agent made it up for a command task.
     pub(crate) fn generated(&self) -> bool {
         self.played.as_ref().is_some_and(|played| !played.pod)
+    }
+
+    /// What is told of the network that a task's container has, but for its address; `None`: it has the host's.
+    pub(crate) fn network_of(&self, task: &TaskId) -> Option<v1::NetworkInfo> {
+        let info = match self.is_pod() {
+            true => self.launched.get(task)?.container.as_ref(),
+            false => self.info.container.as_ref(),
+        };
+        network::described(info)
     }
 
     /// Whether it is Mesos' default executor, which the agent plays: each of its tasks has a container of its own.

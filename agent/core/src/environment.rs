@@ -28,6 +28,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) command: Option<&'a v1::CommandInfo>,
     /// The role of a command task's resources.
     pub(crate) allocation_role: Option<&'a str>,
+    /// Its container has a network of its own, in which the agent's address is nobody's.
+    pub(crate) own_network: bool,
 }
 
 /// Why there is no environment.
@@ -42,7 +44,9 @@ pub(crate) enum EnvironmentError {
 /// All variables, in order of their names.
 pub(crate) fn environment(config: &Config, subject: &Subject<'_>) -> Result<Vec<(String, String)>, EnvironmentError> {
     let mut all: BTreeMap<String, String> = BTreeMap::new();
-    if let Some(ip) = config.libprocess_ip {
+    if subject.own_network {
+        all.insert("LIBPROCESS_IP".into(), "0.0.0.0".into());
+    } else if let Some(ip) = config.libprocess_ip {
         all.insert("LIBPROCESS_IP".into(), ip.to_string());
     }
     all.extend(config.executor_environment.iter().cloned());

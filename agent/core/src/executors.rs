@@ -46,7 +46,12 @@ impl Core {
             ContainerEvent::Limited { status, .. } if mezzo_api::mutant!("limitation-untold") => {
                 self.container_exited(now, &container, status, out);
             }
-            ContainerEvent::Running { pid } => self.container_running(now, &container, Some(pid), out),
+            ContainerEvent::Running { pid, address } => {
+                if let Some((_, executor)) = self.executor_in(&container) {
+                    executor.address = address;
+                }
+                self.container_running(now, &container, Some(pid), out);
+            }
             ContainerEvent::Failed { message } => self.container_failed(now, &container, &message, out),
             ContainerEvent::Exited { status } => self.container_exited(now, &container, status, out),
             ContainerEvent::Limited { status, limitation } => {

@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, fmt};
 
 use mezzo_api::v1::{self, container_info, image, secret};
 
-use crate::{docker, launch::Unlaunchable};
+use crate::{
+    docker,
+    launch::Unlaunchable,
+    network::{self, Network},
+};
 
 /// Whose images the agent can run containers of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,17 +100,20 @@ pub(crate) struct Described {
     /// In Mesos' terms: what isolators go by.
     pub(crate) info: Option<v1::ContainerInfo>,
     pub(crate) image: Option<Image>,
+    pub(crate) network: Option<Network>,
 }
 
 impl Described {
     /// Of an executor that has no process of its own: only its tasks can have images.
     pub(crate) fn without_image(self) -> Result<Option<v1::ContainerInfo>, Unlaunchable> {
-        match self.image {
-            None => Ok(self.info),
-            Some(_) => Err(Unlaunchable::Container(
-                "The default executor has no file system of its own: give the image to its tasks".into(),
-            )),
+        let refuse = |text: &str| Err(Unlaunchable::Container(text.into()));
+        if self.image.is_some() {
+            return refuse("The default executor has no file system of its own: give the image to its tasks");
         }
+        if self.network.is_some() {
+            return refuse("The default executor has no network of its own: give the network to its tasks");
+        }
+        Ok(self.info)
     }
 }
 
@@ -118,23 +125,21 @@ pub(crate) fn describe(
 ) -> Result<Described, Unlaunchable> {
     let Some(info) = info else { return Ok(Described::default()) };
     let refuse = |text: String| Err(Unlaunchable::Container(text));
-    let (info, mut image) = match info.r#type() {
+    let (info, mut image, network) = match info.r#type() {
         container_info::Type::Docker if !images.docker => return Err(Unlaunchable::Unknown),
         container_info::Type::Docker => {
-            let (info, image) = docker::translate(info).map_err(Unlaunchable::Container)?;
-            (info, Some(image))
+            let (info, image, network) = docker::translate(info).map_err(Unlaunchable::Container)?;
+            (info, Some(image), network)
         }
         container_info::Type::Mesos => {
             let image = info.mesos.as_ref().and_then(|mesos| mesos.image.as_ref());
             if image.is_some() && !images.mesos {
                 return refuse("Container images are not supported without --image_providers=docker".into());
             }
-            (info.clone(), image.map(of_mesos).transpose().map_err(Unlaunchable::Container)?)
+            let image = image.map(of_mesos).transpose().map_err(Unlaunchable::Container)?;
+            (info.clone(), image, network::of_mesos(info).map_err(Unlaunchable::Container)?)
         }
     };
-    if info.network_infos.iter().any(|network| network.name.is_some()) {
-        return refuse("Container networks are not supported".into());
-    }
     if let (Some(image), Some(command)) = (&mut image, command) {
         let variables = command.environment.iter().flat_map(|environment| &environment.variables);
         image.own_variables.extend(variables.map(|variable| variable.name.clone()));
@@ -145,7 +150,7 @@ pub(crate) fn describe(
             return refuse("The parameter 'entrypoint' needs a command without a shell".into());
         }
     }
-    Ok(Described { info: Some(info), image })
+    Ok(Described { info: Some(info), image, network })
 }
 
 fn of_mesos(image: &v1::Image) -> Result<Image, String> {

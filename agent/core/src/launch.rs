@@ -21,7 +21,7 @@ use crate::{
     generated,
     image::{self, Described},
     isolation::{self, Abilities},
-    record,
+    network, record,
     record::Entry,
     run::{Played, Run, Spec},
     status::{self, Report},
@@ -395,6 +395,8 @@ impl Core {
         let info = if request.command { task.command.as_ref() } else { executor.info.command.as_ref() };
         let described = image::describe(self.config.images, executor.info.container.as_ref(), info)?;
         executor_volumes(self.config.abilities, described.info.as_ref())?;
+        let allotment = isolation::of_executor(executor);
+        network::check_ports(described.network.as_ref(), &allotment.ports).map_err(Unlaunchable::Container)?;
         let info = info.ok_or(Unlaunchable::NoCommand)?;
         let command = container::Command::of(info, described.image.as_ref()).ok_or(Unlaunchable::NoCommand)?;
         let role = task.resources.iter().find_map(|resource| resource.allocation_info.as_ref()?.role.as_deref());
@@ -409,6 +411,7 @@ impl Core {
                 shutdown_grace: executor.shutdown_grace(),
                 command: Some(info),
                 allocation_role: if request.command { role } else { None },
+                own_network: described.network.is_some(),
             },
         );
         let user = info.user.clone().unwrap_or_else(|| framework.info.user.clone());
@@ -421,13 +424,11 @@ impl Core {
             uris: info.uris.clone(),
             volumes: volumes_of(&self.config.work_dir, request)?,
             nested: None,
-            isolation: Some(Box::new(isolation::Isolation {
-                info: described.info,
-                allotment: isolation::of_executor(executor),
-                pod: None,
-            })),
+            isolation: Some(Box::new(isolation::Isolation { info: described.info, allotment, pod: None })),
             image: described.image.map(Box::new),
+            network: described.network,
             io: container::Io::of_task(executor.info.container.as_ref()),
+            enter: None,
             called: None,
         })
     }

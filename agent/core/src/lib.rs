@@ -24,6 +24,7 @@ mod generated;
 pub mod image;
 pub mod isolation;
 mod launch;
+pub mod network;
 mod operations;
 mod played;
 mod pod;

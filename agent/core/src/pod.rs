@@ -17,6 +17,7 @@ use crate::{
     environment, image,
     isolation::{self, Isolation, Limitation},
     launch::{Unlaunchable, sandbox_volumes, usable},
+    network,
     played::{DEFAULT_GRACE, Place, hand_over},
     record::{self, Entry, Termination},
     run::{Run, Spec, Why},
@@ -101,6 +102,8 @@ impl Core {
         let run = executor.run_of(task).ok_or(Unlaunchable::Unknown)?;
         let described = image::describe(self.config.images, info.container.as_ref(), info.command.as_ref())?;
         let volumes = sandbox_volumes(self.config.abilities, info)?;
+        let allotment = isolation::of_task(info);
+        network::check_ports(described.network.as_ref(), &allotment.ports).map_err(Unlaunchable::Container)?;
         let command = info.command.as_ref().ok_or(Unlaunchable::NoCommand)?;
         let program = container::Command::of(command, described.image.as_ref()).ok_or(Unlaunchable::NoCommand)?;
         let sandbox = executor.sandbox_of(run);
@@ -122,11 +125,13 @@ impl Core {
             })),
             isolation: Some(Box::new(Isolation {
                 info: described.info,
-                allotment: isolation::of_task(info),
+                allotment,
                 pod: Some(isolation::pod(executor)),
             })),
             image: described.image.map(Box::new),
+            network: described.network,
             io: container::Io::of_task(info.container.as_ref()),
+            enter: None,
             called: None,
         })
     }
@@ -145,7 +150,12 @@ impl Core {
         }
         let place = (&framework, &id, &task);
         match event {
-            ContainerEvent::Running { pid } => self.nested_running(now, place, container, Some(*pid), out),
+            ContainerEvent::Running { pid, address } => {
+                if let Some(run) = self.run_in(container) {
+                    run.address = *address;
+                }
+                self.nested_running(now, place, container, Some(*pid), out);
+            }
             ContainerEvent::Failed { message } => self.run_failed(now, place, message, out),
             ContainerEvent::Exited { status } => self.nested_exited(now, place, container, (*status, None), out),
             ContainerEvent::Limited { status, limitation } => {

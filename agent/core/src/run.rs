@@ -1,6 +1,6 @@
 //! What the agent keeps of the tasks whose executor it plays itself: command tasks and those of the default executor.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use mezzo_api::{
     ids::{ContainerId, TaskId},
@@ -31,6 +31,8 @@ pub(crate) struct Run {
     /// How far that is; of a container of its own only.
     pub(crate) container: Container,
     pub(crate) pid: Option<i32>,
+    /// Of a network of its container's own.
+    pub(crate) address: Option<Ipv4Addr>,
     pub(crate) spec: Arc<Spec>,
     /// The group it came with.
     pub(crate) group: u32,
@@ -98,6 +100,7 @@ impl Run {
             container_id,
             container,
             pid: None,
+            address: None,
             spec: Arc::new(spec),
             group: 0,
             group_ends: false,

@@ -20,6 +20,7 @@ use crate::{
     counters::Counters,
     effect::{Effect, Effects},
     entity::Executor,
+    network,
     record::{self, Entry},
     status::{Report, is_terminal},
     timers::{Handle, Timer},
@@ -399,9 +400,17 @@ fn fill_container_status(status: &mut v1::TaskStatus, executor: &Executor, ip: &
     let task = TaskId::from(&status.task_id);
     let container = status.container_status.get_or_insert_default();
     container.container_id.get_or_insert_with(|| executor.container_id.proto());
-    let pid = if executor.is_pod() { executor.run_of(&task).and_then(|run| run.pid) } else { executor.pid };
+    let (pid, address) = match executor.is_pod() {
+        true => executor.run_of(&task).map_or((None, None), |run| (run.pid, run.address)),
+        false => (executor.pid, executor.address),
+    };
     container.executor_pid = pid.and_then(|pid| u32::try_from(pid).ok());
-    if container.network_infos.is_empty() {
+    if !container.network_infos.is_empty() {
+        return;
+    }
+    if let Some(own) = executor.network_of(&task) {
+        container.network_infos.extend(address.map(|address| network::with_address(own, address)));
+    } else {
         container.network_infos.push(v1::NetworkInfo {
             ip_addresses: vec![v1::network_info::IpAddress { ip_address: Some(ip.to_string()), ..Default::default() }],
             ..Default::default()

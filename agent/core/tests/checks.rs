@@ -18,7 +18,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn take_probe(agent: &mut Agent) -> (ContainerId, Probe) {
     let probes = agent.take(|effect| match effect {
-        Effect::Probe { id, probe } => Some((id.clone(), probe.clone())),
+        Effect::Probe { id, probe, .. } => Some((id.clone(), probe.clone())),
         _ => None,
     });
     assert_eq!(probes.len(), 1, "{probes:?}");

@@ -167,7 +167,7 @@ impl World {
                 id.clone(),
                 match self.containers.get(id) {
                     None => ContainerEvent::Exited { status: None },
-                    Some(Truth::Running) => ContainerEvent::Running { pid: 7 },
+                    Some(Truth::Running) => ContainerEvent::Running { pid: 7, address: None },
                     Some(Truth::Exited(status)) => ContainerEvent::Exited { status: Some(*status) },
                 },
             ));
@@ -206,7 +206,7 @@ impl World {
                     if launch.nested.is_none() && executor.starts_with('e') {
                         self.executors.insert(id.clone(), (executor.into(), Executor::default()));
                     }
-                    self.events.push((id, ContainerEvent::Running { pid: 7 }));
+                    self.events.push((id, ContainerEvent::Running { pid: 7, address: None }));
                 }
                 Effect::Stop(id, how) => {
                     if self.containers.get(&id) == Some(&Truth::Running)

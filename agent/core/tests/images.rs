@@ -4,9 +4,10 @@ mod support;
 
 use mezzo_agent_core::{
     config::Config,
-    container::Command,
+    container::{Command, ContainerEvent},
     image::{Images, User},
     isolation::Abilities,
+    network,
 };
 use mezzo_api::{
     link::{self, to_agent},
@@ -97,7 +98,7 @@ fn what_cannot_be_had_fails_the_task_by_name() {
     for (images, task, word) in [
         (Images::default(), of_image(argv(None, &[])), "--image_providers"),
         (Images { docker: false, ..ALL }, of_docker(argv(None, &[]), Network::Host), "unknown container"),
-        (ALL, of_docker(argv(None, &[]), Network::Bridge), "BRIDGE"),
+        (ALL, of_docker(argv(None, &[]), Network::User), "User-defined"),
     ] {
         let mut agent = agent(images);
         agent.say(run_task(&modern(), &task, true));
@@ -133,4 +134,19 @@ fn tasks_of_a_pod_have_images_and_its_executor_has_none() {
     agent.say(run_group(&modern(), &executor, &[command_task("t", "true")], true));
     let status = agent.take_update();
     assert!(status.message().contains("give the image to its tasks"), "{}", status.message());
+}
+
+#[test]
+fn a_network_of_its_own_is_launched_with_and_told_with_its_address() {
+    let mut agent = agent(ALL);
+    agent.say(run_task(&modern(), &of_docker(argv(None, &[]), Network::Bridge), true));
+    let launch = agent.take_launch();
+    assert_eq!(launch.network, Some(network::Network::Bridge(Vec::new())));
+    let libprocess = launch.environment.iter().find(|(name, _)| name == "LIBPROCESS_IP");
+    assert_eq!(libprocess.map(|(_, value)| value.as_str()), Some("0.0.0.0"), "the agent's address is not its own");
+    let running = ContainerEvent::Running { pid: 7, address: Some([10, 213, 0, 2].into()) };
+    agent.container(&launch.container_id, running);
+    let starting = agent.take_update();
+    let networks = starting.container_status.unwrap().network_infos;
+    assert_eq!(networks[0].ip_addresses[0].ip_address(), "10.213.0.2");
 }

@@ -8,7 +8,7 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,7 @@ use crate::{
     absence::Absence,
     enter,
     event::{Event, Patience, send},
+    failpoint,
     frame::{self, Received, Unread},
     jail::{
         Cgroup, Confined,
@@ -99,11 +100,12 @@ impl Supervisor {
                 return self.fail(message);
             }
         };
+        failpoint::pass("started");
         let processes = Processes {
             supervisor: own_identity(),
             // A child that is not reaped is there, dead or alive.
             task: Identity::of(child.task).unwrap_or(Identity { pid: child.task, start: 0 }),
-            sandbox: path(launch.sandbox).to_path_buf(),
+            sandbox: mark_of(launch),
         };
         if let Err(error) = record.started(&processes) {
             // Without a record a restarted agent would lose it: better not run at all.
@@ -112,6 +114,7 @@ impl Supervisor {
             kept.remove();
             return self.fail(format!("Failed to write the record of container '{container}': {error}"));
         }
+        failpoint::pass("recorded");
         drop(pending);
         let mut waiting = Waiting::new(self, child, kept, memory, output);
         waiting.absence = Absence::new(launch.patience, records, Instant::now());
@@ -120,16 +123,20 @@ impl Supervisor {
         if !tree::kill_own_descendants(KILL_PATIENCE) {
             complain("Some processes of the container could not be killed");
         }
-        if launch.enter.as_ref().is_some_and(|enter| enter.inside.is_some()) {
+        let stopped = waiting.deadline.is_some();
+        if launch.enter.as_ref().is_some_and(|enter| enter.inside.is_some()) && (is_session(launch) || stopped) {
             // What made itself a daemon inside of another PID namespace is no descendant any more.
             tree::sweep(&processes, Watched::UntilNow);
         }
+        failpoint::pass("killed");
         waiting.output.settle();
         let limitation = waiting.limitation();
         waiting.kept.remove();
+        failpoint::pass("removed");
         if let Err(error) = record.exited(status, limitation.as_ref()) {
             complain(&format!("Failed to write the exit status {status}: {error}"));
         }
+        failpoint::pass("exited");
         // An agent that knows of us sees us end, and reads the record; one that does not must be told.
         let patience = if waiting.told { Patience::Drop } else { Patience::Wait };
         let limited = limitation.is_some();
@@ -167,7 +174,10 @@ impl Kept<'_> {
         record
             .preparing(cgroup::directories(self.cgroups))
             .map_err(|error| format!("Failed to write the record of the container's cgroups: {error}"))?;
-        cgroup::make(self.cgroups)
+        failpoint::pass("preparing");
+        cgroup::make(self.cgroups)?;
+        failpoint::pass("cgroups-made");
+        Ok(())
     }
 
     fn kill(&self) {
@@ -268,14 +278,26 @@ fn spawn(launch: &Received<'_>, file: &CStr, arguments: &[&CStr], output: &mut O
 
 /// By which what is left of it is found again, wherever it went ([`tree::sweep`]).
 fn mark(launch: &Received<'_>) -> CString {
-    CString::new([b"MEZZO_CONTAINER=", launch.sandbox.to_bytes()].concat()).unwrap_or_default()
+    CString::new([b"MEZZO_CONTAINER=", mark_of(launch).as_os_str().as_bytes()].concat()).unwrap_or_default()
+}
+
+/// Its sandbox; of what runs in another's, as the command of a check does, a name that is its own.
+fn mark_of(launch: &Received<'_>) -> PathBuf {
+    let sandbox = path(launch.sandbox);
+    match launch.enter.as_ref().and_then(|enter| enter.inside) {
+        Some(_) if !is_session(launch) => sandbox.join(path(launch.container)),
+        _ => sandbox.to_path_buf(),
+    }
+}
+
+fn is_session(launch: &Received<'_>) -> bool {
+    launch.io.as_ref().is_some_and(|io| io.unread == Unread::Held)
 }
 
 /// Where the task begins: in its sandbox; a session in that of its container, in which its own would be
 /// `containers/<session>`.
 fn place(launch: &Received<'_>) -> CString {
-    let held = launch.io.as_ref().is_some_and(|io| io.unread == Unread::Held);
-    let container = path(launch.sandbox).parent().and_then(Path::parent).filter(|_| held);
+    let container = path(launch.sandbox).parent().and_then(Path::parent).filter(|_| is_session(launch));
     match (launch.enter.as_ref().and_then(|enter| enter.inside), container) {
         (Some(inside), _) => inside.to_owned(),
         (None, Some(container)) => CString::new(container.as_os_str().as_bytes()).unwrap_or_default(),

@@ -23,7 +23,7 @@ use crate::{
 mod enter;
 mod terminal;
 
-pub use enter::{Surroundings, limits_of};
+pub use enter::{Surroundings, enter_now, limits_of};
 pub use terminal::{ignore_broken_pipes, open_terminal, resize};
 
 /// The signal that tells a supervisor to end its task; its value is the grace in milliseconds (32 bits), 0 = kill now.

@@ -12,7 +12,8 @@ use std::{
 use mezzo_executor::{
     event::{self, Event},
     frame::{self, Command, Launch},
-    jail::{Jail, Mount, Namespace, Root, Source, Target},
+    jail::{Jail, Mount, Namespace, Plug, Root, Source, Target},
+    netlink::{Netlink, index_of},
     record::Records,
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -241,4 +242,46 @@ fn a_status_comes_through_the_first_process() {
     let missing = Jail { directory: Some("/no/such/directory".into()), ..jail };
     let ended = world.run(5, "true", &missing);
     assert!(ended.status.is_err_and(|message| message.contains("change into")));
+}
+
+/// A network of its own, whose cable goes with it.
+#[test]
+fn a_container_is_plugged_into_a_bridge_and_leaves_no_cable() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // This thread's network, and so the zygote's: nothing of it is the host's.
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    let Some(mut world) = World::start() else { return };
+    let netlink = Netlink::open().unwrap();
+    netlink.make_bridge("mezzo-test", [2, 0, 0, 0, 0, 1]).unwrap();
+    assert_eq!(netlink.make_bridge("mezzo-test", [2; 6]).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+    let bridge = index_of("mezzo-test").unwrap();
+    netlink.give_address(bridge, [10, 1, 0, 1].into(), 24).unwrap();
+    netlink.raise(bridge).unwrap();
+    let plug = |bridge| Plug {
+        bridge,
+        link: "mz-test".into(),
+        address: [10, 1, 0, 2].into(),
+        prefix: 24,
+        gateway: [10, 1, 0, 1].into(),
+    };
+    let jail = |plug| Jail { namespaces: vec![Namespace::Net], network: plug, ..Jail::default() };
+    let look = "cat /proc/net/route | cut -f 1,2,3; cat /proc/net/fib_trie; ls /proc/net/dev_snmp6 2>/dev/null; \
+                cut -d : -f 1 /proc/net/dev";
+    for number in 1..3 {
+        let ended = world.run(number, look, &jail(Some(plug(bridge))));
+        assert_eq!(ended.status, Ok(0), "{}", ended.stderr);
+        assert!(ended.stdout.contains("eth0\t00000000\t0100010A"), "{}", ended.stdout);
+        assert!(ended.stdout.contains("10.1.0.2"), "{}", ended.stdout);
+    }
+    let alone = world.run(3, "cut -d : -f 1 /proc/net/dev | tail -n +3", &jail(None));
+    assert_eq!((alone.status, alone.stdout.contains("lo"), alone.stdout.contains("eth0")), (Ok(0), true, false));
+    let refused = world.run(4, "true", &jail(Some(plug(bridge + 1000))));
+    assert!(refused.status.unwrap_err().contains("network"));
+    let deadline = Instant::now() + PATIENCE;
+    while index_of("mz-test").is_some() {
+        assert!(Instant::now() < deadline, "a cable is left");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

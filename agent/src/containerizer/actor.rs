@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    net::Ipv4Addr,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
@@ -26,6 +27,7 @@ use super::{
     Config, StartError, Told,
     keeping::{Kept, destroy, exited},
     launching::Ready,
+    limits::Limits,
     slots::Slots,
     user::Own,
     watch::Watch,
@@ -132,6 +134,7 @@ pub(super) struct Actor {
     pub(super) chain: Option<Chain>,
     /// Those of the chain that look at running containers at the moment.
     pub(super) looking: HashSet<usize>,
+    pub(super) limits: Limits,
 }
 
 /// What woke the actor.
@@ -159,6 +162,7 @@ impl Actor {
             fetcher: Arc::new(Fetcher::new(config.fetcher.clone())),
             slots: Slots::new(found.iter().map(|(slot, _)| *slot)),
             chain: config.isolation.clone(),
+            limits: Limits::new(&config.runtime_dir),
             config,
             records_path,
             records,
@@ -248,7 +252,8 @@ impl Actor {
             Event::Failed { message } => self.end(&id, ContainerEvent::Failed { message }),
             Event::Exited { task, status, limited } => {
                 if matches!(self.containers.get(&id).map(|container| &container.phase), Some(Phase::Starting { .. })) {
-                    self.emit(&id, ContainerEvent::Running { pid: task });
+                    let address = self.address_of(&id);
+                    self.emit(&id, ContainerEvent::Running { pid: task, address });
                 }
                 let limitation = if limited { self.record_of(&id).and_then(|record| record.limitation) } else { None };
                 self.end(&id, exited(status, limitation));
@@ -279,7 +284,8 @@ impl Actor {
         if started {
             self.starting = self.starting.saturating_sub(1);
         }
-        self.emit(id, ContainerEvent::Running { pid });
+        let address = self.address_of(id);
+        self.emit(id, ContainerEvent::Running { pid, address });
         if let Some(how) = stop {
             self.stop(id, how);
         }
@@ -393,6 +399,9 @@ impl Actor {
         }
         failpoint::pass("ended");
         self.numbers.remove(&container.number);
+        if let Some(networks) = &self.config.networks {
+            networks.leave(id.as_str());
+        }
         let forget = container.forget;
         let event = container.kept.told(event);
         match &event {
@@ -412,6 +421,9 @@ impl Actor {
             return;
         }
         let Some(container) = self.containers.remove(id) else { return };
+        if container.kept.was_limited {
+            self.limits.remove(id.as_str());
+        }
         if container.kept.has_root {
             let root = self.config.runtime_dir.join("roots").join(id.as_str());
             tokio::task::spawn_blocking(move || isolation::remove_root(&root)); // it may hold much
@@ -440,6 +452,10 @@ impl Actor {
         let (stop, forget, silent, called) = (None, false, false, false);
         let container = Container { number, slot, phase, stop, forget, silent, kept, called };
         self.containers.entry(id).insert_entry(container).into_mut()
+    }
+
+    fn address_of(&self, id: &ContainerId) -> Option<Ipv4Addr> {
+        self.config.networks.as_ref()?.address_of(id.as_str())
     }
 
     fn pidfd_of(&self, id: &ContainerId) -> Option<&OwnedFd> {

@@ -13,7 +13,7 @@ use mezzo_api::{
 use mezzo_executor::{jail::cgroup, record};
 
 use super::actor::{Actor, Phase, Request};
-use crate::isolation::Standing;
+use crate::{failpoint, isolation::Standing};
 
 /// What isolators know of a container.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub(super) struct Kept {
     pub(super) has_root: bool,
     /// It is being ended for this.
     limitation: Option<Limitation>,
+    /// That is written down.
+    pub(super) was_limited: bool,
 }
 
 impl Kept {
@@ -35,6 +37,12 @@ impl Kept {
         self.sandbox.clone_from(&launch.sandbox);
         self.volumes = launch.volumes.iter().map(|link| link.source.clone()).collect();
         self.allotment = launch.isolation.as_ref().map(|isolation| isolation.allotment.clone()).unwrap_or_default();
+    }
+
+    /// An earlier life of the agent was about to end it for this.
+    pub(super) fn limited(&mut self, limitation: Limitation) {
+        self.limitation = Some(limitation);
+        self.was_limited = true;
     }
 
     /// Its end, with what it was ended for.
@@ -130,7 +138,11 @@ impl Actor {
             return;
         }
         tracing::info!(container = %id, "ending a container: {}", limitation.message);
-        container.kept.limitation = Some(limitation);
+        if let Err(error) = self.limits.write(id.as_str(), &limitation) {
+            tracing::warn!(container = %id, "cannot write down why the container is ended: {error}");
+        }
+        container.kept.limited(limitation);
+        failpoint::pass("limited");
         self.stop(id, Stop::Kill);
     }
 }

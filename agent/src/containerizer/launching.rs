@@ -7,11 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mezzo_agent_core::container::{Command, ContainerEvent, Launch};
+use mezzo_agent_core::{
+    container::{Command, ContainerEvent, Enter, Launch, Scope},
+    network::Network,
+};
+use mezzo_api::ids::ContainerId;
 use mezzo_executor::{
     frame::{self, Credentials},
     io,
-    jail::Jail,
+    jail::{Jail, Namespace, Plug},
     process::Identity,
     sandbox,
     tree::Watched,
@@ -21,7 +25,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Config, IO_DIRECTORY, StartError,
     actor::{Actor, Phase, Request},
-    calls, pod,
+    calls,
+    likeness::Likeness,
+    pod,
     user::Own,
     zygote::Zygote,
 };
@@ -29,6 +35,7 @@ use crate::{
     failpoint,
     fetcher::Fetcher,
     images::{Furnished, Images},
+    network::Networks,
     volumes,
 };
 
@@ -42,6 +49,9 @@ const MAX_ATTEMPTS: u8 = 3;
 /// A zygote that dies sooner than this is not started again before the next launch.
 const ZYGOTE_LIFE: Duration = Duration::from_secs(1);
 
+/// Longest name of a host (HOST_NAME_MAX).
+const MAX_HOSTNAME: usize = 64;
+
 impl Actor {
     pub(super) fn launch(&mut self, mut launch: Box<Launch>) {
         let id = launch.container_id.clone();
@@ -50,21 +60,28 @@ impl Actor {
             return;
         }
         let cancel = CancellationToken::new();
-        self.add(id, None, Phase::Preparing(cancel.clone())).called = launch.called.is_some();
+        self.add(id.clone(), None, Phase::Preparing(cancel.clone())).called = launch.called.is_some();
+        let entered = match self.entered(&launch) {
+            Ok(entered) => entered,
+            Err(message) => return self.end(&id, ContainerEvent::Failed { message }),
+        };
         if launch.uris.is_empty()
             && launch.volumes.is_empty()
             && launch.nested.is_none()
             && launch.image.is_none()
+            && launch.network.is_none()
+            && !matches!(launch.enter.as_deref(), Some(Enter { scope: Scope::AsItself(_), .. }))
             && launch.called.as_ref().is_none_or(|called| called.root.is_none())
             && self.own.is(launch.user.as_deref())
         {
-            return self.prepared(&launch, Ok(Ready::default()));
+            return self.prepared(&launch, Ok(Ready { entered, ..Ready::default() }));
         }
         let requests = self.requests.clone();
         let means = Means {
             own: self.own.clone(),
             fetcher: self.fetcher.clone(),
             images: self.config.images.clone(),
+            networks: self.config.networks.clone(),
             runtime_dir: self.config.runtime_dir.clone(),
         };
         let shown = if self.chain.as_ref().is_some_and(|chain| chain.abilities().mounts) {
@@ -73,11 +90,24 @@ impl Actor {
             Shown::Linked
         };
         tokio::spawn(async move {
-            let result = prepare(&mut launch, means, &cancel, shown).await;
+            let result = prepare(&mut launch, means, &cancel, shown, entered).await;
             if let Some(requests) = requests.upgrade() {
                 let _ = requests.send(Request::Prepared(launch, result));
             }
         });
+    }
+
+    /// The process of the container that a launch enters.
+    fn entered(&self, launch: &Launch) -> Result<Option<Entered>, String> {
+        let Some(Enter { container, .. }) = launch.enter.as_deref() else { return Ok(None) };
+        match self.processes_of(container) {
+            Some(processes) => {
+                let has_root = self.containers.get(container).is_some_and(|container| container.kept.has_root);
+                let seen = self.chain.as_ref().map(|chain| chain.sandbox_directory().to_path_buf());
+                Ok(Some(Entered { process: processes.task, directory: seen.filter(|_| has_root) }))
+            }
+            None => Err(format!("The container {container} has ended")),
+        }
     }
 
     pub(super) fn prepared(&mut self, launch: &Launch, result: Result<Ready, String>) {
@@ -93,13 +123,17 @@ impl Actor {
         container.slot = Some(slot);
         container.kept.of(launch);
         container.kept.has_root = result.as_ref().is_ok_and(|ready| ready.furnished.is_some());
-        let frame = result.and_then(|Ready { credentials, furnished }| {
+        let frame = result.and_then(|Ready { credentials, furnished, plug, entered }| {
             let root = furnished.as_ref().map(|furnished| furnished.root());
             let mut jail = self.chain.as_ref().map_or(Ok(None), |chain| chain.prepare(launch, root))?;
             if let Some(furnished) = furnished {
                 furnished.complete(jail.get_or_insert_default());
             }
-            encode(launch, (number, slot), credentials.as_ref(), &self.config, jail.as_ref())
+            if launch.network.is_some() {
+                connect(id, plug, jail.get_or_insert_default());
+            }
+            let confined = (credentials.as_ref(), jail.as_ref());
+            encode(launch, (number, slot), confined, &self.config, entered.as_ref())
         });
         match frame {
             Ok(frame) => {
@@ -185,12 +219,12 @@ impl Actor {
     }
 }
 
-fn encode(
-    launch: &Launch,
+fn encode<'a>(
+    launch: &'a Launch,
     (number, slot): (u64, u32),
-    credentials: Option<&Credentials>,
+    (credentials, jail): (Option<&Credentials>, Option<&Jail>),
     config: &Config,
-    jail: Option<&Jail>,
+    entered: Option<&'a Entered>,
 ) -> Result<Vec<u8>, String> {
     let id = &launch.container_id;
     let socket = config.runtime_dir.join(IO_DIRECTORY).join(io::socket_name(id.as_str()));
@@ -199,10 +233,13 @@ fn encode(
         terminal: io.terminal.map(|(rows, columns)| frame::Window { rows, columns }),
         unread: if io.session { frame::Unread::Held } else { frame::Unread::Filed },
     });
-    let enter = launch.called.as_ref().and_then(|called| called.enter.as_ref());
-    let enter = enter.map(|enter| frame::Enter {
-        process: Identity { pid: enter.pid, start: enter.start },
-        scope: enter.inside.as_deref().map_or(frame::Scope::Beside, frame::Scope::Inside),
+    let enter = launch.enter.as_deref().zip(entered).map(|(enter, entered)| {
+        let scope = match &enter.scope {
+            Scope::Inside(directory) => frame::Scope::Inside(directory),
+            Scope::AsItself(_) => frame::Scope::Inside(entered.directory.as_deref().unwrap_or(&launch.sandbox)),
+            Scope::Beside => frame::Scope::Beside,
+        };
+        frame::Enter { process: entered.process, scope }
     });
     let command = match &launch.command {
         Command::Shell(text) => frame::Command::Shell(text),
@@ -242,6 +279,16 @@ fn seen_by<'a>(launch: &'a Launch, jail: Option<&Jail>) -> Cow<'a, [(String, Str
     environment
 }
 
+/// A network of its own, and what comes with it: as with Docker its host is named after it, if it has no other name.
+fn connect(id: &ContainerId, plug: Option<Plug>, jail: &mut Jail) {
+    jail.namespaces.push(Namespace::Net);
+    jail.network = plug;
+    if jail.hostname.is_none() {
+        jail.namespaces.push(Namespace::Uts);
+        jail.hostname = Some(id.as_str().chars().take(MAX_HOSTNAME).collect());
+    }
+}
+
 /// How a container sees its persistent volumes.
 #[derive(Clone, Copy)]
 enum Shown {
@@ -256,6 +303,7 @@ struct Means {
     own: Own,
     fetcher: Arc<Fetcher>,
     images: Option<Images>,
+    networks: Option<Networks>,
     runtime_dir: PathBuf,
 }
 
@@ -264,14 +312,48 @@ struct Means {
 pub(super) struct Ready {
     credentials: Option<Credentials>,
     furnished: Option<Box<Furnished>>,
+    plug: Option<Plug>,
+    /// The process whose surroundings are entered.
+    entered: Option<Entered>,
+}
+
+/// A container that is entered.
+#[derive(Debug)]
+pub(super) struct Entered {
+    process: Identity,
+    /// Where its process began, as it sees it.
+    directory: Option<PathBuf>,
 }
 
 /// Looks the user up, gets the image, and fetches what is to be fetched.
-async fn prepare(launch: &mut Launch, means: Means, cancel: &CancellationToken, shown: Shown) -> Result<Ready, String> {
-    let Means { own, fetcher, images, runtime_dir } = means;
+async fn prepare(
+    launch: &mut Launch,
+    means: Means,
+    cancel: &CancellationToken,
+    shown: Shown,
+    mut entered: Option<Entered>,
+) -> Result<Ready, String> {
+    let Means { own, fetcher, images, networks, runtime_dir } = means;
     let (users, user) = (own.clone(), launch.user.clone());
     let looked_up = tokio::task::spawn_blocking(move || look_up(&users, user.as_ref())).await;
     let mut credentials = looked_up.map_err(|error| error.to_string())??;
+    if let (Some(enter), Some(entered)) = (&launch.enter, &mut entered)
+        && let Scope::AsItself(on_top) = &enter.scope
+    {
+        let named = launch.user.is_some();
+        let likeness = Likeness::of(entered.process.pid).await;
+        if !named {
+            credentials = likeness.credentials;
+        }
+        if let Some((sandbox, mut environment)) = likeness.seen {
+            for (name, value) in on_top {
+                environment.retain(|(known, _)| known != name);
+                environment.push((name.clone(), value.clone()));
+            }
+            entered.directory = Some(sandbox);
+            launch.environment = environment;
+        }
+    }
     let mut furnished = None;
     if let (Some(images), true) = (images, launch.image.is_some()) {
         (credentials, furnished) = images.furnish(launch, credentials, &runtime_dir, cancel).await?;
@@ -318,7 +400,15 @@ async fn prepare(launch: &mut Launch, means: Means, cancel: &CancellationToken, 
         .await;
         linked.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     }
-    Ok(Ready { credentials, furnished })
+    let plug = match (&launch.network, networks) {
+        (Some(Network::Bridge(mappings)), Some(networks)) => {
+            let joined = networks.join(launch.container_id.as_str(), mappings).await;
+            Some(joined.map_err(|error| error.to_string())?)
+        }
+        (Some(Network::Bridge(_)), None) => return Err("This agent has no bridge for containers".to_owned()),
+        (Some(Network::Alone) | None, _) => None,
+    };
+    Ok(Ready { credentials, furnished, plug, entered })
 }
 
 fn look_up(own: &Own, user: Option<&String>) -> Result<Option<Credentials>, String> {

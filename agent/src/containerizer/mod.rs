@@ -10,6 +10,8 @@ mod calls;
 mod edge;
 mod keeping;
 mod launching;
+mod likeness;
+mod limits;
 mod pod;
 mod recovery;
 mod slots;
@@ -34,8 +36,8 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{mpsc, oneshot};
 
 use self::actor::{Actor, Listeners, Request, Wanted};
-pub use crate::images::Images;
 use crate::{fetcher, isolation::Chain};
+pub use crate::{images::Images, network::Networks};
 
 /// How long a start waits for an earlier agent's last supervisors to be on record.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15);
@@ -61,6 +63,8 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// The program that is zygote and supervisor, with the arguments that make it so: see [`find_executor`].
     pub executor: Vec<OsString>,
+    /// Networks of containers' own; `None`: there are none.
+    pub networks: Option<Networks>,
     /// Run tasks as the user that they name (needs root); else as the agent's own.
     pub switch_user: bool,
     /// How URIs are fetched.

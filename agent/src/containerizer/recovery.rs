@@ -23,9 +23,13 @@ impl Actor {
         let known: BTreeSet<&str> =
             all.iter().map(|(id, _)| id.as_str()).chain(found.keys().map(String::as_str)).collect();
         isolation::remove_roots(&self.config.runtime_dir, &known);
+        if let Some(networks) = &self.config.networks {
+            networks.keep_only(&known);
+        }
         if let Some(images) = &self.config.images {
             images.release_others(&known.iter().copied().collect::<Vec<_>>());
         }
+        let mut limits = self.limits.take(|container| known.contains(container));
         tracing::info!(wanted = all.len(), found = found.len(), "recovering containers");
         for (id, called) in all {
             if self.containers.contains_key(&id) {
@@ -38,9 +42,17 @@ impl Actor {
             container.kept.has_root = has_root;
             container.called = called;
             failpoint::pass("taking-over");
+            let limited = limits.remove(id.as_str());
+            let ends = limited.is_some();
+            if let Some(limitation) = limited {
+                container.kept.limited(limitation);
+            }
             match known {
                 Some((_, record)) => self.take_over(&id, record, Watched::No),
                 None => self.end(&id, ContainerEvent::Exited { status: None }),
+            }
+            if ends {
+                self.stop(&id, Stop::Kill); // it may not have come to that
             }
         }
         for (container, (slot, record)) in found {

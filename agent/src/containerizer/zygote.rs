@@ -17,6 +17,7 @@ use rustix::{
 use tokio::{io::unix::AsyncFd, net::UnixStream, process::Child};
 
 use super::{StartError, edge};
+use crate::failpoint;
 
 /// A running zygote.
 #[derive(Debug)]
@@ -57,6 +58,7 @@ impl Zygote {
             .args(["zygote", "--records"])
             .arg(records)
             .env_clear()
+            .envs(failpoint::of_executor())
             .stdin(Stdio::from(OwnedFd::from(far)))
             .stdout(Stdio::from(far_events))
             .spawn()

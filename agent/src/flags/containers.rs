@@ -5,8 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use mezzo_server::flags::{Bytes, boolean, bytes, positive_duration};
 
-use crate::isolation::{
-    CapabilitySet, CgroupSettings, DiskSettings, Launcher, Names, NamespaceSettings, PortSettings, Ranges, Settings,
+use crate::{
+    isolation::{
+        CapabilitySet, CgroupSettings, DiskSettings, Launcher, Names, NamespaceSettings, PortSettings, Ranges, Settings,
+    },
+    network::{self, BridgeName, Range},
 };
 
 /// What `mezzo-agent` is told of containers.
@@ -82,6 +85,12 @@ pub struct Containers {
     /// Capabilities that no task can get beyond, as a JSON CapabilityInfo, with linux/capabilities
     #[arg(long, help_heading = "Containers", value_name = "JSON")]
     pub bounding_capabilities: Option<CapabilitySet>,
+    /// Bridge for containers with a network of their own, made when the first one comes
+    #[arg(long, help_heading = "Containers", default_value = "mezzo0", value_name = "NAME")]
+    pub bridge_name: BridgeName,
+    /// Addresses of the bridge and of the containers on it
+    #[arg(long, help_heading = "Containers", default_value = "10.213.0.0/16", value_name = "NETWORK")]
+    pub bridge_network: Range,
     /// Directory of profiles in Docker's format, with linux/seccomp
     #[arg(long, help_heading = "Containers", value_name = "DIR")]
     pub seccomp_config_dir: Option<PathBuf>,
@@ -91,6 +100,11 @@ pub struct Containers {
 }
 
 impl Containers {
+    /// Networks of containers' own.
+    pub(crate) fn network(&self) -> network::Settings {
+        network::Settings { bridge: self.bridge_name.clone(), range: self.bridge_network }
+    }
+
     /// What isolators need to know; `offered` are the agent's ports.
     pub(crate) fn settings(&self, offered: Vec<(u64, u64)>) -> Settings {
         Settings {

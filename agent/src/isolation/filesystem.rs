@@ -8,7 +8,7 @@ use std::{
 use mezzo_api::v1::{self, volume::source};
 use mezzo_executor::jail::{Jail, Mount, Namespace, Source, Target};
 
-use super::{Isolator, Wanted};
+use super::{Isolator, Launch, Wanted};
 
 #[derive(Debug)]
 pub(super) struct Filesystem {
@@ -100,6 +100,10 @@ fn within(path: &str) -> Result<PathBuf, String> {
 }
 
 impl Isolator for Filesystem {
+    fn suits(&self, launch: &Launch, jail: &Jail) -> bool {
+        launch.enter.is_none() || jail.root.is_some()
+    }
+
     fn prepare(&self, wanted: Wanted<'_>, jail: &mut Jail) -> Result<(), String> {
         jail.namespaces.push(Namespace::Mount);
         for volume in &wanted.launch.volumes {

@@ -144,6 +144,11 @@ trait Isolator: std::fmt::Debug + Send + Sync {
     /// Adds its part to the jail of a container, or says why there can be none.
     fn prepare(&self, wanted: Wanted<'_>, jail: &mut Jail) -> Result<(), String>;
 
+    /// Whether its part belongs into this jail: those that enter another container have most of it there already.
+    fn suits(&self, launch: &Launch, _jail: &Jail) -> bool {
+        launch.enter.is_none()
+    }
+
     /// A container that runs may use this from now on.
     fn allot(&self, _container: &ContainerId, _allotment: &Allotment) -> Result<(), String> {
         Ok(())
@@ -246,6 +251,11 @@ impl Chain {
         self.accounts.clone()
     }
 
+    /// Where a container with a root of its own sees its sandbox.
+    pub(crate) fn sandbox_directory(&self) -> &Path {
+        &self.sandbox_directory
+    }
+
     /// Who makes containers.
     pub(crate) fn launcher(&self) -> Launcher {
         self.launcher
@@ -261,7 +271,9 @@ impl Chain {
         let sandbox = root.as_ref().map(|_| self.sandbox_directory.clone());
         let mut jail = Jail { root, sandbox, ..Jail::default() };
         for isolator in self.isolators.iter() {
-            isolator.prepare(Wanted { launch, isolation }, &mut jail)?;
+            if isolator.suits(launch, &jail) {
+                isolator.prepare(Wanted { launch, isolation }, &mut jail)?;
+            }
         }
         Ok((jail != Jail::default()).then_some(jail))
     }

@@ -3,7 +3,7 @@
 use mezzo_api::v1::{self, linux_info::IpcMode};
 use mezzo_executor::jail::{Jail, Mount, Namespace, Source, Target};
 
-use super::{Isolator, NamespaceSettings, Wanted, names::Name};
+use super::{Isolator, Launch, NamespaceSettings, Wanted, names::Name};
 
 #[derive(Debug)]
 pub(super) struct Namespaces {
@@ -81,11 +81,16 @@ fn linux(info: Option<&v1::ContainerInfo>) -> Option<&v1::LinuxInfo> {
 }
 
 impl Isolator for Namespaces {
+    fn suits(&self, launch: &Launch, jail: &Jail) -> bool {
+        launch.enter.is_none() || jail.root.is_some()
+    }
+
     fn prepare(&self, wanted: Wanted<'_>, jail: &mut Jail) -> Result<(), String> {
         if self.pid {
             self.pid(wanted, jail)?;
         }
-        if self.ipc {
+        // Who enters another container shares its memory.
+        if self.ipc && wanted.launch.enter.is_none() {
             self.ipc(wanted, jail)?;
         }
         Ok(())

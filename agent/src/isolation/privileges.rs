@@ -6,7 +6,7 @@ use mezzo_api::v1::{self, capability_info::Capability, r_limit_info::r_limit::Ty
 use mezzo_executor::jail::{self, Jail, Rlimit};
 use nix::libc;
 
-use super::{HostError, Isolator, Wanted};
+use super::{HostError, Isolator, Launch, Wanted};
 
 /// What the first capability has for a number in the protocol.
 const FIRST: i32 = Capability::Chown as i32;
@@ -104,6 +104,10 @@ impl Capabilities {
 }
 
 impl Isolator for Capabilities {
+    fn suits(&self, _launch: &Launch, _jail: &Jail) -> bool {
+        true // it limits processes, wherever they are
+    }
+
     fn prepare(&self, wanted: Wanted<'_>, jail: &mut Jail) -> Result<(), String> {
         jail.capabilities = self.of(wanted.isolation.info.as_ref().and_then(|info| info.linux_info.as_ref()))?;
         Ok(())
@@ -115,6 +119,10 @@ impl Isolator for Capabilities {
 pub(super) struct NoNewPrivileges;
 
 impl Isolator for NoNewPrivileges {
+    fn suits(&self, _launch: &Launch, _jail: &Jail) -> bool {
+        true // it limits processes, wherever they are
+    }
+
     fn prepare(&self, _wanted: Wanted<'_>, jail: &mut Jail) -> Result<(), String> {
         jail.no_new_privileges = true;
         Ok(())

@@ -19,7 +19,7 @@ use seccompiler::{
 use serde_json::Value;
 use syscalls::Sysno;
 
-use super::{Isolator, Wanted};
+use super::{Isolator, Launch, Wanted};
 
 /// Why a profile cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +77,10 @@ impl Seccomp {
 }
 
 impl Isolator for Seccomp {
+    fn suits(&self, _launch: &Launch, _jail: &Jail) -> bool {
+        true // it limits processes, wherever they are
+    }
+
     fn prepare(&self, wanted: Wanted<'_>, jail: &mut Jail) -> Result<(), String> {
         let linux = wanted.isolation.info.as_ref().and_then(|info| info.linux_info.as_ref());
         let asked = linux.and_then(|linux| linux.seccomp.as_ref());

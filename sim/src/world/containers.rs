@@ -47,7 +47,7 @@ impl World {
                 match found.phase {
                     Phase::Ended(status) => ContainerEvent::Exited { status: Some(status) },
                     Phase::Failed => ContainerEvent::Exited { status: None },
-                    Phase::Running | Phase::Starting => ContainerEvent::Running { pid: found.pid },
+                    Phase::Running | Phase::Starting => ContainerEvent::Running { pid: found.pid, address: None },
                 }
             }
             None => ContainerEvent::Exited { status: None },
@@ -93,7 +93,7 @@ impl World {
         if program == Program::Executor {
             self.start_executor(number, &launch);
         }
-        self.tell_agent_of(number, id, ContainerEvent::Running { pid });
+        self.tell_agent_of(number, id, ContainerEvent::Running { pid, address: None });
     }
 
     /// A process ended, by itself or by force.

@@ -20,10 +20,10 @@ use mezzo_tests::{
 use serde_json::{Value, json};
 
 /// A directory of images, and a cluster whose agent takes its images from there.
-struct Bench {
+pub(super) struct Bench {
     images: tempfile::TempDir,
-    cluster: Cluster,
-    framework: Framework,
+    pub(super) cluster: Cluster,
+    pub(super) framework: Framework,
     _groups: super::Groups,
 }
 
@@ -36,7 +36,7 @@ fn can_run() -> bool {
 }
 
 impl Bench {
-    fn start(flags: &[&str]) -> Option<Self> {
+    pub(super) fn start(flags: &[&str]) -> Option<Self> {
         Self::start_with(flags, |_| {})
     }
 
@@ -55,7 +55,7 @@ impl Bench {
     }
 
     /// Starts the agent anew, to be killed at this point; a new framework has no offers from before.
-    fn restart_with_failpoint(&mut self, point: &str) {
+    pub(super) fn restart_with_failpoint(&mut self, point: &str) {
         self.cluster.agents[0].part.kill();
         self.cluster.agents[0].part.set_variable("MEZZO_FAILPOINT", point);
         self.cluster.agents[0].part.start();
@@ -68,20 +68,20 @@ impl Bench {
     }
 
     /// Launches a task and waits for its end.
-    fn run(&mut self, task: Value, end: &str) -> Value {
+    pub(super) fn run(&mut self, task: Value, end: &str) -> Value {
         let id = task["task_id"]["value"].as_str().unwrap().to_owned();
         self.launch(task);
         self.framework.wait_status(&id, end)
     }
 
-    fn launch(&mut self, mut task: Value) {
+    pub(super) fn launch(&mut self, mut task: Value) {
         let offer = self.framework.wait_any_offer();
         task["agent_id"] = json!({"value": tasks::agent_of(&offer)});
         self.framework.launch(&offer, &[task]);
     }
 
     /// A file of a task's sandbox.
-    fn output(&self, task: &str, name: &str) -> String {
+    pub(super) fn output(&self, task: &str, name: &str) -> String {
         let runs = sandboxes(&self.cluster.agents[0].work_dir, task);
         std::fs::read_to_string(runs.last().unwrap().join(name)).unwrap()
     }
@@ -103,7 +103,7 @@ impl Bench {
     }
 
     /// Nothing is left of containers: no root of one, no pin, nothing half made, no mount.
-    fn wait_until_nothing_is_left(&self) {
+    pub(super) fn wait_until_nothing_is_left(&self) {
         let place = self.roots().display().to_string();
         wait::until_true("nothing is left of containers", || {
             let roots = std::fs::read_dir(self.roots()).map_or(0, Iterator::count);
@@ -149,7 +149,7 @@ fn plain() -> Image {
     Image::new(vec![busybox(), upper], &config)
 }
 
-fn in_image(id: &str, image: &str, command: Value) -> Value {
+pub(super) fn in_image(id: &str, image: &str, command: Value) -> Value {
     let container = json!({"type": "MESOS", "mesos": {"image": {"type": "DOCKER", "docker": {"name": image}}}});
     let mut task = tasks::command(id, "", "");
     task["command"] = command;
@@ -157,7 +157,7 @@ fn in_image(id: &str, image: &str, command: Value) -> Value {
     task
 }
 
-fn in_docker(id: &str, image: &str, command: Value, parameters: &[(&str, &str)]) -> Value {
+pub(super) fn in_docker(id: &str, image: &str, command: Value, parameters: &[(&str, &str)]) -> Value {
     let parameters: Vec<Value> = parameters.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
     let mut task = in_image(id, image, command);
     task["container"] =
@@ -169,7 +169,7 @@ fn argv(arguments: &[&str]) -> Value {
     json!({"shell": false, "arguments": arguments})
 }
 
-fn shell(text: &str) -> Value {
+pub(super) fn shell(text: &str) -> Value {
     json!({"value": text})
 }
 
@@ -250,6 +250,37 @@ fn tasks_of_a_pod_have_images_of_their_own() {
     bench.framework.accept(&offer, group);
     bench.framework.wait_status("inside", "TASK_FINISHED");
     bench.framework.wait_status("outside", "TASK_FINISHED");
+    bench.wait_until_nothing_is_left();
+}
+
+#[test]
+fn a_call_launches_containers_with_images() {
+    let Some(mut bench) = Bench::start(&[]) else { return };
+    bench.launch(in_image("around", "app", shell("sleep 1000")));
+    let status = bench.framework.wait_status("around", "TASK_RUNNING");
+    let agent = bench.cluster.agents[0].address;
+    let image = json!({"type": "MESOS", "mesos": {"image": {"type": "DOCKER", "docker": {"name": "app"}}}});
+    let resources = json!([tasks::scalar("cpus", 0.1), tasks::scalar("mem", 32.0)]);
+    for (id, resources) in [
+        (json!({"value": "within", "parent": status["container_status"]["container_id"]}), json!([])),
+        (json!({"value": "alone"}), resources),
+    ] {
+        let command = json!({"shell": false, "arguments": ["c"]});
+        let launch = json!({"type": "LAUNCH_CONTAINER", "launch_container":
+                            {"container_id": id, "container": image, "command": command, "resources": resources}});
+        let launched = operator::call(agent, &launch);
+        assert_eq!((launched.status(), launched.text()), (200, String::new()));
+    }
+    let shown = |path: &Path| std::fs::read_to_string(path.join("shown")).unwrap_or_default();
+    let within = sandboxes(&bench.cluster.agents[0].work_dir, "around").pop().unwrap().join("containers/within");
+    let alone = bench.cluster.agents[0].work_dir.join("containers/alone");
+    for path in [within, alone] {
+        wait::until_true("it ran as its image says", || {
+            shown(&path) == "/srv/./show a c in /srv as 1033:1034 with image\n"
+        });
+    }
+    bench.framework.call("KILL", json!({"task_id": {"value": "around"}}));
+    bench.framework.wait_status("around", "TASK_KILLED");
     bench.wait_until_nothing_is_left();
 }
 

@@ -1,5 +1,6 @@
 //! Containers that are made of images, and containers that are kept from one another, on this host's cgroups and in namespaces of their own. All of it needs root.
 
+mod bridge;
 mod exec;
 mod images;
 mod limits;
@@ -86,8 +87,8 @@ impl World {
         Self::start_dying(isolation, flags, None)
     }
 
-    /// With an agent that dies when it comes to a place of its code.
-    fn start_dying(isolation: &str, flags: &[&str], death: Option<&str>) -> Option<Self> {
+    /// With an agent whose code, or that of its supervisors, kills at a place that this variable names.
+    fn start_dying(isolation: &str, flags: &[&str], death: Option<(&str, &str)>) -> Option<Self> {
         if !environment::is_root() {
             environment::skip("containers are isolated by root only");
             return None;
@@ -101,12 +102,12 @@ impl World {
             builder = builder.agent_flag(flag);
         }
         let mut cluster = builder.start();
-        if let Some(death) = death {
+        if let Some((variable, death)) = death {
             let registered = |cluster: &Cluster| cluster.agents[0].part.log().matches("registered agent=").count();
             wait::until_true("the agent knows its id", || registered(&cluster) == 1);
             let part = &mut cluster.agents[0].part;
             part.kill();
-            part.set_variable("MEZZO_FAILPOINT", death);
+            part.set_variable(variable, death);
             part.start();
             wait::until_true("the agent is back", || registered(&cluster) == 2);
         }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mezzo_tests::environment;
+use mezzo_tests::{environment, http};
 use serde_json::json;
 
 use super::{World, task, with};
@@ -48,6 +48,30 @@ fn capabilities_filters_and_limits_hold() {
     for id in ["usual", "free"] {
         world.framework.wait_status(id, "TASK_FINISHED");
     }
+    // What enters a container is confined as it is: the command of its check, and a session.
+    let confined = "grep -q 'Seccomp:.2' /proc/self/status || exit 6; grep -q 'NoNewPrivs:.1' /proc/self/status || exit 7; \
+                    grep -q 'CapEff:.0000000000000001' /proc/self/status || exit 8; touch confined";
+    world.launch(|agent| {
+        let mut kept = task("kept", agent, SMALL, "sleep 1368");
+        kept["check"] = json!({"type": "COMMAND", "command": {"command": {"value": confined}},
+                               "delay_seconds": 0.0, "interval_seconds": 0.1});
+        vec![kept]
+    });
+    let told = world.framework.wait_since(0, "the check has told something", |event| {
+        !event["update"]["status"]["check_status"]["command"]["exit_code"].is_null()
+    });
+    let status = &told["update"]["status"];
+    assert_eq!(status["check_status"]["command"]["exit_code"], 0, "{status:#}");
+    let parent = status["container_status"]["container_id"].clone();
+    let session = json!({"container_id": {"value": "session", "parent": parent},
+                         "command": {"value": format!("{confined}; echo confined; sleep 1")}});
+    let session = json!({"type": "LAUNCH_NESTED_CONTAINER_SESSION", "launch_nested_container_session": session});
+    let request = http::Request::post("/api/v1", "application/json", session.to_string())
+        .header("Accept", "application/recordio")
+        .header("Message-Accept", "application/json");
+    let answer = http::send(world.cluster.agents[0].address, &request).unwrap();
+    // `confined` and a line's end, as bytes are written in JSON.
+    assert!(answer.text().contains("Y29uZmluZWQK"), "{}", answer.text());
     for (id, info, word) in [
         ("more", json!({"linux_info": {"effective_capabilities": {"capabilities": ["SYS_ADMIN"]}}}), "SYS_ADMIN"),
         ("other", json!({"linux_info": {"seccomp": {"profile_name": "none.json"}}}), "none.json"),

@@ -40,7 +40,7 @@ fn a_killed_agent_leaves_nothing() {
 
 /// Tasks that end, that fail, that run on; the agent dies among them and comes back.
 fn live(death: &str) {
-    let Some(mut world) = World::start_dying(USUAL, &[], Some(death)) else { return };
+    let Some(mut world) = World::start_dying(USUAL, &[], Some(("MEZZO_FAILPOINT", death))) else { return };
     world.launch(|agent| {
         vec![
             task("ends", agent, (0.1, 32.0), "true"),
@@ -68,6 +68,58 @@ fn live(death: &str) {
             world.framework.call("KILL", json!({"task_id": {"value": "goes-on"}}));
         }
         (left.is_empty() && died).then_some(())
+    });
+    world.wait_until_nothing_is_left();
+}
+
+/// Places in the making and unmaking of a container, as agent/executor/src names them.
+const STEPS: [&str; 11] = [
+    "preparing",
+    "cgroups-made",
+    "first-process",
+    "plugged",
+    "joined",
+    "mounted",
+    "started",
+    "recorded",
+    "killed",
+    "removed",
+    "exited",
+];
+
+/// Those of the container's first process, from whose PID namespace nobody reaches the agent.
+const WITHIN: [&str; 4] = ["first-process", "plugged", "joined", "mounted"];
+
+/// The agent is killed while a container is at each of its steps, or the process that makes it is; a new agent takes over.
+#[test]
+fn a_death_at_each_step_of_a_container_leaves_nothing() {
+    for step in STEPS {
+        std::thread::scope(|scope| {
+            for who in ["self", "agent"].into_iter().filter(|who| *who == "self" || !WITHIN.contains(&step)) {
+                scope.spawn(move || die_at(who, step));
+            }
+        });
+    }
+}
+
+fn die_at(who: &str, step: &str) {
+    let death = format!("{who}:{step}");
+    let death = Some(("MEZZO_EXECUTOR_FAILPOINT", death.as_str()));
+    let Some(mut world) = World::start_dying(USUAL, &[], death) else { return };
+    world.launch(|agent| vec![task("brief", agent, (0.1, 32.0), "(sleep 1365 &); sleep 0.1")]);
+    if who == "agent" {
+        wait::until_true(&format!("the agent died at {step}"), || !world.cluster.agents[0].part.is_running());
+    } else {
+        world.framework.wait_since(0, &format!("it ended by a death at {step}"), |event| {
+            tasks::is_terminal(event["update"]["status"]["state"].as_str().unwrap_or_default())
+        });
+    }
+    let part = &mut world.cluster.agents[0].part;
+    part.kill();
+    part.set_variable("MEZZO_EXECUTOR_FAILPOINT", "");
+    part.start();
+    world.framework.wait_since(0, &format!("it has ended after a death at {step}"), |event| {
+        tasks::is_terminal(event["update"]["status"]["state"].as_str().unwrap_or_default())
     });
     world.wait_until_nothing_is_left();
 }

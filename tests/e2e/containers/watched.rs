@@ -49,6 +49,58 @@ fn a_disk_hog_and_a_squatter_are_stopped() {
     }
 }
 
+/// Why a container is ended is known to the next agent, too.
+#[test]
+fn a_limitation_outlives_the_agent() {
+    let flags = ["--enforce_container_disk_quota", "--container_disk_watch_interval=200ms"];
+    let death = Some(("MEZZO_FAILPOINT", "limited"));
+    let Some(mut world) = World::start_dying("posix/cpu,posix/mem,disk/du", &flags, death) else { return };
+    world.launch(|agent| {
+        let mut hog = task("hog", agent, (0.1, 32.0), "dd if=/dev/zero of=big bs=1M count=20; sleep 1366");
+        hog["resources"].as_array_mut().unwrap().push(tasks::scalar("disk", 5.0));
+        vec![hog]
+    });
+    wait::until_true("the agent died of it", || !world.cluster.agents[0].part.is_running());
+    let part = &mut world.cluster.agents[0].part;
+    part.kill();
+    part.set_variable("MEZZO_FAILPOINT", "");
+    part.start();
+    let failed = world.framework.wait_status("hog", "TASK_FAILED");
+    assert_eq!(failed["reason"], "REASON_CONTAINER_LIMITATION_DISK", "{failed:#}");
+    assert!(failed["limitation"]["resources"].is_array(), "{failed:#}");
+    world.wait_until_nothing_is_left();
+    let limits = world.cluster.dir().join("agent0/run/limits");
+    wait::until_true("nothing of it is left", || std::fs::read_dir(&limits).is_ok_and(|mut all| all.next().is_none()));
+}
+
+#[test]
+fn disks_are_counted_and_devices_kept_away() {
+    if !std::path::Path::new("/sys/fs/cgroup/devices").is_dir() {
+        return mezzo_tests::environment::skip("there is no cgroup of version 1 for devices");
+    }
+    let Some(mut world) = World::start("cgroups/blkio,cgroups/devices", &[]) else { return };
+    let look = "mknod disk b $(cat /sys/class/block/*/dev | head -n 1 | tr : ' ') || exit 5; \
+                head -c 1 disk > out 2>&1 && exit 6; head -c 1 /dev/zero > /dev/null || exit 7; \
+                while :; do dd if=/dev/zero of=big bs=1M count=2 oflag=direct || exit 8; sleep 0.1; done";
+    world.launch(|agent| vec![task("looks", agent, (0.1, 32.0), look)]);
+    let container = world.container("looks");
+    let address = world.cluster.agents[0].address;
+    // Linux counts on such disks alone that somebody's limit is on, since 6.9: a limit that holds nobody back.
+    let disk = std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(world.cluster.dir()).unwrap());
+    let limit = format!("{}:{} 1000000000000", nix::sys::stat::major(disk), nix::sys::stat::minor(disk));
+    std::fs::write(world.group("blkio", &container).join("blkio.throttle.write_bps_device"), limit).unwrap();
+    wait::until_true("what it wrote is counted", || {
+        let all = http::get_json(address, "/containers");
+        let found = all.as_array().into_iter().flatten().find(|one| one["container_id"] == json!(container));
+        let throttling = found.map(|found| found["statistics"]["blkio_statistics"]["throttling"].clone());
+        let throttling = throttling.unwrap_or_default();
+        let devices = throttling.as_array().into_iter().flatten();
+        let values = devices.flat_map(|device| device["io_service_bytes"].as_array().into_iter().flatten());
+        values.into_iter().any(|one| one["op"] == "WRITE" && one["value"].as_u64() >= Some(2 << 20))
+    });
+    assert_eq!(world.framework.statuses("looks").last().unwrap()["state"], "TASK_RUNNING");
+}
+
 #[test]
 fn usage_is_what_the_cgroups_count() {
     let Some(mut world) = World::start(USUAL, &["--cgroups_enable_cfs"]) else { return };

@@ -168,7 +168,7 @@ impl Agent {
     }
 
     pub fn running(&mut self, id: &ContainerId) {
-        self.container(id, ContainerEvent::Running { pid: 4242 });
+        self.container(id, ContainerEvent::Running { pid: 4242, address: None });
     }
 
     pub fn exited(&mut self, id: &ContainerId, status: i32) {

@@ -1,5 +1,7 @@
 use super::*;
-use crate::jail::{Capabilities, Cgroup, MemoryLimit, Mount, Namespace, Part, Rlimit, Root, Source, Target, Version};
+use crate::jail::{
+    Capabilities, Cgroup, MemoryLimit, Mount, Namespace, Part, Plug, Rlimit, Root, Source, Target, Version,
+};
 use crate::process::Identity;
 
 fn launch<'a>(arguments: &'a [String], environment: &'a [(String, String)]) -> Launch<'a> {
@@ -23,6 +25,13 @@ fn jail() -> Jail {
     Jail {
         namespaces: vec![Namespace::Mount, Namespace::Net],
         root: Some(Root { lower: vec!["/l".into()], upper: "/u".into(), work: "/w".into(), read_only: true }),
+        network: Some(Plug {
+            bridge: 3,
+            link: "mz".into(),
+            address: [10, 0, 0, 2].into(),
+            prefix: 16,
+            gateway: [10, 0, 0, 1].into(),
+        }),
         hostname: Some("box".into()),
         mounts: vec![
             Mount {

@@ -15,8 +15,10 @@ use rustix::{
     process::{Pid, Signal, WaitOptions, set_parent_process_death_signal, wait, waitpid},
 };
 
-use super::{Jail, Namespace, cgroup, edge, mounts};
+use super::{Jail, Namespace, cgroup, edge, mounts, network};
 use crate::{
+    failpoint,
+    netlink::Netlink,
     sys::{self, Spawn, Spawned},
     tree,
 };
@@ -52,10 +54,12 @@ pub fn start(jail: &Jail, sandbox: &CStr, task: &Spawn<'_>) -> Result<Started, S
     let (near, far) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(failed)?;
     let group = cgroup::to_be_born_in(&jail.cgroups)?;
+    let host = jail.network.as_ref().map(|_| Netlink::open()).transpose();
+    let host = host.map_err(|error| format!("Failed to reach the host's network: {error}"))?;
     let cloned = edge::clone(&jail.namespaces, group.as_ref().map(AsFd::as_fd));
     let init = match cloned {
         Ok(Some(init)) => init,
-        Ok(None) => sys::exit(run(far, jail, sandbox, task)),
+        Ok(None) => sys::exit(run(far, host, jail, sandbox, task)),
         Err(error) => {
             let kinds: Vec<_> = jail.namespaces.iter().map(|namespace| format!("{namespace:?}")).collect();
             return Err(format!(
@@ -132,16 +136,26 @@ fn number(bytes: &[u8], place: usize) -> i32 {
 }
 
 /// The first process' life.
-fn run(socket: OwnedFd, jail: &Jail, sandbox: &CStr, task: &Spawn<'_>) -> i32 {
+fn run(socket: OwnedFd, host: Option<Netlink>, jail: &Jail, sandbox: &CStr, task: &Spawn<'_>) -> i32 {
     let _ = rustix::thread::set_name(c"mezzo-init");
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    failpoint::pass("first-process");
+    // While there is a socket to the host's network: no other process gets one.
+    let plugged = match jail.namespaces.contains(&Namespace::Net) {
+        true => network::set_up(jail.network.as_ref(), host),
+        false => Ok(()),
+    };
+    // A neighbour with a root of its own enters what it shares before it makes what it does not.
+    let entered = task.enter.map_or(Ok(()), sys::enter_now);
+    let entered = entered.map_err(|error| format!("Failed to enter the other container: {error}"));
+    let task = &Spawn { enter: None, ..*task };
     let Ok(socket) = edge::keep_only(socket) else { return 1 };
     // The supervisor may have died before the line above.
     if recv(&socket, &mut [0; 1], RecvFlags::DONTWAIT).is_ok() {
         return 1;
     }
     let told = |kind: u8, numbers: &[i32]| tell(socket.as_fd(), kind, numbers);
-    if let Err(message) = set_up(jail, sandbox) {
+    if let Err(message) = plugged.and(entered).and_then(|()| set_up(jail, sandbox)) {
         say(socket.as_fd(), &message);
         return 1;
     }
@@ -173,7 +187,9 @@ fn run(socket: OwnedFd, jail: &Jail, sandbox: &CStr, task: &Spawn<'_>) -> i32 {
 }
 
 fn set_up(jail: &Jail, sandbox: &CStr) -> Result<(), String> {
+    failpoint::pass("plugged");
     cgroup::join(&jail.cgroups)?;
+    failpoint::pass("joined");
     if let Some(score) = jail.oom_score {
         std::fs::write("/proc/self/oom_score_adj", score.to_string())
             .map_err(|error| format!("Failed to set oom_score_adj to {score}: {error}"))?;
@@ -185,6 +201,7 @@ fn set_up(jail: &Jail, sandbox: &CStr) -> Result<(), String> {
     if jail.namespaces.contains(&Namespace::Mount) {
         let sandbox = Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(sandbox.to_bytes()));
         mounts::set_up(jail, sandbox)?;
+        failpoint::pass("mounted");
     }
     Ok(())
 }

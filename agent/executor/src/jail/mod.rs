@@ -14,9 +14,10 @@ pub mod cgroup;
 mod edge;
 pub mod init;
 mod mounts;
+mod network;
 mod wire;
 
-use std::path::PathBuf;
+use std::{net::Ipv4Addr, path::PathBuf};
 
 pub(crate) use edge::{Confined, Moment};
 
@@ -29,6 +30,9 @@ pub struct Jail {
     pub root: Option<Root>,
     /// The name of its host. Needs [`Namespace::Uts`].
     pub hostname: Option<String>,
+    /// How it is plugged into the host's network. Needs [`Namespace::Net`], without which it has the host's; with that
+    /// alone it is for itself.
+    pub network: Option<Plug>,
     /// What is mounted in it, in this order. Needs [`Namespace::Mount`].
     pub mounts: Vec<Mount>,
     /// Where it sees its sandbox, if it has a root of its own.
@@ -71,6 +75,21 @@ pub enum Namespace {
     Net,
     /// The host's name.
     Uts,
+}
+
+/// A cable from a container's network to a bridge of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plug {
+    /// The bridge's number.
+    pub bridge: u32,
+    /// The host's end: its name, of at most 15 bytes. It goes with the container's last process.
+    pub link: String,
+    /// The container's address.
+    pub address: Ipv4Addr,
+    /// Bits of the network's part of it.
+    pub prefix: u8,
+    /// The bridge's address.
+    pub gateway: Ipv4Addr,
 }
 
 /// A root that is made of layers by overlayfs.

@@ -20,7 +20,7 @@ use rustix::{
     process::{chdir, fchdir, pivot_root},
 };
 
-use super::{Jail, Mount, Namespace, Root, Source, Target, edge};
+use super::{Jail, Mount, Namespace, Root, Source, Target, edge, network};
 
 const QUIET: MountAttrFlags =
     MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV).union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
@@ -252,11 +252,9 @@ fn furnish(jail: &Jail, place: &mut Place, sandbox: &Path) -> Result<(), String>
     place.mount_on(&at("/dev/pts"), Kind::Directory, new_file_system("devpts", &terminals, flags)?.as_fd())?;
     let shared = [("mode", "1777"), ("size", "65536k")];
     place.mount_on(&at("/dev/shm"), Kind::Directory, new_file_system("tmpfs", &shared, QUIET)?.as_fd())?;
-    if !jail.namespaces.contains(&Namespace::Net) {
-        for file in ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"] {
-            if let Ok((tree, kind)) = bind(Path::new(file), Path::new("")) {
-                place.mount_on(&at(file), kind, tree.as_fd())?;
-            }
+    for (name, file) in names(jail)? {
+        if let Ok((tree, kind)) = bind(&file, Path::new("")) {
+            place.mount_on(&at(name), kind, tree.as_fd())?;
         }
     }
     if let Some(inside) = &jail.sandbox {
@@ -269,6 +267,14 @@ fn furnish(jail: &Jail, place: &mut Place, sandbox: &Path) -> Result<(), String>
         }
     }
     Ok(())
+}
+
+/// How names of hosts are found: the host's files, or the container's own if it has a network of its own.
+fn names(jail: &Jail) -> Result<Vec<(&'static str, PathBuf)>, String> {
+    match jail.root.as_ref().and_then(|root| root.upper.parent()) {
+        Some(place) if jail.namespaces.contains(&Namespace::Net) => network::files(jail, place),
+        _ => Ok(["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"].map(|file| (file, file.into())).into()),
+    }
 }
 
 /// Makes a part of the container's /proc read-only.

@@ -2,11 +2,14 @@
 
 use std::{
     ffi::OsStr,
+    net::Ipv4Addr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
-use super::{Capabilities, Cgroup, Jail, MemoryLimit, Mount, Namespace, Part, Rlimit, Root, Source, Target, Version};
+use super::{
+    Capabilities, Cgroup, Jail, MemoryLimit, Mount, Namespace, Part, Plug, Rlimit, Root, Source, Target, Version,
+};
 use crate::frame::{Decoder, Encoder, FrameError};
 
 const NAMESPACES: [Namespace; 5] = [Namespace::Mount, Namespace::Pid, Namespace::Ipc, Namespace::Net, Namespace::Uts];
@@ -33,6 +36,14 @@ impl Jail {
             Ok(())
         })?;
         out.option(self.hostname.as_ref(), |out, name| out.text("host's name", name.as_bytes(), &[]))?;
+        out.option(self.network.as_ref(), |out, plug| {
+            out.number(plug.bridge);
+            out.text("network device", plug.link.as_bytes(), &[])?;
+            out.number(plug.address.to_bits());
+            out.byte(plug.prefix);
+            out.number(plug.gateway.to_bits());
+            Ok(())
+        })?;
         out.list(&self.mounts, encode_mount)?;
         out.option(self.sandbox.as_ref(), |out, path| out.path(path))?;
         out.option(self.directory.as_ref(), |out, path| out.path(path))?;
@@ -79,6 +90,15 @@ impl Jail {
                 Ok(Root { lower: from.list(5, path)?, upper: path(from)?, work: path(from)?, read_only: from.flag()? })
             })?,
             hostname: from.option(text)?,
+            network: from.option(|from| {
+                Ok(Plug {
+                    bridge: from.number()?,
+                    link: text(from)?,
+                    address: Ipv4Addr::from_bits(from.number()?),
+                    prefix: from.byte()?,
+                    gateway: Ipv4Addr::from_bits(from.number()?),
+                })
+            })?,
             mounts: from.list(4, decode_mount)?,
             sandbox: from.option(path)?,
             directory: from.option(path)?,

@@ -51,6 +51,12 @@ pub(super) fn enter_pid_namespace(surroundings: &Surroundings) -> io::Result<()>
     }
 }
 
+/// Enters all but the PID namespace, this process itself.
+pub fn enter_now(surroundings: &Surroundings) -> io::Result<()> {
+    // SAFETY: no other process shares this memory, and the reference lives.
+    if unsafe { enter(surroundings) } { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Enters all; `false` with errno set when something cannot be entered.
 ///
 /// # Safety

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use mezzo_agent_core::{
-    container::{self, Command, Enter, Io, Launch, launchable},
+    container::{self, Command, Enter, Io, Launch, Scope},
+    image::Image,
     isolation::{Allotment, Isolation, Limitation},
     view::View,
 };
@@ -133,36 +134,52 @@ pub(super) async fn launch(door: &Arc<Door>, view: &View, wanted: Wanted) -> Res
     if places::own(view, &wanted.path).is_some() {
         return Ok(Launched::Already);
     }
-    launchable(wanted.container.as_ref()).map_err(bad)?;
+    let images = door.flags.images.kinds();
+    let (info, image, program) = container::called(images, wanted.container.as_ref(), &wanted.command).map_err(bad)?;
+    if image.is_some() && wanted.kind == Kind::Session {
+        return Err(bad("A session runs in the image of its container, and has none of its own".to_owned()));
+    }
+    let what = What { info, image, program };
     let (meta, launch) = match wanted.path.parent() {
-        Some(parent) => within(door, view, &parent, &wanted).await.map_err(bad)?,
-        None => alone(door, &wanted).map_err(bad)?,
+        Some(parent) => within(door, view, &parent, &wanted, what).await.map_err(bad)?,
+        None => alone(door, &wanted, what).map_err(bad)?,
     };
     door.calls.launch(meta, launch).await.map_err(bad)
 }
 
-fn command_of(command: &v1::CommandInfo) -> Result<Command, String> {
-    Command::of(command, None).ok_or_else(|| "Container has no command to run".to_owned())
+/// What a launch asks for, understood.
+struct What {
+    info: Option<v1::ContainerInfo>,
+    image: Option<Image>,
+    program: Command,
 }
 
 fn terminal(container: Option<&v1::ContainerInfo>) -> Option<(u16, u16)> {
     container?.tty_info.as_ref().map(Io::terminal)
 }
 
-fn alone(door: &Door, wanted: &Wanted) -> Result<(Meta, Launch), String> {
+fn alone(door: &Door, wanted: &Wanted, what: What) -> Result<(Meta, Launch), String> {
     let sandbox = door.flags.work_dir.join("containers").join(wanted.path.root());
     let user = wanted.command.user.clone().filter(|_| door.flags.switch_user);
     let meta = Meta { path: wanted.path.clone(), kind: wanted.kind, sandbox, user };
     let environment = plain(&meta, &wanted.command)?;
     // Without resources it would be kept in nothing at all.
     let allotment = wanted.allotment.clone().filter(|allotment| allotment.cpus > 0.0 && allotment.mem_mb > 0.0);
-    let isolation =
-        allotment.map(|allotment| Box::new(Isolation { info: wanted.container.clone(), allotment, pod: None }));
-    let launch = Launch { environment, isolation, ..bare(&meta, wanted, None)? };
+    if what.image.is_some() && allotment.is_none() {
+        return Err("A container that stands alone and has an image needs 'cpus' and 'mem'".to_owned());
+    }
+    let isolation = allotment.map(|allotment| Isolation { info: what.info.clone(), allotment, pod: None });
+    let launch = Launch { environment, isolation: isolation.map(Box::new), ..bare(&meta, wanted, what, None) };
     Ok((meta, launch))
 }
 
-async fn within(door: &Door, view: &View, parent: &ContainerPath, wanted: &Wanted) -> Result<(Meta, Launch), String> {
+async fn within(
+    door: &Door,
+    view: &View,
+    parent: &ContainerPath,
+    wanted: &Wanted,
+    what: What,
+) -> Result<(Meta, Launch), String> {
     let missing = || format!("Parent container {parent} does not exist");
     let around = match places::own(view, parent) {
         Some(own) => Parent::of_own(&own, door.flags.switch_user),
@@ -198,13 +215,20 @@ async fn within(door: &Door, view: &View, parent: &ContainerPath, wanted: &Wante
         plain(&meta, &wanted.command)?
     };
     let directory = environment.iter().find(|(name, _)| name == "MESOS_SANDBOX").map(|(_, value)| value.into());
-    let enter = processes.map(|processes| Enter {
-        pid: processes.task.pid,
-        start: processes.task.start,
-        inside: session.then(|| directory.unwrap_or_else(|| around.sandbox.clone())),
-    });
-    let called = container::Called { root: Some(root).filter(|_| !session), enter };
-    let launch = Launch { environment, called: Some(Box::new(called)), ..bare(&meta, wanted, terminal_io(wanted))? };
+    let scope = match session {
+        true => Scope::Inside(directory.unwrap_or_else(|| around.sandbox.clone())),
+        false => Scope::Beside,
+    };
+    let enter = processes.map(|_| Box::new(Enter { container: around.id.clone(), scope }));
+    // A session may do what its container may; who has a root of its own has mounts of its own.
+    let isolation = match (session, what.image.is_some()) {
+        (true, _) => Some(Isolation { info: around.info, ..Isolation::default() }),
+        (false, true) => Some(Isolation { info: what.info.clone(), ..Isolation::default() }),
+        (false, false) => None,
+    };
+    let isolation = isolation.map(Box::new);
+    let called = Some(Box::new(container::Called { root: Some(root).filter(|_| !session) }));
+    let launch = Launch { environment, enter, isolation, called, ..bare(&meta, wanted, what, terminal_io(wanted)) };
     Ok((meta, launch))
 }
 
@@ -215,21 +239,23 @@ fn terminal_io(wanted: &Wanted) -> Option<Io> {
     (session || terminal.is_some()).then_some(Io { terminal, session })
 }
 
-fn bare(meta: &Meta, wanted: &Wanted, io: Option<Io>) -> Result<Launch, String> {
-    Ok(Launch {
+fn bare(meta: &Meta, wanted: &Wanted, what: What, io: Option<Io>) -> Launch {
+    Launch {
         container_id: meta.path.id(),
         sandbox: meta.sandbox.clone(),
         user: meta.user.clone(),
-        command: command_of(&wanted.command)?,
+        command: what.program,
         environment: Vec::new(),
         uris: if wanted.kind == Kind::Session { Vec::new() } else { wanted.command.uris.clone() },
         volumes: Vec::new(),
         nested: None,
         isolation: None,
-        image: None,
+        image: what.image.map(Box::new),
+        network: None,
+        enter: None,
         io: io.or_else(|| terminal_io(wanted)),
         called: Some(Box::default()),
-    })
+    }
 }
 
 /// Of a container of its own: its command's variables, and what every container has.

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use mezzo_agent_core::view::{ExecutorState, ExecutorView, FrameworkView, View};
-use mezzo_api::ids::ContainerId;
+use mezzo_api::{
+    ids::ContainerId,
+    v1::{ContainerInfo, Task},
+};
 
 use crate::called::{ContainerPath, Found};
 
@@ -58,17 +61,29 @@ impl Own<'_> {
         }
     }
 
+    /// The task of a pod that it is the container of.
+    fn task(&self) -> Option<&Task> {
+        let id = self.nested?;
+        let is_its = |task: &&std::sync::Arc<Task>| {
+            task.statuses.iter().any(|status| {
+                let container = status.container_status.as_ref().and_then(|status| status.container_id.as_ref());
+                container.is_some_and(|container| container.value == id.as_str())
+            })
+        };
+        self.executor.tasks.iter().find(is_its).map(std::sync::Arc::as_ref)
+    }
+
+    /// As its framework describes it.
+    fn info(&self) -> Option<ContainerInfo> {
+        match self.nested {
+            Some(_) => self.task()?.container.clone(),
+            None => self.executor.info.container.clone(),
+        }
+    }
+
     /// Whom it runs as, with `--switch_user`.
     pub(super) fn user(&self) -> String {
-        let of_task = self.nested.and_then(|id| {
-            let is_its = |task: &&std::sync::Arc<mezzo_api::v1::Task>| {
-                task.statuses.iter().any(|status| {
-                    let container = status.container_status.as_ref().and_then(|status| status.container_id.as_ref());
-                    container.is_some_and(|container| container.value == id.as_str())
-                })
-            };
-            self.executor.tasks.iter().find(is_its)?.user.clone()
-        });
+        let of_task = self.task().and_then(|task| task.user.clone());
         let of_executor = self.executor.info.command.as_ref().and_then(|command| command.user.clone());
         of_task.or(of_executor.filter(|_| self.nested.is_none())).unwrap_or_else(|| self.framework.info.user.clone())
     }
@@ -83,11 +98,19 @@ pub(super) struct Parent {
     pub(super) user: Option<String>,
     /// It has no process to be entered.
     pub(super) is_empty: bool,
+    /// As its framework describes it.
+    pub(super) info: Option<ContainerInfo>,
 }
 
 impl Parent {
     pub(super) fn of_own(own: &Own<'_>, switch_user: bool) -> Self {
-        Self { id: own.id(), sandbox: own.sandbox(), user: switch_user.then(|| own.user()), is_empty: own.is_empty() }
+        Self {
+            id: own.id(),
+            sandbox: own.sandbox(),
+            user: switch_user.then(|| own.user()),
+            is_empty: own.is_empty(),
+            info: own.info(),
+        }
     }
 
     pub(super) fn of_called(found: &Found) -> Self {
@@ -96,6 +119,7 @@ impl Parent {
             sandbox: found.meta.sandbox.clone(),
             user: found.meta.user.clone(),
             is_empty: false,
+            info: None,
         }
     }
 }
