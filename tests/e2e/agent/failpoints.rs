@@ -61,7 +61,7 @@ const TOGETHER: usize = 6;
 #[test]
 fn a_kill_at_any_step_is_survived() {
     let steps = STEPS.iter().flat_map(|(_, points)| points.iter().map(|point| (*point, None)));
-    let again = WHILE_RECOVERING.iter().map(|point| ("recorded:8", Some(*point)));
+    let again = WHILE_RECOVERING.iter().map(|point| ("launched:3", Some(*point)));
     let lives: Vec<(&str, Option<&str>)> = steps.chain(again).collect();
     for chunk in lives.chunks(TOGETHER) {
         std::thread::scope(|scope| {

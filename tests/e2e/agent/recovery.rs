@@ -127,13 +127,6 @@ fn tasks_end_when_their_agent_stays_away() {
     let mut framework = framework(&cluster, "away");
     framework.run("task", "sleep 1324");
     framework.wait_status("task", "TASK_RUNNING");
-    // One that does come back, time and again, is waited for.
-    for _ in 0..3 {
-        cluster.restart_agent(0);
-        cluster.wait_until_registered(1);
-        framework.listen(Duration::from_secs(1));
-    }
-    assert!(framework.statuses("task").iter().all(|status| status["state"] != "TASK_FAILED"));
     cluster.agents[0].part.kill();
     wait::until_true("nothing of the agent is left", || cluster.children().is_empty());
     cluster.agents[0].part.start();
