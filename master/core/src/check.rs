@@ -275,7 +275,7 @@ fn operations(core: &Core) {
     let of_agents: usize = core.agents.slots.values().map(|agent| agent.operations.len()).sum();
     assert_eq!(of_agents, core.operations.iter().count(), "operations");
     for agent in core.agents.slots.values() {
-        let started = Resources::from_protos(&agent.info.resources).expect("they were valid at registration");
+        let started = agent.info.started().expect("they were valid at registration");
         assert_eq!(agent.total.quantities(), started.quantities(), "operations on {} made or lost something", agent.id);
     }
 }

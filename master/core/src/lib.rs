@@ -12,6 +12,7 @@ mod calls;
 mod check;
 mod core;
 pub mod counters;
+pub mod description;
 pub mod effect;
 mod events;
 mod executors;

@@ -27,7 +27,7 @@ use crate::{
 pub(crate) struct Offer {
     pub(crate) framework: FrameworkKey,
     pub(crate) agent: AgentKey,
-    pub(crate) role: String,
+    pub(crate) role: Arc<str>,
     /// Allocated to the role.
     pub(crate) resources: Resources,
     timer: Option<TimerId>,
@@ -36,13 +36,14 @@ pub(crate) struct Offer {
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Offers {
-    outstanding: BTreeMap<OfferNumber, Offer>,
+    /// In boxes: room that the map keeps for more is small.
+    outstanding: BTreeMap<OfferNumber, Box<Offer>>,
     next: u64,
 }
 
 impl Offers {
     pub(crate) fn get(&self, number: OfferNumber) -> Option<&Offer> {
-        self.outstanding.get(&number)
+        self.outstanding.get(&number).map(|offer| &**offer)
     }
 
     /// A number that no offer had before, inverse or not.
@@ -57,7 +58,7 @@ impl Offers {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (OfferNumber, &Offer)> {
-        self.outstanding.iter().map(|(number, offer)| (*number, offer))
+        self.outstanding.iter().map(|(number, offer)| (*number, &**offer))
     }
 }
 
@@ -107,7 +108,7 @@ impl Core {
         let agent = self.agents.get_mut(agent_key)?;
         framework.offers.insert(number);
         framework.offered += &resources;
-        agent.offers.insert(number);
+        agent.offers.push(number);
         agent.offered += &resources;
         let message = describe(&id, &role, &resources, framework_key, framework, agent);
         let view = model::Offer {
@@ -119,7 +120,7 @@ impl Core {
         };
         let timer = self.config.offer_timeout.map(|timeout| self.timers.set(now.mono + timeout, Timer::Offer(number)));
         let offer = Offer { framework: framework_key, agent: agent_key, role, resources, timer };
-        self.offers.outstanding.insert(number, offer);
+        self.offers.outstanding.insert(number, Box::new(offer));
         self.dirty.frameworks.insert(framework_key);
         self.dirty.agents.insert(agent_key);
         out.push(Effect::Publish(Change::Offer(Arc::new(view))));
@@ -128,10 +129,10 @@ impl Core {
 
     /// Takes an offer out of all books but the allocator's.
     pub(crate) fn take_offer(&mut self, number: OfferNumber, out: &mut Effects) -> Option<Offer> {
-        let offer = self.offers.outstanding.remove(&number)?;
+        let offer = *self.offers.outstanding.remove(&number)?;
         if mezzo_api::mutant!("offer-reused") {
             let again = Offer { role: offer.role.clone(), resources: offer.resources.clone(), timer: None, ..offer };
-            self.offers.outstanding.insert(number, again);
+            self.offers.outstanding.insert(number, Box::new(again));
         }
         if let Some(timer) = offer.timer {
             self.timers.cancel(timer);
@@ -142,7 +143,7 @@ impl Core {
             self.dirty.frameworks.insert(offer.framework);
         }
         if let Some(agent) = self.agents.get_mut(offer.agent) {
-            agent.offers.remove(&number);
+            agent.offers.retain(|offer| *offer != number);
             agent.offered -= &offer.resources;
             self.dirty.agents.insert(offer.agent);
         }
@@ -195,7 +196,7 @@ impl Core {
     ) {
         let Some(framework) = self.frameworks.get(key).filter(|_| !roles.is_empty()) else { return };
         let of_roles =
-            |number: &&OfferNumber| self.offers.get(**number).is_some_and(|offer| roles.contains(&offer.role));
+            |number: &&OfferNumber| self.offers.get(**number).is_some_and(|offer| roles.contains(&*offer.role));
         let offers: Vec<_> = framework.offers.iter().filter(of_roles).copied().collect();
         offers.into_iter().for_each(|offer| self.rescind_offer(now, offer, out));
     }
@@ -226,11 +227,11 @@ fn describe(
         id: v1::OfferId { value: id.to_owned() },
         framework_id: framework.id.proto(),
         agent_id: agent.id.proto(),
-        hostname: agent.info.hostname.clone(),
+        hostname: agent.info.hostname().to_owned(),
         url: Some(agent.url()),
-        domain: agent.info.domain.clone(),
+        domain: agent.info.domain().cloned(),
         resources: if refined { shown.to_protos() } else { shown.to_legacy_protos() },
-        attributes: agent.info.attributes.clone(),
+        attributes: agent.info.attributes().to_vec(),
         executor_ids: executors.map(|(_, executor)| executor.proto()).collect(),
         unavailability: agent.unavailability,
         allocation_info: multi_role.then(|| v1::resource::AllocationInfo { role: Some(role.to_owned()) }),

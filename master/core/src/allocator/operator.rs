@@ -96,7 +96,7 @@ impl Allocator {
         let keys: Vec<AgentKey> = self.agents.keys().collect();
         for key in keys {
             let Some(agent) = self.agents.get(key) else { continue };
-            let listed = self.is_listed(&agent.info.hostname);
+            let listed = self.is_listed(agent.info.hostname());
             if agent.listed != listed {
                 self.change_agent(key, |agent, _| agent.listed = listed);
                 self.soon(now, key);
