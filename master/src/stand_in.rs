@@ -10,6 +10,7 @@ use std::{
 use mezzo_api::{resources::Resources, v1};
 use mezzo_election::Lease;
 use mezzo_master_core::{
+    description::Description,
     effect::Change,
     model::{Agent, Framework, FrameworkState, Task, TaskList},
     registry::Recovered,
@@ -113,7 +114,7 @@ fn agent(number: usize) -> Agent {
     };
     Agent {
         id: format!("11111111-2222-3333-4444-555555555555-S{number}").into(),
-        info: Arc::new(info),
+        info: Description::new(&info),
         advertised: (IpAddr::V4(Ipv4Addr::LOCALHOST), 5051),
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         version: "1.11.0".into(),

@@ -157,7 +157,7 @@ fn parse_value(text: &str) -> Result<Option<Value>, ValueError> {
     match (text.find('['), text.find('{')) {
         (Some(0), _) => parse_ranges(&text).map(|ranges| Some(Value::Ranges(ranges))),
         (Some(_), _) => Err(ValueError::Unexpected('[')),
-        (None, Some(0)) => Ok(Some(Value::Set(parse_set(&text)))),
+        (None, Some(0)) => Ok(Some(Value::Set(parse_set(&text).into()))),
         (None, Some(_)) => Err(ValueError::Unexpected('{')),
         (None, None) => parse_amount(&text),
     }

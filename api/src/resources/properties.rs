@@ -1,5 +1,7 @@
 //! Laws of the algebra, on random resources.
 
+use std::sync::Arc;
+
 use proptest::{prelude::*, sample::select};
 
 use super::{Range, Resource, Resources, Scalar, Value};
@@ -69,8 +71,9 @@ fn any_value(side: u64) -> impl Strategy<Value = (&'static str, Value)> {
         let blocks = blocks.into_iter().map(|(block, length)| 10 * (2 * block + side) + length);
         ("ports", Value::Ranges(blocks.map(|begin| Range { begin, end: begin + 5 }).collect()))
     });
-    let items = prop::collection::btree_set(0u64..6, 1..4)
-        .prop_map(move |items| ("names", Value::Set(items.into_iter().map(|item| format!("{side}-{item}")).collect())));
+    let items = prop::collection::btree_set(0u64..6, 1..4).prop_map(move |items| {
+        ("names", Value::Set(Arc::new(items.into_iter().map(|item| format!("{side}-{item}")).collect())))
+    });
     prop_oneof![4 => amounts, 1 => ranges, 1 => items]
 }
 

@@ -42,10 +42,11 @@ impl Resource {
             .map_err(|reason| ResourcesError::Invalid { resource: display_proto(proto).to_string(), reason })?;
         let details = Details {
             reservations: stack(proto),
-            disk: proto.disk.clone(),
+            disk: proto.disk.clone().map(Box::new),
             revocable: proto.revocable.is_some(),
             shared: proto.shared.is_some(),
             provider_id: proto.provider_id.as_ref().map(|id| id.value.clone()),
+            ..Details::default()
         };
         let allocation = proto.allocation_info.as_ref().and_then(|allocation| allocation.role.as_deref());
         Ok(Self::with(&proto.name, allocation, details, value(proto)))
@@ -99,13 +100,13 @@ impl Resource {
             }
             Value::Set(items) => {
                 proto.set_type(v1::value::Type::Set);
-                proto.set = Some(v1::value::Set { item: items.clone() });
+                proto.set = Some(v1::value::Set { item: items.to_vec() });
             }
         }
         proto.allocation_info =
             self.allocation_role().map(|role| v1::resource::AllocationInfo { role: Some(role.into()) });
         if let Some(details) = self.details() {
-            proto.disk.clone_from(&details.disk);
+            proto.disk = details.disk.as_deref().cloned();
             proto.revocable = details.revocable.then(v1::resource::RevocableInfo::default);
             proto.shared = details.shared.then(v1::resource::SharedInfo::default);
             proto.provider_id = details.provider_id.clone().map(|value| v1::ResourceProviderId { value });
@@ -138,6 +139,6 @@ fn value(proto: &v1::Resource) -> Value {
         let ranges: Ranges = ranges.range.iter().map(|&v1::value::Range { begin, end }| Range { begin, end }).collect();
         Value::Ranges(ranges)
     } else {
-        Value::Set(proto.set.as_ref().map(|set| set.item.clone()).unwrap_or_default())
+        Value::Set(proto.set.as_ref().map(|set| set.item.clone()).unwrap_or_default().into())
     }
 }

@@ -1,6 +1,6 @@
 //! Sets of whole numbers, as ranges: ports.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use smallvec::SmallVec;
 
@@ -13,9 +13,11 @@ pub struct Range {
     pub end: u64,
 }
 
-/// Whole numbers, kept as sorted ranges that neither overlap nor touch.
+type List = SmallVec<[Range; 1]>;
+
+/// Whole numbers, kept as sorted ranges that neither overlap nor touch. Copies share them until one is changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Ranges(SmallVec<[Range; 1]>);
+pub struct Ranges(Option<Arc<List>>);
 
 impl Ranges {
     /// None.
@@ -25,29 +27,29 @@ impl Ranges {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     /// The ranges, sorted.
     pub fn iter(&self) -> impl Iterator<Item = Range> + '_ {
-        self.0.iter().copied()
+        self.list().iter().copied()
     }
 
     /// Every number, sorted.
     pub fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
-        self.0.iter().flat_map(|range| range.begin..=range.end)
+        self.list().iter().flat_map(|range| range.begin..=range.end)
     }
 
     /// How many numbers there are; at most `u64::MAX`.
     pub fn count(&self) -> u64 {
-        self.0.iter().fold(0, |sum: u64, range| sum.saturating_add(range.end - range.begin).saturating_add(1))
+        self.list().iter().fold(0, |sum: u64, range| sum.saturating_add(range.end - range.begin).saturating_add(1))
     }
 
     /// Whether every number of `other` is among these.
     pub fn contains(&self, other: &Self) -> bool {
-        let mut held = self.0.iter();
+        let mut held = self.list().iter();
         let mut current = held.next();
-        other.0.iter().all(|wanted| {
+        other.list().iter().all(|wanted| {
             while let Some(range) = current {
                 if wanted.begin <= range.end {
                     return range.begin <= wanted.begin && wanted.end <= range.end;
@@ -60,24 +62,29 @@ impl Ranges {
 
     /// Adds the numbers of `other`.
     pub fn add(&mut self, other: &Self) {
-        match other.0.as_slice() {
-            [] => {}
-            [one] => self.insert(*one),
-            _ => {
-                self.0.extend_from_slice(&other.0);
-                self.normalise();
+        match (&mut self.0, &other.0) {
+            (_, None) => {}
+            (None, more) => self.0.clone_from(more),
+            (Some(list), Some(more)) => {
+                let list = Arc::make_mut(list);
+                let begin = more[0].begin;
+                let follows = list.last().is_none_or(|last| last.end.checked_add(1).is_some_and(|next| begin > next));
+                list.extend_from_slice(more);
+                if !follows {
+                    normalise(list);
+                }
             }
         }
     }
 
     /// Removes the numbers of `other`.
     pub fn subtract(&mut self, other: &Self) {
-        if self.0.is_empty() || other.0.is_empty() {
+        if self.is_empty() || other.is_empty() {
             return;
         }
-        let mut rest = SmallVec::new();
-        let mut cuts = other.0.iter().peekable();
-        for &range in &self.0 {
+        let mut rest = List::new();
+        let mut cuts = other.list().iter().peekable();
+        for &range in self.list() {
             let mut begin = range.begin;
             let mut open = true;
             while let Some(&&cut) = cuts.peek() {
@@ -102,41 +109,40 @@ impl Ranges {
                 rest.push(Range { begin, end: range.end });
             }
         }
-        self.0 = rest;
+        self.0 = some(rest);
     }
 
-    fn insert(&mut self, range: Range) {
-        match self.0.last() {
+    fn list(&self) -> &[Range] {
+        self.0.as_deref().map_or(&[], |list| list)
+    }
+}
+
+/// Empty is always the same.
+fn some(list: List) -> Option<Arc<List>> {
+    (!list.is_empty()).then(|| Arc::new(list))
+}
+
+fn normalise(list: &mut List) {
+    list.retain(|range| range.begin <= range.end);
+    list.sort_unstable();
+    let mut merged = List::with_capacity(list.len());
+    for &range in &*list {
+        match merged.last_mut() {
             Some(last) if last.end.checked_add(1).is_none_or(|next| range.begin <= next) => {
-                self.0.push(range);
-                self.normalise();
+                last.end = last.end.max(range.end);
             }
-            _ => self.0.push(range),
+            _ => merged.push(range),
         }
     }
-
-    fn normalise(&mut self) {
-        self.0.retain(|range| range.begin <= range.end);
-        self.0.sort_unstable();
-        let mut merged: SmallVec<[Range; 1]> = SmallVec::with_capacity(self.0.len());
-        for &range in &self.0 {
-            match merged.last_mut() {
-                Some(last) if last.end.checked_add(1).is_none_or(|next| range.begin <= next) => {
-                    last.end = last.end.max(range.end);
-                }
-                _ => merged.push(range),
-            }
-        }
-        self.0 = merged;
-    }
+    *list = merged;
 }
 
 /// Inverted ranges hold nothing.
 impl FromIterator<Range> for Ranges {
     fn from_iter<I: IntoIterator<Item = Range>>(ranges: I) -> Self {
-        let mut all = Self(ranges.into_iter().collect());
-        all.normalise();
-        all
+        let mut list: List = ranges.into_iter().collect();
+        normalise(&mut list);
+        Self(some(list))
     }
 }
 

@@ -7,15 +7,15 @@ use crate::{roles, v1};
 
 pub use v1::resource::disk_info::source::Type as DiskType;
 
-/// A resource's name. The common ones cost nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A resource's name, if it is a common one; else it is among the details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     Cpus,
     Mem,
     Disk,
     Gpus,
     Ports,
-    Other(Arc<str>),
+    Other,
 }
 
 impl Name {
@@ -26,18 +26,7 @@ impl Name {
             "disk" => Name::Disk,
             "gpus" => Name::Gpus,
             "ports" => Name::Ports,
-            other => Name::Other(other.into()),
-        }
-    }
-
-    fn as_str(&self) -> &str {
-        match self {
-            Name::Cpus => "cpus",
-            Name::Mem => "mem",
-            Name::Disk => "disk",
-            Name::Gpus => "gpus",
-            Name::Ports => "ports",
-            Name::Other(name) => name,
+            _ => Name::Other,
         }
     }
 }
@@ -50,7 +39,7 @@ pub enum Value {
     /// Whole numbers.
     Ranges(Ranges),
     /// Distinct items in the order in which they came; compared without it.
-    Set(Vec<String>),
+    Set(Arc<Vec<String>>),
 }
 
 impl Value {
@@ -88,9 +77,9 @@ impl Value {
             (Value::Scalar(left), Value::Scalar(right)) => *left += *right,
             (Value::Ranges(left), Value::Ranges(right)) => left.add(right),
             (Value::Set(left), Value::Set(right)) => {
-                for item in right {
+                for item in right.iter() {
                     if !left.contains(item) {
-                        left.push(item.clone());
+                        Arc::make_mut(left).push(item.clone());
                     }
                 }
             }
@@ -103,7 +92,7 @@ impl Value {
         match (self, other) {
             (Value::Scalar(left), Value::Scalar(right)) => *left -= *right,
             (Value::Ranges(left), Value::Ranges(right)) => left.subtract(right),
-            (Value::Set(left), Value::Set(right)) => left.retain(|item| !right.contains(item)),
+            (Value::Set(left), Value::Set(right)) => Arc::make_mut(left).retain(|item| !right.contains(item)),
             _ => {}
         }
     }
@@ -112,9 +101,11 @@ impl Value {
 /// What most resources have nothing of.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Details {
+    /// The name, if it is no common one.
+    pub(super) name: Option<Box<str>>,
     /// The stack, each entry with type and role.
     pub(super) reservations: Vec<v1::resource::ReservationInfo>,
-    pub(super) disk: Option<v1::resource::DiskInfo>,
+    pub(super) disk: Option<Box<v1::resource::DiskInfo>>,
     pub(super) revocable: bool,
     pub(super) shared: bool,
     pub(super) provider_id: Option<String>,
@@ -122,7 +113,8 @@ pub(super) struct Details {
 
 impl Details {
     pub(super) fn is_default(&self) -> bool {
-        self.reservations.is_empty()
+        self.name.is_none()
+            && self.reservations.is_empty()
             && self.disk.is_none()
             && !self.revocable
             && !self.shared
@@ -130,21 +122,23 @@ impl Details {
     }
 }
 
-/// A valid resource in the form with a stack of reservations.
+/// A valid resource in the form with a stack of reservations. There are many of them: it is small.
 #[derive(Clone, Debug)]
 pub struct Resource {
-    name: Name,
+    value: Value,
     allocation: Option<Arc<str>>,
     details: Option<Arc<Details>>,
-    value: Value,
     /// How often it is held, when it is shared; else 1.
     shares: u32,
+    name: Name,
 }
+
+const _: () = assert!(size_of::<Resource>() == 48);
 
 impl Resource {
     /// An unreserved resource.
     pub fn new(name: &str, value: Value) -> Self {
-        Self { name: Name::new(name), allocation: None, details: None, value, shares: 1 }
+        Self::with(name, None, Details::default(), value)
     }
 
     /// An unreserved amount.
@@ -152,14 +146,23 @@ impl Resource {
         Self::new(name, Value::Scalar(amount))
     }
 
-    pub(super) fn with(name: &str, allocation: Option<&str>, details: Details, value: Value) -> Self {
+    pub(super) fn with(text: &str, allocation: Option<&str>, mut details: Details, value: Value) -> Self {
+        let name = Name::new(text);
+        details.name = (name == Name::Other).then(|| text.into());
         let details = (!details.is_default()).then(|| Arc::new(details));
-        Self { name: Name::new(name), allocation: allocation.map(Into::into), details, value, shares: 1 }
+        Self { value, allocation: allocation.map(Into::into), details, shares: 1, name }
     }
 
     /// E.g. `cpus`.
     pub fn name(&self) -> &str {
-        self.name.as_str()
+        match self.name {
+            Name::Cpus => "cpus",
+            Name::Mem => "mem",
+            Name::Disk => "disk",
+            Name::Gpus => "gpus",
+            Name::Ports => "ports",
+            Name::Other => self.details().and_then(|details| details.name.as_deref()).unwrap_or_default(),
+        }
     }
 
     /// How much.
@@ -218,7 +221,7 @@ impl Resource {
 
     /// The disk's persistence, volume and source.
     pub fn disk(&self) -> Option<&v1::resource::DiskInfo> {
-        self.details.as_deref().and_then(|details| details.disk.as_ref())
+        self.details.as_deref().and_then(|details| details.disk.as_deref())
     }
 
     /// The kind of the disk's source, if it has one.
@@ -363,11 +366,12 @@ fn same_details(left: Option<&Arc<Details>>, right: Option<&Arc<Details>>) -> bo
         (None, None) => true,
         (Some(left), Some(right)) => {
             Arc::ptr_eq(left, right)
-                || left.revocable == right.revocable
+                || left.name == right.name
+                    && left.revocable == right.revocable
                     && left.shared == right.shared
                     && left.provider_id == right.provider_id
                     && same_reservations(&left.reservations, &right.reservations)
-                    && same_option(left.disk.as_ref(), right.disk.as_ref(), same_disk)
+                    && same_option(left.disk.as_deref(), right.disk.as_deref(), same_disk)
         }
         _ => false,
     }

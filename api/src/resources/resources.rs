@@ -5,13 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
 use super::Resource;
 
-/// Resources, e.g. those of an agent, an offer or a task. Cloning is cheap; most have four.
+/// Resources, e.g. those of an agent, an offer or a task. Many have none: they are as small as a pointer.
 #[derive(Clone, Debug, Default)]
-pub struct Resources(SmallVec<[Resource; 4]>);
+pub struct Resources(ThinVec<Resource>);
 
 impl Resources {
     /// None.
@@ -75,7 +75,11 @@ impl Resources {
 
     /// Marks all as allocated to `role`.
     pub fn allocate(&mut self, role: &str) {
-        let role: Arc<str> = role.into();
+        self.allocate_to(&role.into());
+    }
+
+    /// The same; they share the role's name.
+    pub fn allocate_to(&mut self, role: &Arc<str>) {
         self.rebuild(|resource| resource.set_allocation(Some(role.clone())));
     }
 

@@ -97,10 +97,12 @@ impl Core {
             checked: Checked::default(),
             config,
         };
-        for info in recovered.agents {
-            if let Some(id) = info.id.as_ref().map(AgentId::from) {
+        let (kinds, agents) = recovered.agents.into_parts();
+        core.agents.kinds = kinds;
+        for info in agents {
+            if let Some(id) = info.id().cloned() {
                 core.dirty.recovered.insert(id.clone());
-                core.agents.recovered.insert(id, Arc::new(info));
+                core.agents.recovered.insert(id, info);
             }
         }
         core.agents.recovered_count = core.agents.recovered.len();
@@ -327,7 +329,7 @@ impl Core {
     }
 
     fn offered_roles(&self) -> BTreeSet<&str> {
-        self.offers.iter().map(|(_, offer)| offer.role.as_str()).collect()
+        self.offers.iter().map(|(_, offer)| &*offer.role).collect()
     }
 
     /// The registry refused a write because this master leads no more: the core decides nothing from then on.

@@ -10,6 +10,7 @@ use mezzo_api::{
 };
 
 use crate::{
+    description::Description,
     input::{LinkId, RequestId, StreamId, Ticket},
     model,
     registry::RegistryOp,
@@ -87,7 +88,7 @@ pub enum Change {
     /// The agent is registered no more.
     AgentRemoved(AgentId, model::AgentGone),
     /// An agent of the registry that has not come back since the master leads, or has (`None`).
-    RecoveredAgent(AgentId, Option<Arc<v1::AgentInfo>>),
+    RecoveredAgent(AgentId, Option<Description>),
     /// A framework, new or changed; completed ones too.
     Framework(Arc<model::Framework>),
     /// A completed framework fell out of the bounded history.

@@ -13,6 +13,7 @@ mod check;
 mod checked;
 mod core;
 pub mod counters;
+pub mod description;
 pub mod effect;
 mod events;
 mod executors;

@@ -223,7 +223,7 @@ impl Core {
 
     fn machine_of(&self, key: AgentKey) -> Option<&Machine> {
         let agent = self.agents.get(key)?;
-        self.machines.of(&agent.info.hostname, [agent.advertised.0, agent.peer])
+        self.machines.of(agent.info.hostname(), [agent.advertised.0, agent.peer])
     }
 
     /// An agent is there: it may be on a machine that is to go.
@@ -249,7 +249,7 @@ impl Core {
                 Mode::Down => status.down_machines.push(machine.info.id.clone()),
                 Mode::Draining => {
                     let own = |agent: &crate::agents::Agent| {
-                        self.machines.of(&agent.info.hostname, [agent.advertised.0, agent.peer]) == Some(machine)
+                        self.machines.of(agent.info.hostname(), [agent.advertised.0, agent.peer]) == Some(machine)
                     };
                     let agents = self.agents.slots.values().filter(|agent| own(agent));
                     let statuses = agents.flat_map(|agent| agent.inverse_answers.values().cloned()).collect();

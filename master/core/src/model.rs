@@ -11,7 +11,7 @@ use mezzo_api::{
 
 pub use crate::statuses::Statuses;
 
-use crate::registry::Standing;
+use crate::{description::Description, registry::Standing};
 
 /// A registered agent.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct Agent {
     /// Its id.
     pub id: AgentId,
     /// Its description as it registered, with id, resources, attributes and domain.
-    pub info: Arc<v1::AgentInfo>,
+    pub info: Description,
     /// What it calls itself in `pid`, offers and `/slaves`: the advertised address (never dialled).
     pub advertised: (IpAddr, u16),
     /// Where its link comes from.
@@ -155,7 +155,7 @@ pub struct Offer {
     /// Of which agent.
     pub agent_id: AgentId,
     /// For which role.
-    pub role: String,
+    pub role: Arc<str>,
     /// What.
     pub resources: Resources,
 }

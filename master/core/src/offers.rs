@@ -28,7 +28,7 @@ use crate::{
 pub(crate) struct Offer {
     pub(crate) framework: FrameworkKey,
     pub(crate) agent: AgentKey,
-    pub(crate) role: String,
+    pub(crate) role: Arc<str>,
     /// Allocated to the role.
     pub(crate) resources: Resources,
     timer: Option<TimerId>,
@@ -37,14 +37,15 @@ pub(crate) struct Offer {
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Offers {
-    outstanding: BTreeMap<OfferNumber, Offer>,
+    /// In boxes: room that the map keeps for more is small.
+    outstanding: BTreeMap<OfferNumber, Box<Offer>>,
     touched: Touched<OfferNumber>,
     next: u64,
 }
 
 impl Offers {
     pub(crate) fn get(&self, number: OfferNumber) -> Option<&Offer> {
-        self.outstanding.get(&number)
+        self.outstanding.get(&number).map(|offer| &**offer)
     }
 
     /// A number that no offer had before, inverse or not.
@@ -59,7 +60,7 @@ impl Offers {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (OfferNumber, &Offer)> {
-        self.outstanding.iter().map(|(number, offer)| (*number, offer))
+        self.outstanding.iter().map(|(number, offer)| (*number, &**offer))
     }
 
     /// See [`Touched::take`].
@@ -69,12 +70,12 @@ impl Offers {
 
     fn insert(&mut self, number: OfferNumber, offer: Offer) {
         self.touched.add(number);
-        self.outstanding.insert(number, offer);
+        self.outstanding.insert(number, Box::new(offer));
     }
 
     fn remove(&mut self, number: OfferNumber) -> Option<Offer> {
         self.touched.add(number);
-        self.outstanding.remove(&number)
+        self.outstanding.remove(&number).map(|offer| *offer)
     }
 }
 
@@ -124,7 +125,7 @@ impl Core {
         let agent = self.agents.get_mut(agent_key)?;
         framework.offers.insert(number);
         framework.offered += &resources;
-        agent.offers.insert(number);
+        agent.offers.push(number);
         agent.offered += &resources;
         let message = describe(&id, &role, &resources, framework_key, framework, agent);
         let view = model::Offer {
@@ -159,7 +160,7 @@ impl Core {
             self.dirty.frameworks.insert(offer.framework);
         }
         if let Some(agent) = self.agents.get_mut(offer.agent) {
-            agent.offers.remove(&number);
+            agent.offers.retain(|offer| *offer != number);
             agent.offered -= &offer.resources;
             self.dirty.agents.insert(offer.agent);
         }
@@ -212,7 +213,7 @@ impl Core {
     ) {
         let Some(framework) = self.frameworks.get(key).filter(|_| !roles.is_empty()) else { return };
         let of_roles =
-            |number: &&OfferNumber| self.offers.get(**number).is_some_and(|offer| roles.contains(&offer.role));
+            |number: &&OfferNumber| self.offers.get(**number).is_some_and(|offer| roles.contains(&*offer.role));
         let offers: Vec<_> = framework.offers.iter().filter(of_roles).copied().collect();
         offers.into_iter().for_each(|offer| self.rescind_offer(now, offer, out));
     }
@@ -243,11 +244,11 @@ fn describe(
         id: v1::OfferId { value: id.to_owned() },
         framework_id: framework.id.proto(),
         agent_id: agent.id.proto(),
-        hostname: agent.info.hostname.clone(),
+        hostname: agent.info.hostname().to_owned(),
         url: Some(agent.url()),
-        domain: agent.info.domain.clone(),
+        domain: agent.info.domain().cloned(),
         resources: if refined { shown.to_protos() } else { shown.to_legacy_protos() },
-        attributes: agent.info.attributes.clone(),
+        attributes: agent.info.attributes().to_vec(),
         executor_ids: executors.map(|(_, executor)| executor.proto()).collect(),
         unavailability: agent.unavailability,
         allocation_info: multi_role.then(|| v1::resource::AllocationInfo { role: Some(role.to_owned()) }),

@@ -6,6 +6,8 @@ use mezzo_api::{
     v1,
 };
 
+use crate::description::Descriptions;
+
 /// One durable change.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RegistryOp {
@@ -76,7 +78,7 @@ impl Standing {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
     /// Admitted agents.
-    pub agents: Vec<v1::AgentInfo>,
+    pub agents: Descriptions,
     /// Unreachable ones, and since when in nanoseconds since the epoch.
     pub unreachable: Vec<(AgentId, i64)>,
     /// Gone ones, and since when.

@@ -42,7 +42,7 @@ pub(super) fn write(content: &Recovered) -> Value {
     };
     json!({
         "format": FORMAT,
-        "agents": content.agents.iter().map(codec::to_json_value).collect::<Vec<_>>(),
+        "agents": content.agents.iter().map(|agent| codec::to_json_value(&agent.message())).collect::<Vec<_>>(),
         "unreachable": marked(&content.unreachable),
         "gone": marked(&content.gone),
         "standings": content.standings.iter().map(written).collect::<Vec<_>>(),
@@ -149,7 +149,7 @@ mod tests {
             ..Default::default()
         };
         let content = Recovered {
-            agents: vec![info.clone()],
+            agents: vec![info.clone()].into(),
             unreachable: vec![("b".into(), 5)],
             gone: vec![("c".into(), 6)],
             standings: vec![("a".into(), Standing { deactivated: true, drain: None })],

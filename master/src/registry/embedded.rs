@@ -104,7 +104,7 @@ impl Embedded {
         let agents = read.open_table(AGENTS).map_err(|error| self.broken(error))?;
         for entry in agents.iter().map_err(|error| self.broken(error))? {
             let (_, info) = entry.map_err(|error| self.broken(error))?;
-            recovered.agents.push(v1::AgentInfo::decode(info.value()).map_err(|error| self.broken(error))?);
+            recovered.agents.push(&v1::AgentInfo::decode(info.value()).map_err(|error| self.broken(error))?);
         }
         for (table, times) in [(UNREACHABLE, &mut recovered.unreachable), (GONE, &mut recovered.gone)] {
             let table = read.open_table(table).map_err(|error| self.broken(error))?;
@@ -316,7 +316,7 @@ mod tests {
 
         let second = Embedded::open(dir.path()).unwrap();
         assert!(second.term > first.term);
-        assert_eq!(second.recovered.agents, [agent("a", "new")]);
+        assert_eq!(second.recovered.agents.messages(), [agent("a", "new")]);
         assert_eq!(second.recovered.unreachable, [("b".into(), 5)]);
         assert_eq!(second.recovered.gone, [("c".into(), 6)]);
         assert_eq!(second.recovered.completed_frameworks, ["f2".into(), "f1".into()]);

@@ -75,10 +75,10 @@ fn operations() -> Vec<RegistryOp> {
 /// Each member is looked at: one that comes later has to be recorded first.
 fn check(recovered: &Recovered) {
     let Recovered { agents, unreachable, gone, standings, completed_frameworks, quotas, weights, machines } = recovered;
-    let mut ids: Vec<&str> = agents.iter().map(|agent| agent.id.as_ref().unwrap().value.as_str()).collect();
+    let mut ids: Vec<&str> = agents.iter().map(|agent| agent.id().unwrap().as_str()).collect();
     ids.sort_unstable();
     assert_eq!(ids, ["draining", "here"]);
-    assert!(agents.contains(&agent("here")));
+    assert!(agents.messages().contains(&agent("here")));
     assert_eq!(unreachable[..], [("away".into(), 1_700_000_000_000_000_000)]);
     assert_eq!(gone[..], [("gone".into(), 1_700_000_001_000_000_000)]);
     assert_eq!(standings.len(), 1);

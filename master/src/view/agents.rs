@@ -1,7 +1,7 @@
 //! Agents as `/state` and `/slaves` show them (src/master/readonly_handler.cpp, SlaveWriter).
 
-use mezzo_api::{codec::to_json_value, ids::AgentId, resources::Resources, v1};
-use mezzo_master_core::model::Agent;
+use mezzo_api::{codec::to_json_value, ids::AgentId, resources::Resources};
+use mezzo_master_core::{description::Description, model::Agent};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -94,13 +94,13 @@ pub(super) fn agent(agent: &Agent) -> AgentJson<'_> {
 }
 
 /// What the registry knows of an agent.
-pub(super) fn agent_info(info: &v1::AgentInfo) -> AgentInfoJson<'_> {
+pub(super) fn agent_info(info: &Description) -> AgentInfoJson<'_> {
     AgentInfoJson {
-        id: info.id.as_ref().map_or("", |id| &id.value),
-        hostname: &info.hostname,
+        id: info.id().map_or("", AgentId::as_str),
+        hostname: info.hostname(),
         port: info.port(),
-        attributes: attributes(&info.attributes),
-        domain: info.domain.as_ref().map(domain),
+        attributes: attributes(info.attributes()),
+        domain: info.domain().map(domain),
     }
 }
 

@@ -97,7 +97,7 @@ impl Draft {
     pub(super) fn bytes(&self) -> usize {
         256 + match self {
             Self::TaskAdded(task) | Self::TaskUpdated(task) => task.fixed.len() + task.statuses.bytes(),
-            Self::AgentAdded(agent) => 4 * agent.info.encoded_len(),
+            Self::AgentAdded(agent) => 4 * agent.info.bytes(),
             Self::AgentRemoved(_) => 0,
             Self::FrameworkAdded(framework) | Self::FrameworkUpdated(framework) | Self::FrameworkRemoved(framework) => {
                 framework.info.encoded_len()

@@ -147,7 +147,7 @@ fn offer(offer: &Offer) -> Value {
     json!({
         "id": offer.id.as_str(),
         "framework_id": offer.framework_id.as_str(),
-        "allocation_info": { "role": offer.role },
+        "allocation_info": { "role": &*offer.role },
         "slave_id": offer.agent_id.as_str(),
         "resources": offer.resources.summary(),
     })

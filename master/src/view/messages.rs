@@ -41,7 +41,7 @@ pub(super) fn agent(agent: &Agent) -> get_agents::Agent {
     let capability =
         |kind: &v1::agent_info::capability::Type| v1::agent_info::Capability { r#type: Some(*kind as i32) };
     get_agents::Agent {
-        agent_info: (*agent.info).clone(),
+        agent_info: agent.info.message(),
         active: agent.active,
         deactivated: Some(agent.standing.deactivated),
         drain_info: agent.standing.drain,
@@ -103,10 +103,10 @@ fn offer(view: &View, offer: &Offer) -> v1::Offer {
         id: offer.id.proto(),
         framework_id: offer.framework_id.proto(),
         agent_id: offer.agent_id.proto(),
-        hostname: agent.map(|agent| agent.info.hostname.clone()).unwrap_or_default(),
+        hostname: agent.map(|agent| agent.info.hostname().to_owned()).unwrap_or_default(),
         resources: offer.resources.to_endpoint_protos(),
-        attributes: agent.map(|agent| agent.info.attributes.clone()).unwrap_or_default(),
-        allocation_info: Some(v1::resource::AllocationInfo { role: Some(offer.role.clone()) }),
+        attributes: agent.map(|agent| agent.info.attributes().to_vec()).unwrap_or_default(),
+        allocation_info: Some(v1::resource::AllocationInfo { role: Some(offer.role.to_string()) }),
         ..v1::Offer::default()
     }
 }

@@ -29,6 +29,7 @@ use mezzo_api::{
     v1::{self, quota::QuotaConfig},
 };
 use mezzo_master_core::{
+    description::Description,
     effect::Change,
     model::{Agent, AgentGone, Executor, Framework, FrameworkState, InverseOffer, Maintenance, Offer, Operation, Task},
     registry::Recovered,
@@ -58,7 +59,7 @@ pub(crate) struct View {
     pub(crate) version: u64,
     pub(crate) agents: OrdMap<AgentId, Arc<Shown<Agent>>>,
     /// Agents of the registry that have not come back yet.
-    pub(crate) recovered: OrdMap<AgentId, Arc<v1::AgentInfo>>,
+    pub(crate) recovered: OrdMap<AgentId, Description>,
     pub(crate) unreachable: OrdSet<AgentId>,
     /// Completed ones too.
     pub(crate) frameworks: OrdMap<FrameworkId, Arc<Framework>>,
@@ -92,8 +93,7 @@ struct Inner {
 impl Published {
     /// The picture of a leader that starts.
     pub(crate) fn new(recovered: &Recovered) -> Self {
-        let agents =
-            recovered.agents.iter().filter_map(|info| Some((AgentId::from(info.id.as_ref()?), Arc::new(info.clone()))));
+        let agents = recovered.agents.iter().filter_map(|info| Some((info.id()?.clone(), info.clone())));
         let view = View {
             recovered: agents.collect(),
             unreachable: recovered.unreachable.iter().map(|(id, _)| id.clone()).collect(),

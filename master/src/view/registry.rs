@@ -8,12 +8,12 @@ use super::{Master, View};
 
 /// The registry as JSON.
 pub(crate) fn registry(view: &View, master: Master<'_>) -> Vec<u8> {
-    let admitted = view.agents.values().map(|agent| (agent.id.as_str(), &*agent.info));
-    let recovered = view.recovered.iter().map(|(id, info)| (id.as_str(), &**info));
+    let admitted = view.agents.values().map(|agent| (agent.id.as_str(), &agent.info));
+    let recovered = view.recovered.iter().map(|(id, info)| (id.as_str(), info));
     let slaves: Vec<Value> = admitted
         .chain(recovered)
         .map(|(id, info)| {
-            let mut info = to_json_value(info);
+            let mut info = to_json_value(&info.message());
             info["id"] = json!({ "value": id });
             json!({ "info": info })
         })

@@ -29,7 +29,7 @@ pub(crate) fn agent() -> Agent {
     use v1::agent_info::capability::Type;
     Agent {
         id: AGENT.into(),
-        info: Arc::new(v1::AgentInfo { hostname: "localhost".into(), ..Default::default() }),
+        info: Description::new(&v1::AgentInfo { hostname: "localhost".into(), ..Default::default() }),
         advertised: (IpAddr::V4(Ipv4Addr::LOCALHOST), 5051),
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
         version: "1.11.0".into(),
@@ -290,7 +290,7 @@ fn tasks_as_messages_carry_everything() {
 #[test]
 fn what_goes_is_forgotten() {
     let published = Published::new(&Recovered {
-        agents: vec![v1::AgentInfo { id: Some(v1::AgentId { value: "a".into() }), ..Default::default() }],
+        agents: vec![v1::AgentInfo { id: Some(v1::AgentId { value: "a".into() }), ..Default::default() }].into(),
         unreachable: vec![("b".into(), 1)],
         ..Default::default()
     });

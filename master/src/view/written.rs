@@ -57,7 +57,7 @@ impl Part {
         match self {
             Self::Agents => {
                 let agents = view.agents.values().map(|agent| messages::agent(agent));
-                let recovered = view.recovered.values().map(|info| (**info).clone());
+                let recovered = view.recovered.values().map(|info| info.message());
                 writer.list(Field("agents", 1), agents).list(Field("recovered_agents", 2), recovered);
             }
             Self::Frameworks => {

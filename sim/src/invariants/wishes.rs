@@ -40,7 +40,7 @@ impl Wishes {
             if offer.framework_id.as_str() != id {
                 continue;
             }
-            let filter = Declined { stream, role: offer.role.clone(), resources: offer.resources.clone(), until };
+            let filter = Declined { stream, role: offer.role.to_string(), resources: offer.resources.clone(), until };
             self.declined.entry((process, id.to_owned(), offer.agent_id.clone())).or_default().push(filter);
         }
     }
@@ -90,7 +90,7 @@ impl Invariant for Wishes {
                 declined.retain(|declined| declined.until > world.now && framework.stream == Some(declined.stream));
                 if declined
                     .iter()
-                    .any(|declined| declined.role == offer.role && declined.resources.contains(&offer.resources))
+                    .any(|declined| *declined.role == *offer.role && declined.resources.contains(&offer.resources))
                 {
                     return Err(format!("offer {} is of what was declined", offer.id));
                 }

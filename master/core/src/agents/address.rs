@@ -38,7 +38,7 @@ impl Core {
             return;
         }
         agent.warning.clone_from(&warning);
-        let hostname = agent.info.hostname.clone();
+        let hostname = agent.info.hostname().to_owned();
         self.dirty.agents.insert(key);
         self.count_unreachable_addresses();
         match warning {

@@ -25,7 +25,7 @@ impl Core {
         let patience = self.config.agent_ping_timeout * self.config.max_agent_ping_timeouts;
         tracing::info!(
             agent = %agent.id,
-            hostname = agent.info.hostname,
+            hostname = agent.info.hostname(),
             tasks = agent.tasks.len(),
             "agent disconnected: nothing of it is offered until it is back; its tasks are given up after {} s of silence",
             patience.as_secs_f64()
@@ -61,7 +61,7 @@ impl Core {
         let (silent, waits) = (agent.missed_pings >= limit, agent.removal_waits);
         if silent && !waits {
             tracing::warn!(
-                agent = %agent.id, hostname = agent.info.hostname, missed = agent.missed_pings, tasks = agent.tasks.len(),
+                agent = %agent.id, hostname = agent.info.hostname(), missed = agent.missed_pings, tasks = agent.tasks.len(),
                 "agent does not answer its pings"
             );
             agent.removal_waits = true;

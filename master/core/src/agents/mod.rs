@@ -25,8 +25,9 @@ use mezzo_api::{
     ids::{AgentId, ExecutorId, FrameworkId, TaskId},
     link,
     resources::Resources,
-    v1::{self, AgentInfo, TaskInfo, Unavailability, agent_info::capability, allocator::InverseOfferStatus},
+    v1::{self, TaskInfo, Unavailability, agent_info::capability, allocator::InverseOfferStatus},
 };
+use smallvec::SmallVec;
 
 pub(crate) use drain::Restanding;
 pub(crate) use register::{Admission, advertised};
@@ -35,6 +36,7 @@ pub(crate) use remove::{Cause, Removal};
 pub(crate) use reregister::Return;
 
 use crate::{
+    description::{Description, Kinds},
     input::LinkId,
     keys::{AgentKey, FrameworkKey, OfferNumber, TaskKey},
     model,
@@ -47,7 +49,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Agent {
     pub(crate) id: AgentId,
-    pub(crate) info: Arc<AgentInfo>,
+    pub(crate) info: Description,
     pub(crate) advertised: (IpAddr, u16),
     pub(crate) peer: IpAddr,
     pub(crate) version: String,
@@ -69,7 +71,8 @@ pub(crate) struct Agent {
     pub(crate) tasks: IndexSet<TaskKey>,
     /// Executors that frameworks defined; built-in command executors are the agent's own affair.
     pub(crate) executors: BTreeMap<(FrameworkKey, ExecutorId), Executor>,
-    pub(crate) offers: BTreeSet<OfferNumber>,
+    /// Few, the oldest first.
+    pub(crate) offers: SmallVec<[OfferNumber; 2]>,
     /// Operations that it has not answered, or whose answer is not acknowledged.
     pub(crate) operations: BTreeSet<Bytes>,
     /// Names what is believed of its resources; `None` of an agent that knows no such thing.
@@ -103,7 +106,7 @@ impl Agent {
     /// As messages name it (src/master/master.hpp).
     pub(crate) fn display(&self) -> String {
         let pid = std::net::SocketAddr::from(self.advertised);
-        format!("{} at slave(1)@{pid} ({})", self.id, self.info.hostname)
+        format!("{} at slave(1)@{pid} ({})", self.id, self.info.hostname())
     }
 
     /// Where it says that it is.
@@ -111,7 +114,7 @@ impl Agent {
         v1::Url {
             scheme: "http".into(),
             address: v1::Address {
-                hostname: Some(self.info.hostname.clone()),
+                hostname: Some(self.info.hostname().to_owned()),
                 ip: Some(self.advertised.0.to_string()),
                 port: self.advertised.1.into(),
             },
@@ -170,7 +173,7 @@ pub(crate) struct Agents {
     by_address: HashMap<Address, AgentKey>,
     pub(crate) links: HashMap<LinkId, Link>,
     /// Admitted by the registry, not back since this master leads.
-    pub(crate) recovered: BTreeMap<AgentId, Arc<AgentInfo>>,
+    pub(crate) recovered: BTreeMap<AgentId, Description>,
     /// As many of them were there when this master began to lead.
     pub(crate) recovered_count: usize,
     /// Since when, in nanoseconds since the epoch; the oldest first.
@@ -183,10 +186,12 @@ pub(crate) struct Agents {
     /// Agents of which a write is in flight, and links with a report that waits for its end.
     pub(crate) writing: HashMap<AgentId, Option<LinkId>>,
     pub(crate) next_id: u64,
+    /// What agents say of themselves, once.
+    pub(crate) kinds: Kinds,
 }
 
 /// What tells agents apart before they have an id: where they say they are, and where they come from.
-pub(crate) type Address = (IpAddr, IpAddr, u16, String);
+pub(crate) type Address = (IpAddr, IpAddr, u16, Arc<str>);
 
 impl Agents {
     pub(crate) fn get(&self, key: AgentKey) -> Option<&Agent> {
@@ -243,7 +248,7 @@ impl Agents {
 
 /// The agent's address.
 pub(crate) fn address(agent: &Agent) -> Address {
-    (agent.peer, agent.advertised.0, agent.advertised.1, agent.info.hostname.clone())
+    (agent.peer, agent.advertised.0, agent.advertised.1, agent.info.shared_hostname().clone())
 }
 
 /// The user that a task runs as, if its description says so (src/common/protobuf_utils.cpp, createTask).

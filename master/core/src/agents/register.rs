@@ -1,13 +1,13 @@
 //! Links and registration: an agent without an id is written down first, then told its id.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use mezzo_api::{
     ids::AgentId,
     link::{self, from_agent, to_agent},
     resources::Resources,
     time::Now,
-    v1::agent_info::capability,
+    v1::{AgentInfo, agent_info::capability},
 };
 
 use super::{Agent, Link, Removal, admissible::Inadmissible, remove::Cause};
@@ -85,7 +85,8 @@ impl Core {
             self.refuse(now, link_id, &register.agent.hostname, &reason, out);
             return;
         }
-        if let Err(error) = total_of(&register) {
+        let info = self.agents.kinds.describe(&register.agent);
+        if let Err(error) = total_of(&info, &register.checkpointed_resources) {
             tracing::warn!(link = link_id.0, %error, "refusing an agent with invalid resources");
             self.close_link(now, link_id, CloseReason::Protocol, out);
             return;
@@ -96,7 +97,7 @@ impl Core {
         }
         let Some(link) = self.agents.links.get(&link_id) else { return };
         let advertised = advertised(&register, link.peer);
-        let address = (link.peer, advertised.0, advertised.1, register.agent.hostname.clone());
+        let address = (link.peer, advertised.0, advertised.1, register.agent.hostname.as_str().into());
         let replaces = self.replaced_by(&address);
         let id = self.new_agent_id();
         let mut info = register.agent.clone();
@@ -167,12 +168,10 @@ impl Core {
         reregistered_time: Option<f64>,
     ) -> AgentKey {
         let advertised = advertised(&register, peer);
-        let total = Arc::new(total_of(&register).unwrap_or_default());
-        let mut info = register.agent;
-        info.id = Some(id.proto());
-        let info = Arc::new(info);
+        let info = self.agents.kinds.describe(&AgentInfo { id: Some(id.proto()), ..register.agent });
+        let total = total_of(&info, &register.checkpointed_resources).unwrap_or_default();
         let standing = self.agents.standings.get(&id).cloned().unwrap_or_default();
-        tracing::info!(agent = %id, hostname = info.hostname, resources = %total, "agent registered");
+        tracing::info!(agent = %id, hostname = info.hostname(), resources = %total, "agent registered");
         let capabilities = capabilities(&register.capabilities);
         let abilities = AgentAbilities::new(&capabilities);
         let key = self.agents.insert(Agent {

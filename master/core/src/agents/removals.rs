@@ -109,7 +109,7 @@ impl Core {
     pub(super) fn keep_after_all(&mut self, key: AgentKey) {
         let Some(agent) = self.agents.get_mut(key).filter(|agent| agent.removal_waits) else { return };
         agent.removal_waits = false;
-        tracing::info!(agent = %agent.id, hostname = agent.info.hostname, "agent answers again before it was given up");
+        tracing::info!(agent = %agent.id, hostname = agent.info.hostname(), "agent answers again before it was given up");
         self.counters.increment(Counter::SlaveUnreachableCanceled);
         self.removals.waiting.retain(|candidate| *candidate != Candidate::Silent(key));
     }

@@ -93,18 +93,18 @@ impl Core {
         let Some(agent) = self.agents.get(key) else { return };
         let message = match removal.cause {
             Cause::Unreachable(_) => "health check timed out".to_owned(),
-            Cause::Gone(_) => format!("Agent {} has been marked gone", agent.info.hostname),
-            Cause::Unregistered => format!("Agent {} removed: the agent unregistered", agent.info.hostname),
+            Cause::Gone(_) => format!("Agent {} has been marked gone", agent.info.hostname()),
+            Cause::Unregistered => format!("Agent {} removed: the agent unregistered", agent.info.hostname()),
             Cause::Replaced => {
-                format!("Agent {} removed: a new agent registered at the same address", agent.info.hostname)
+                format!("Agent {} removed: a new agent registered at the same address", agent.info.hostname())
             }
             Cause::MachineDown => {
-                format!("Agent {} removed: Operator initiated 'Machine DOWN'", agent.info.hostname)
+                format!("Agent {} removed: Operator initiated 'Machine DOWN'", agent.info.hostname())
             }
         };
         tracing::info!(
             agent = %removal.id,
-            hostname = agent.info.hostname,
+            hostname = agent.info.hostname(),
             cause = ?removal.cause,
             tasks = agent.tasks.len(),
             "agent removed: its tasks are told to be lost, and may be launched elsewhere"

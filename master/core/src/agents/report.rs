@@ -57,7 +57,8 @@ impl Core {
         out: &mut Effects,
     ) {
         let info = &report.register.agent;
-        let valid = total_of(&report.register).is_ok();
+        let description = self.agents.kinds.describe(info);
+        let valid = total_of(&description, &report.register.checkpointed_resources).is_ok();
         let Some(id) = info.id.as_ref().filter(|id| valid && validate_id(&id.value).is_ok()).map(AgentId::from) else {
             tracing::warn!(link = link_id.0, "refusing an agent with an invalid description");
             self.close_link(now, link_id, CloseReason::Protocol, out);
@@ -94,7 +95,7 @@ impl Core {
         }
         let (were, known_info) = if let Some(agent) = self.agents.find(id.as_str()).and_then(|key| self.agents.get(key))
         {
-            if agent.info.hostname != info.hostname {
+            if agent.info.hostname() != info.hostname {
                 self.shut_down(now, link_id, "Agent attempted to reregister with different hostname", out);
                 return;
             }
@@ -106,7 +107,7 @@ impl Core {
         } else {
             (Were::Unknown, None)
         };
-        let unchanged = known_info.is_some_and(|known| *known == *info);
+        let unchanged = known_info.is_some_and(|known| known == description);
         let info = info.clone();
         let back = Return { link: link_id, id: id.clone(), report, were };
         if unchanged {

@@ -111,7 +111,7 @@ impl Core {
     /// Tells the operator that an agent is back, and gives what the agent itself is to hear of its absence.
     fn welcome(&self, now: Now, key: AgentKey, were: Were) -> Option<String> {
         let agent = self.agents.get(key)?;
-        let (id, hostname) = (&agent.id, agent.info.hostname.as_str());
+        let (id, hostname) = (&agent.id, agent.info.hostname());
         match were {
             Were::Known => {
                 let away = agent.away_since.map(|since| now.mono.saturating_sub(since).as_secs_f64());
@@ -151,6 +151,7 @@ impl Core {
         peer: Option<std::net::IpAddr>,
         out: &mut Effects,
     ) {
+        let info = self.agents.kinds.describe(&register.agent);
         let Some(agent) = self.agents.get_mut(key) else { return };
         let before = address(agent);
         agent.peer = peer.unwrap_or(agent.peer);
@@ -162,13 +163,13 @@ impl Core {
         agent.reregistered_time = Some(now.timestamp());
         agent.resource_version.clone_from(&register.resource_version);
         let total = if mezzo_api::mutant!("speculation-kept") {
-            (*agent.total).clone()
+            agent.total.clone()
         } else {
-            total_of(register).unwrap_or_default()
+            total_of(&info, &register.checkpointed_resources).unwrap_or_default()
         };
-        if *agent.info != register.agent {
-            agent.info = Arc::new(register.agent.clone());
-            let (info, before) = (agent.info.clone(), agent.total.clone());
+        if agent.info != info {
+            agent.info = info.clone();
+            let before = agent.total.clone();
             self.allocator.update_agent(now.mono, key, info, before);
         }
         self.set_total(now, key, total, out);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use mezzo_api::{
     resources::{Resource, Resources, Value},
-    v1::{AgentInfo, Unavailability, agent_info::capability},
+    v1::{Unavailability, agent_info::capability},
 };
 use smallvec::SmallVec;
 
@@ -12,7 +12,7 @@ use super::{
     amounts::{Amounts, Names},
     filters::References,
 };
-use crate::{frameworks::Capabilities, keys::FrameworkKey};
+use crate::{description::Description, frameworks::Capabilities, keys::FrameworkKey};
 
 /// Kinds of frameworks, as bits; an agent bars those that it is not for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,7 +96,7 @@ type Holders = SmallVec<[(FrameworkKey, i128); 1]>;
 
 #[derive(Debug)]
 pub(super) struct Agent {
-    pub(super) info: Arc<AgentInfo>,
+    pub(super) info: Description,
     pub(super) total: Arc<Resources>,
     /// Offered or used; without allocation. An agent may come back with less than is used of it.
     taken: Resources,
@@ -136,7 +136,7 @@ pub(super) enum Asked {
 }
 
 impl Agent {
-    pub(super) fn new(info: Arc<AgentInfo>, total: Arc<Resources>, active: bool, names: &mut Names) -> Self {
+    pub(super) fn new(info: Description, total: Arc<Resources>, active: bool, names: &mut Names) -> Self {
         let mut agent = Self {
             info,
             total: Arc::new(Resources::new()),
@@ -163,7 +163,7 @@ impl Agent {
     }
 
     pub(super) fn set_total(&mut self, total: Arc<Resources>, names: &mut Names) {
-        self.total = scalars_last(total);
+        self.total = self.info.in_order(total);
         let is_plain =
             |resource: &Resource| resource.is_unreserved() && !resource.is_revocable() && !resource.is_shared();
         self.plain = self.total.iter().all(is_plain);
@@ -243,7 +243,7 @@ impl Agent {
 }
 
 /// In the order in which they are offered (src/master/allocator/mesos/hierarchical.cpp: what is not scalar goes first).
-fn scalars_last(total: Arc<Resources>) -> Arc<Resources> {
+pub(crate) fn scalars_last(total: Arc<Resources>) -> Arc<Resources> {
     let is_scalar = |resource: &Resource| resource.amount().is_some();
     if total.iter().map(is_scalar).is_sorted() {
         return total;

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use mezzo_api::resources::{Resource, Resources, Scalar, Value};
+use mezzo_api::{
+    ids::AgentId,
+    resources::{Resource, Resources, Scalar, Value},
+};
 
 use super::{
     Allocator, Quantities,
@@ -282,7 +285,7 @@ impl Allocator {
     /// An agent's id and host name.
     pub(crate) fn agent_names(&self, key: AgentKey) -> Option<(&str, &str)> {
         let info = &self.agents.get(key)?.info;
-        Some((info.id.as_ref().map_or("", |id| id.value.as_str()), info.hostname.as_str()))
+        Some((info.id().map_or("", AgentId::as_str), info.hostname()))
     }
 
     fn step(&self, key: RoleKey) -> Step {

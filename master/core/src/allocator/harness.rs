@@ -11,6 +11,7 @@ use slotmap::SlotMap;
 pub use super::oracle::walk;
 use super::{Allocator, FrameworkOptions, Limits, Quantities, config};
 use crate::{
+    description::Description,
     frameworks::Capabilities,
     input::AllocatorConfig,
     keys::{AgentKey, FrameworkKey},
@@ -54,7 +55,7 @@ impl Harness {
         let number = self.agents.len();
         let key = self.agent_keys.insert(number);
         let info = AgentInfo { hostname: format!("agent{number}"), ..AgentInfo::default() };
-        self.allocator.add_agent(now, key, Arc::new(info), Arc::new(total), true);
+        self.allocator.add_agent(now, key, Description::new(&info), Arc::new(total), true);
         self.agents.push(key);
         number
     }

@@ -38,13 +38,10 @@ use std::{
 };
 
 use indexmap::IndexSet;
-use mezzo_api::{
-    resources::{Resources, Scalar},
-    v1::AgentInfo,
-};
+use mezzo_api::resources::{Resources, Scalar};
 use rand::{SeedableRng, rngs::SmallRng};
 
-pub(crate) use agents::{AgentAbilities, unallocated};
+pub(crate) use agents::{AgentAbilities, scalars_last, unallocated};
 pub(crate) use explain::{Group, Inquiry, Nearest, Question, Reason, Standing};
 pub(crate) use filters::refusal;
 pub(crate) use inverse::InverseAllocation;
@@ -61,6 +58,7 @@ use recovery::Recovery;
 use tree::{Delta, Tree};
 
 use crate::{
+    description::Description,
     frameworks::Capabilities,
     input::{Config, Sorter},
     keys::{AgentKey, FrameworkKey},
@@ -95,7 +93,7 @@ pub(crate) type Minimum = Vec<(String, Scalar)>;
 #[derive(Debug)]
 pub(crate) struct Allocation {
     pub(crate) framework: FrameworkKey,
-    pub(crate) role: String,
+    pub(crate) role: Arc<str>,
     pub(crate) agent: AgentKey,
     pub(crate) resources: Resources,
 }
@@ -238,13 +236,17 @@ impl Allocator {
         &mut self,
         now: Duration,
         key: AgentKey,
-        info: Arc<AgentInfo>,
+        info: Description,
         total: Arc<Resources>,
         active: bool,
     ) {
         self.count_total(&total, Sign::Plus);
         let mut agent = Agent::new(info, total, active, &mut self.names);
+<<<<<<< HEAD
         agent.listed = self.is_listed(&agent.info.hostname) || mezzo_api::mutant!("newcomer-listed");
+=======
+        agent.listed = self.is_listed(agent.info.hostname());
+>>>>>>> f93ec2bc40190bf170abae697638949b74e0c940
         if agent.is_offerable() {
             self.headroom.plus(&agent.free);
         }
@@ -259,9 +261,9 @@ impl Allocator {
     }
 
     /// It has other resources, attributes or capabilities: filters for it are dropped.
-    pub(crate) fn update_agent(&mut self, now: Duration, key: AgentKey, info: Arc<AgentInfo>, total: Arc<Resources>) {
+    pub(crate) fn update_agent(&mut self, now: Duration, key: AgentKey, info: Description, total: Arc<Resources>) {
         self.forget_agent_in_clients(key);
-        let listed = self.is_listed(&info.hostname);
+        let listed = self.is_listed(info.hostname());
         self.change_agent(key, |agent, _| (agent.info, agent.listed) = (info, listed));
         self.update_total(now, key, total);
     }

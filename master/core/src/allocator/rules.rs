@@ -94,7 +94,7 @@ impl Allocator {
 
     /// In another region than the master's (src/master/allocator/mesos/hierarchical.cpp, isRemoteSlave).
     fn is_remote(&self, agent: &Agent) -> bool {
-        let domain = agent.info.domain.as_ref().and_then(|domain| domain.fault_domain.as_ref());
+        let domain = agent.info.domain().and_then(|domain| domain.fault_domain.as_ref());
         domain.is_some_and(|domain| self.region.as_ref().is_some_and(|region| *region != domain.region.name))
     }
 }

@@ -159,9 +159,9 @@ impl Allocator {
         self.clients.book_client(now, key, &delta, Sign::Plus, &mut self.tree, &self.totals);
         let role = self.tree.get_mut(role_key);
         (role.last_offer, role.told) = (Some(now), None);
-        let role = role.name.to_string();
+        let role = role.name.clone();
         let mut allocated = resources;
-        allocated.allocate(&role);
+        allocated.allocate_to(&role);
         Some(Allocation { framework, role, agent, resources: allocated })
     }
 

@@ -189,11 +189,10 @@ impl Core {
     }
 
     /// The agent has other resources than was believed. Offers of it are void.
-    pub(crate) fn set_total(&mut self, now: Now, key: AgentKey, total: Resources, out: &mut Effects) {
-        let Some(agent) = self.agents.get(key).filter(|agent| *agent.total != total) else { return };
+    pub(crate) fn set_total(&mut self, now: Now, key: AgentKey, total: Arc<Resources>, out: &mut Effects) {
+        let Some(agent) = self.agents.get(key).filter(|agent| agent.total != total) else { return };
         tracing::info!(agent = %agent.id, resources = %total, "the agent's resources changed");
         self.rescind_offers_of_agent(now, key, out);
-        let total = Arc::new(total);
         if let Some(agent) = self.agents.get_mut(key) {
             agent.total = total.clone();
         }

@@ -13,6 +13,7 @@ use mezzo_api::{
 
 use crate::{
     core::Core,
+    description::Description,
     effect::{Change, Effect, Effects},
     keys::AgentKey,
     model,
@@ -22,9 +23,12 @@ use crate::{
 ///
 /// # Errors
 /// If a resource is not valid, or a reservation is of what the agent has not.
-pub(crate) fn total_of(register: &link::Register) -> Result<Resources, ConversionError> {
-    let started = Resources::from_protos(&register.agent.resources)?;
-    started.with_checkpointed(&Resources::from_protos(&register.checkpointed_resources)?)
+pub(crate) fn total_of(info: &Description, checkpointed: &[v1::Resource]) -> Result<Arc<Resources>, ConversionError> {
+    let checkpointed = Resources::from_protos(checkpointed)?;
+    if checkpointed.is_empty() {
+        return Ok(info.started()?.clone());
+    }
+    Ok(Arc::new(info.started()?.with_checkpointed(&checkpointed)?))
 }
 
 impl Core {

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mezzo_api::{
     link::{self, to_agent},
-    resources::Resources,
     time::Now,
     v1::{self, OperationState, scheduler::call},
 };
 
-use super::is_terminal;
+use super::{is_terminal, total_of};
 use crate::{
     core::Core,
     counters::Counter,
@@ -111,11 +110,7 @@ impl Core {
         self.counters.increment(Counter::MessagesUpdateSlave);
         let Some(agent) = self.agents.get_mut(key) else { return };
         agent.resource_version = Some(changed.resource_version.clone());
-        let started = Resources::from_protos(&agent.info.resources).unwrap_or_default();
-        match Resources::from_protos(&changed.checkpointed_resources)
-            .map_err(Into::into)
-            .and_then(|checkpointed| started.with_checkpointed(&checkpointed))
-        {
+        match total_of(&agent.info, &changed.checkpointed_resources) {
             Ok(total) => self.set_total(now, key, total, out),
             Err(error) => tracing::warn!(%error, "an agent reports reservations of what it has not"),
         }

@@ -211,7 +211,7 @@ fn reconciliation_follows_the_table() {
 fn nobody_is_told_of_tasks_on_agents_that_may_come_back() {
     let mut info = agent_info(AGENT_RESOURCES);
     info.id = Some(v1::AgentId { value: "old-S0".into() });
-    let mut world = World::with(config(), Recovered { agents: vec![info], ..Default::default() });
+    let mut world = World::with(config(), Recovered { agents: vec![info].into(), ..Default::default() });
     let scheduler = world.subscribe(modern("dev"));
     world.accepted(&scheduler, reconcile(&[("x", Some("old-S0")), ("x", None), ("x", Some("other"))]));
     let updates = world.updates(&scheduler);

@@ -91,7 +91,7 @@ fn a_new_leader_drains_on() {
     };
     let info = AgentInfo { id: Some(v1::AgentId { value: "m-S9".into() }), ..agent_info(AGENT_RESOURCES) };
     let recovered = Recovered {
-        agents: vec![info.clone()],
+        agents: vec![info.clone()].into(),
         standings: vec![("m-S9".into(), Standing { deactivated: true, drain: Some(drain) })],
         ..Default::default()
     };

@@ -99,7 +99,7 @@ fn the_next_leader_asks_again() {
     };
     assert_eq!(said(&first), [Status::Accept]);
 
-    let recovered = Recovered { agents: vec![agent.info.clone()], machines, ..Recovered::default() };
+    let recovered = Recovered { agents: vec![agent.info.clone()].into(), machines, ..Recovered::default() };
     let mut second = World::with(Config { master_id: "n".into(), ..config() }, recovered);
     let back = second.come_back(&agent, &scheduler, &[("t", TaskState::TaskRunning)]);
     second.messages(back.link);

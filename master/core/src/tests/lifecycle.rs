@@ -102,7 +102,7 @@ fn agents_that_do_not_come_back_after_a_failover_are_given_up_at_the_same_pace()
     world.pass(Duration::from_secs(601));
     assert_eq!(marked(&mut world).len(), 1);
     let id = world.core.agents.recovered.keys().next().unwrap().clone();
-    let info = world.core.agents.recovered[&id].clone();
+    let info = world.core.agents.recovered[&id].message();
     let link = world.link_up();
     world.say(link, report(&info));
     world.messages(link);

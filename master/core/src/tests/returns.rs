@@ -239,7 +239,7 @@ fn a_new_leader_learns_everything_from_agents() {
     let mut info = agent_info(AGENT_RESOURCES);
     info.id = Some(v1::AgentId { value: "old-S0".into() });
     let agent = Slave { id: "old-S0".into(), link: LinkId(0), info: info.clone() };
-    let mut world = World::with(config(), Recovered { agents: vec![info], ..Default::default() });
+    let mut world = World::with(config(), Recovered { agents: vec![info].into(), ..Default::default() });
     assert_eq!(world.view.recovered.len(), 1);
     let scheduler = Scheduler { id: "old-0000".into(), stream: StreamId(uuid::Uuid::nil()) };
     let mut report = report(&agent, &scheduler.id, &[("t", TaskState::TaskRunning), ("done", TaskState::TaskFinished)]);
@@ -290,7 +290,7 @@ fn agents_that_do_not_come_to_a_new_leader_are_unreachable() {
     let mut info = agent_info(AGENT_RESOURCES);
     info.id = Some(v1::AgentId { value: "old-S0".into() });
     let agent = Slave { id: "old-S0".into(), link: LinkId(0), info: info.clone() };
-    let mut world = World::with(config(), Recovered { agents: vec![info], ..Default::default() });
+    let mut world = World::with(config(), Recovered { agents: vec![info].into(), ..Default::default() });
     let scheduler = world.subscribe(modern("dev"));
     world.pass(Duration::from_secs(601));
     assert!(matches!(&world.write_done()[..], [RegistryOp::MarkUnreachable(id, _)] if id.as_str() == "old-S0"));

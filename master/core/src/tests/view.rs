@@ -10,6 +10,7 @@ use mezzo_api::{
 
 use crate::{
     Core,
+    description::Description,
     effect::Change,
     model::{self, FrameworkState, TaskList},
 };
@@ -17,7 +18,7 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct View {
     pub(crate) agents: BTreeMap<AgentId, Arc<model::Agent>>,
-    pub(crate) recovered: BTreeMap<AgentId, Arc<mezzo_api::v1::AgentInfo>>,
+    pub(crate) recovered: BTreeMap<AgentId, Description>,
     pub(crate) frameworks: BTreeMap<FrameworkId, Arc<model::Framework>>,
     pub(crate) tasks: BTreeMap<(FrameworkId, TaskId), Arc<model::Task>>,
     pub(crate) executors: BTreeMap<(AgentId, FrameworkId, ExecutorId), Arc<model::Executor>>,

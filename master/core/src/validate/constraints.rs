@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use mezzo_api::v1::{
-    AgentInfo, Attribute,
+    Attribute,
     scheduler::{
         AttributeConstraint, OfferConstraints,
         attribute_constraint::{predicate::Predicate, selector::PseudoattributeType, selector::Selector},
@@ -13,6 +13,7 @@ use mezzo_api::v1::{
 use regex::Regex;
 
 use super::Invalid;
+use crate::description::Description;
 
 /// The largest count in a repetition, as in RE2.
 const MAX_REPETITION: u64 = 1000;
@@ -87,7 +88,7 @@ impl ConstraintFilter {
     }
 
     /// Whether offers of the agent are wanted for the role.
-    pub(crate) fn allows(&self, role: &str, agent: &AgentInfo) -> bool {
+    pub(crate) fn allows(&self, role: &str, agent: &Description) -> bool {
         let Some(groups) = self.roles.get(role) else { return true };
         groups.iter().any(|group| group.iter().all(|constraint| constraint.holds(agent)))
     }
@@ -120,7 +121,7 @@ impl Constraint {
         Ok(Self { selector, test })
     }
 
-    fn holds(&self, agent: &AgentInfo) -> bool {
+    fn holds(&self, agent: &Description) -> bool {
         match (&self.test, select(&self.selector, agent)) {
             (Test::Exists, found) => !matches!(found, Found::Nothing),
             (Test::NotExists, found) => matches!(found, Found::Nothing),
@@ -135,14 +136,14 @@ impl Constraint {
     }
 }
 
-fn select<'a>(selector: &Selector, agent: &'a AgentInfo) -> Found<'a> {
-    let fault_domain = agent.domain.as_ref().and_then(|domain| domain.fault_domain.as_ref());
+fn select<'a>(selector: &Selector, agent: &'a Description) -> Found<'a> {
+    let fault_domain = agent.domain().and_then(|domain| domain.fault_domain.as_ref());
     match selector {
         Selector::AttributeName(name) => {
-            agent.attributes.iter().find(|attribute| attribute.name == *name).map_or(Found::Nothing, found)
+            agent.attributes().iter().find(|attribute| attribute.name == *name).map_or(Found::Nothing, found)
         }
         Selector::PseudoattributeType(kind) => match PseudoattributeType::try_from(*kind) {
-            Ok(PseudoattributeType::Hostname) => Found::Text(&agent.hostname),
+            Ok(PseudoattributeType::Hostname) => Found::Text(agent.hostname()),
             Ok(PseudoattributeType::Region) => {
                 fault_domain.map_or(Found::Nothing, |domain| Found::Text(&domain.region.name))
             }

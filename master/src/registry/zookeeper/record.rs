@@ -107,7 +107,7 @@ impl Findings {
                 if named != id {
                     return Err(RecordError::Damaged(format!("it is of agent '{named}'")));
                 }
-                self.recovered.agents.push(admitted.agent);
+                self.recovered.agents.push(&admitted.agent);
             }
             (Kind::Agent, Entry::Unreachable(unreachable)) => {
                 self.recovered.unreachable.push((id.into(), unreachable.since_ns));
@@ -135,8 +135,7 @@ impl Findings {
     /// Everything in an order that does not depend on how it came.
     pub(super) fn recovered(mut self) -> (Recovered, Vec<(u64, FrameworkId)>) {
         self.torn_down.sort();
-        let key = |agent: &mezzo_api::v1::AgentInfo| agent.id.as_ref().map(|id| id.value.clone());
-        self.recovered.agents.sort_by_cached_key(key);
+        self.recovered.agents.sort();
         self.recovered.unreachable.sort_by(|one, other| (one.1, &one.0).cmp(&(other.1, &other.0)));
         self.recovered.gone.sort_by(|one, other| (one.1, &one.0).cmp(&(other.1, &other.0)));
         self.recovered.standings.sort_by(|one, other| one.0.cmp(&other.0));

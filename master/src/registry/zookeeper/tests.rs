@@ -129,7 +129,7 @@ async fn the_next_leader_finds_what_was_written_and_the_former_writes_no_more() 
 
     let mut opened = open(&second, &next).await.unwrap();
     assert_eq!((opened.term, opened.damaged.len()), (next.term, 0));
-    assert_eq!(opened.recovered.agents, [agent("a", "new")]);
+    assert_eq!(opened.recovered.agents.messages(), [agent("a", "new")]);
     assert_eq!(ids(&opened.recovered.unreachable), ["b"]);
     assert_eq!(opened.recovered.gone, [("c".into(), 6)]);
     assert_eq!(opened.recovered.completed_frameworks, ["f2".into(), "a/b%".into()]);
@@ -153,7 +153,7 @@ async fn a_damaged_record_is_named_and_costs_no_other() {
     client.set_data(&damaged, b"\xff\xffnothing", None).await.unwrap();
     let mut opened = open(&client, &fence).await.unwrap();
     assert_eq!(opened.damaged, std::slice::from_ref(&damaged));
-    assert_eq!(opened.recovered.agents, [agent("b", "h")]);
+    assert_eq!(opened.recovered.agents.messages(), [agent("b", "h")]);
     assert_eq!(opened.recovered.completed_frameworks.len(), 1);
     // It is healed by what is written in its place.
     apply(&mut opened, vec![vec![put("a", "again")]]).await.unwrap();
@@ -190,7 +190,7 @@ async fn a_write_of_unknown_outcome_is_looked_at_before_it_is_made_again() {
     let gone = vec![vec![RegistryOp::RemoveAgent("late".into())]];
     assert!(matches!(apply(&mut opened, gone.clone()).await, Err(RegistryFailure::Unknown { .. })));
     apply(&mut opened, gone).await.unwrap();
-    assert_eq!(open(&client, &fence).await.unwrap().recovered.agents, [agent("other", "h")]);
+    assert_eq!(open(&client, &fence).await.unwrap().recovered.agents.messages(), [agent("other", "h")]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

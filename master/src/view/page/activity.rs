@@ -107,7 +107,7 @@ impl View {
                 }
             }
             Change::AgentRemoved(id, gone) => {
-                let name = self.agents.get(id).map(|agent| agent.info.hostname.clone());
+                let name = self.agents.get(id).map(|agent| agent.info.hostname().to_owned());
                 let (what, kind) = match gone {
                     AgentGone::Unreachable => ("agent unreachable", "bad"),
                     AgentGone::Removed => ("agent removed", "note"),
@@ -248,7 +248,7 @@ fn of_agent(before: Option<&Agent>, agent: &Agent, was_unreachable: bool) -> Opt
         Some(before) if !before.connected && agent.connected => ("agent reconnected", "good"),
         Some(_) => return None,
     };
-    Some(Happening { agent: Some(agent.id.to_string()), name: agent.info.hostname.clone(), ..plain(what, kind) })
+    Some(Happening { agent: Some(agent.id.to_string()), name: agent.info.hostname().to_owned(), ..plain(what, kind) })
 }
 
 fn of_framework(before: Option<FrameworkState>, framework: &Framework) -> Option<Happening> {

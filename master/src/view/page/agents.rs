@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mezzo_api::{codec::to_json_value, v1};
-use mezzo_master_core::model::{Agent, TaskList};
+use mezzo_api::codec::to_json_value;
+use mezzo_master_core::{
+    description::Description,
+    model::{Agent, TaskList},
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -57,7 +60,7 @@ pub(crate) fn agents(view: &View, wanted: &Wanted) -> Vec<u8> {
     let mut fitting = Vec::new();
     for agent in view.agents.values() {
         let (region, zone) = place(&agent.info);
-        if !wanted.fits(&[agent.id.as_str(), &agent.info.hostname, region, zone, &listed(&agent.info)]) {
+        if !wanted.fits(&[agent.id.as_str(), agent.info.hostname(), region, zone, &listed(&agent.info)]) {
             continue;
         }
         let state = state(agent);
@@ -118,8 +121,8 @@ pub(crate) fn agent(view: &View, id: &str) -> Option<Vec<u8>> {
     Some(document.end())
 }
 
-fn listed(info: &v1::AgentInfo) -> String {
-    let texts = attributes(&info.attributes).into_iter().map(|(name, value)| match value {
+fn listed(info: &Description) -> String {
+    let texts = attributes(info.attributes()).into_iter().map(|(name, value)| match value {
         Value::String(text) => format!("{name}:{text}"),
         other => format!("{name}:{other}"),
     });
@@ -137,7 +140,7 @@ fn key(agent: &Agent, tasks: u64, sort: &str) -> Key {
         "mem" => Key::Number(Use::of(agent).used.mem.as_f64()),
         "disk" => Key::Number(Use::of(agent).used.disk.as_f64()),
         "registered" => Key::Number(agent.registered_time),
-        _ => Key::Text(agent.info.hostname.clone()),
+        _ => Key::Text(agent.info.hostname().to_owned()),
     }
 }
 
@@ -145,13 +148,13 @@ fn row(agent: &Agent, tasks: u64) -> Row<'_> {
     let (region, zone) = place(&agent.info);
     Row {
         id: agent.id.as_str(),
-        host: &agent.info.hostname,
+        host: agent.info.hostname(),
         region,
         zone,
         state: state(agent),
         tasks,
         resources: Use::of(agent),
-        attributes: attributes(&agent.info.attributes),
+        attributes: attributes(agent.info.attributes()),
         pid: pid(agent),
         registered: agent.registered_time,
     }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use mezzo_api::v1;
+use mezzo_master_core::description::Description;
 use mezzo_server::http::query::Query;
 
 /// No list is longer than this at one time.
@@ -98,13 +98,13 @@ impl Ord for Key {
 }
 
 /// Region and zone: of the fault domain, or else of attributes that are called so; empty where nothing is said.
-pub(crate) fn place(info: &v1::AgentInfo) -> (&str, &str) {
-    let domain = info.domain.as_ref().and_then(|domain| domain.fault_domain.as_ref());
+pub(crate) fn place(info: &Description) -> (&str, &str) {
+    let domain = info.domain().and_then(|domain| domain.fault_domain.as_ref());
     if let Some(domain) = domain {
         return (&domain.region.name, &domain.zone.name);
     }
     let attribute = |name: &str| {
-        let found = info.attributes.iter().find(|attribute| attribute.name == name);
+        let found = info.attributes().iter().find(|attribute| attribute.name == name);
         found.and_then(|attribute| attribute.text.as_ref()).map_or("", |text| text.value.as_str())
     };
     (attribute("region"), attribute("zone"))

@@ -39,7 +39,7 @@ pub(crate) fn offers(view: &View, wanted: &Wanted) -> Vec<u8> {
 
 fn key(view: &View, offer: &Offer, sort: &str) -> Key {
     match sort {
-        "role" => Key::Text(offer.role.clone()),
+        "role" => Key::Text(offer.role.to_string()),
         "framework" => Key::Text(framework(view, offer).to_owned()),
         "cpus" => Key::Number(Amounts::of(&offer.resources).cpus.as_f64()),
         "mem" => Key::Number(Amounts::of(&offer.resources).mem.as_f64()),
@@ -66,5 +66,5 @@ fn framework<'a>(view: &'a View, offer: &Offer) -> &'a str {
 }
 
 fn host<'a>(view: &'a View, offer: &Offer) -> &'a str {
-    view.agents.get(&offer.agent_id).map_or("", |agent| agent.info.hostname.as_str())
+    view.agents.get(&offer.agent_id).map_or("", |agent| agent.info.hostname())
 }

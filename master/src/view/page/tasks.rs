@@ -190,7 +190,7 @@ fn framework_name<'a>(view: &'a View, task: &Task) -> &'a str {
 
 fn host<'a>(view: &'a View, task: &Task) -> &'a str {
     if let Some(agent) = view.agents.get(&task.agent_id) {
-        return &agent.info.hostname;
+        return agent.info.hostname();
     }
-    view.recovered.get(&task.agent_id).map_or("", |info| info.hostname.as_str())
+    view.recovered.get(&task.agent_id).map_or("", |info| info.hostname())
 }

@@ -42,7 +42,7 @@ fn block(agent: &Agent, tasks: u64) -> serde_json::Value {
     let Use { total, used, offered } = Use::of(agent);
     json!([
         agent.id.as_str(),
-        agent.info.hostname,
+        agent.info.hostname(),
         state(agent),
         tasks,
         total.cpus.as_f64(),

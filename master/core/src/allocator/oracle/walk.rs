@@ -23,6 +23,7 @@ use super::{
     model::{Agent, Filter, Framework, Held, Model},
 };
 use crate::{
+    description::Description,
     frameworks::Capabilities,
     input::AllocatorConfig,
     keys::{AgentKey, FrameworkKey},
@@ -107,8 +108,8 @@ impl Walk {
         assert_eq!(made.len(), expected.len(), "offers: {made:#?}\nexpected: {expected:#?}");
         for (allocation, (framework, role, agent, resources)) in made.iter().zip(&expected) {
             assert_eq!(
-                (allocation.framework, &allocation.role, allocation.agent, &unallocated(&allocation.resources)),
-                (*framework, role, *agent, resources),
+                (allocation.framework, &*allocation.role, allocation.agent, &unallocated(&allocation.resources)),
+                (*framework, role.as_str(), *agent, resources),
                 "offers: {made:#?}\nexpected: {expected:#?}"
             );
             self.no_limit_is_passed(role, resources);
@@ -221,7 +222,7 @@ impl Walk {
         let info = AgentInfo { hostname: hostname.clone(), attributes: vec![attribute], ..Default::default() };
         let total = Arc::new(self.resources());
         let key = self.agent_keys.insert(());
-        self.allocator.add_agent(self.now, key, Arc::new(info), total.clone(), true);
+        self.allocator.add_agent(self.now, key, Description::new(&info), total.clone(), true);
         self.model.agents.insert(key, Agent { hostname, zone, total, active: true });
     }
 

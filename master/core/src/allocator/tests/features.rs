@@ -11,6 +11,7 @@ use slotmap::SlotMap;
 
 use super::super::{Allocation, Allocator, FrameworkOptions, Limits, Question, Reason, unallocated};
 use crate::{
+    description::Description,
     frameworks::Capabilities,
     input::{AllocatorConfig, Config, Sorter},
     keys::{AgentKey, FrameworkKey},
@@ -52,7 +53,7 @@ impl Stage {
     fn agent(&mut self, total: Resources) -> AgentKey {
         let key = self.agents.insert(());
         let info = AgentInfo { hostname: format!("h{}", self.agents.len()), ..Default::default() };
-        self.allocator.add_agent(self.now, key, Arc::new(info), Arc::new(total), true);
+        self.allocator.add_agent(self.now, key, Description::new(&info), Arc::new(total), true);
         key
     }
 
