@@ -68,7 +68,7 @@ impl Rolling {
             0 => self.stop(),
             1 => {
                 self.stop();
-                let program = self.programs[usize::from(number % 2 == 0)].clone();
+                let program = self.programs[usize::from(number.is_multiple_of(2))].clone();
                 self.cluster.agents[0].part.set_program(program);
             }
             _ => {
