@@ -427,7 +427,7 @@ mod tests {
     fn frames(bytes: &[u8]) -> Vec<Bytes> {
         let mut decoder = Decoder::new();
         decoder.feed(bytes);
-        std::iter::from_fn(|| decoder.next().unwrap()).map(Bytes::from).collect()
+        std::iter::from_fn(|| decoder.next().unwrap()).collect()
     }
 
     /// Whatever an agent writes or says, and whatever it is told, is among what later versions have to understand: a new kind
