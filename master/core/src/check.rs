@@ -286,7 +286,6 @@ fn operations(core: &Core) {
     core.operations.iter().for_each(|(uuid, operation)| of_operation(core, uuid, operation));
     let of_agents: usize = core.agents.slots.values().map(|agent| agent.operations.len()).sum();
     assert_eq!(of_agents, core.operations.iter().count(), "operations");
-<<<<<<< HEAD
     core.agents.slots.values().for_each(quantities_of_agent);
 }
 
@@ -299,14 +298,8 @@ pub(crate) fn of_operation(core: &Core, uuid: &Bytes, operation: &Operation) {
 
 /// What operations are about was neither made nor lost.
 pub(crate) fn quantities_of_agent(agent: &Agent) {
-    let started = Resources::from_protos(&agent.info.resources).expect("they were valid at registration");
+    let started = agent.info.started().expect("they were valid at registration");
     assert_eq!(agent.total.quantities(), started.quantities(), "operations on {} made or lost something", agent.id);
-=======
-    for agent in core.agents.slots.values() {
-        let started = agent.info.started().expect("they were valid at registration");
-        assert_eq!(agent.total.quantities(), started.quantities(), "operations on {} made or lost something", agent.id);
-    }
->>>>>>> f93ec2bc40190bf170abae697638949b74e0c940
 }
 
 /// An agent is in one list.

@@ -60,7 +60,7 @@ fn fits(offer: &model::Offer, quotas: &BTreeMap<String, QuotaConfig>, master: &M
             }
         }
     }
-    if quotas.get(&offer.role).is_some_and(|quota| !quota.guarantees.is_empty()) {
+    if quotas.get(&*offer.role).is_some_and(|quota| !quota.guarantees.is_empty()) {
         return Ok(());
     }
     for (name, free, needed) in master.core.kept_for_guarantees(quotas.values()) {

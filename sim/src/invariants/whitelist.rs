@@ -34,7 +34,7 @@ impl Invariant for Whitelist {
             }
             Fact::Published(master, change) => match &**change {
                 Change::Agent(agent) if !self.hosts.contains_key(&(*master, agent.id.clone())) => {
-                    self.hosts.insert((*master, agent.id.clone()), agent.info.hostname.clone());
+                    self.hosts.insert((*master, agent.id.clone()), agent.info.hostname().to_owned());
                 }
                 Change::AgentRemoved(id, _) => drop(self.hosts.remove(&(*master, id.clone()))),
                 Change::Offer(offer) => return self.offered(*master, &offer.agent_id),

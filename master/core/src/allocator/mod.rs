@@ -242,11 +242,7 @@ impl Allocator {
     ) {
         self.count_total(&total, Sign::Plus);
         let mut agent = Agent::new(info, total, active, &mut self.names);
-<<<<<<< HEAD
-        agent.listed = self.is_listed(&agent.info.hostname) || mezzo_api::mutant!("newcomer-listed");
-=======
-        agent.listed = self.is_listed(agent.info.hostname());
->>>>>>> f93ec2bc40190bf170abae697638949b74e0c940
+        agent.listed = self.is_listed(agent.info.hostname()) || mezzo_api::mutant!("newcomer-listed");
         if agent.is_offerable() {
             self.headroom.plus(&agent.free);
         }

@@ -96,11 +96,7 @@ impl Allocator {
         let keys: Vec<AgentKey> = self.agents.keys().collect();
         for key in keys {
             let Some(agent) = self.agents.get(key) else { continue };
-<<<<<<< HEAD
-            let listed = self.is_listed(&agent.info.hostname) || mezzo_api::mutant!("whitelist-ignored");
-=======
-            let listed = self.is_listed(agent.info.hostname());
->>>>>>> f93ec2bc40190bf170abae697638949b74e0c940
+            let listed = self.is_listed(agent.info.hostname()) || mezzo_api::mutant!("whitelist-ignored");
             if agent.listed != listed {
                 self.change_agent(key, |agent, _| agent.listed = listed);
                 self.soon(now, key);
