@@ -22,7 +22,7 @@ use mezzo_agent_core::{
 };
 use mezzo_api::ids::ContainerId;
 use mezzo_election::Detector;
-use mezzo_server::notify;
+use mezzo_server::{notify, threads};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -62,6 +62,7 @@ pub(crate) fn run(flags: Flags) -> Result<()> {
         .thread_stack_size(512 * 1024)
         .build()
         .context("cannot start the runtime")?;
+    threads::prompt();
     runtime.block_on(agent(flags))
 }
 

@@ -34,6 +34,7 @@ use crate::{
     probes::Probes,
     volumes,
 };
+use mezzo_server::threads;
 
 /// Inputs that are handed over with one moment.
 const BATCH: usize = 1024;
@@ -165,6 +166,7 @@ impl Shell {
         inputs: mpsc::UnboundedReceiver<Input>,
         events: mpsc::UnboundedReceiver<(ContainerId, ContainerEvent)>,
     ) -> End {
+        threads::prompt();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = match runtime {
             Ok(runtime) => runtime,

@@ -194,13 +194,13 @@ async fn in_turn(name: &str, cluster: &Cluster, framework: &mut Framework, plan:
     Ok(())
 }
 
-/// Those who look on: a process of its own, of the lowest priority, as if they were on other machines.
+/// Those who look on: a process of its own that runs when nobody else would, as if they were on other machines.
 struct Crowd(Child);
 
 impl Crowd {
     async fn gather(address: &str, plan: Plan) -> Result<Self> {
-        let mut child = Command::new("nice")
-            .args(["-n", "39"])
+        let mut child = Command::new("chrt")
+            .args(["--idle", "0"])
             .arg(std::env::current_exe()?)
             .args(["look-on", address, &plan.pollers.to_string(), &plan.subscribers.to_string()])
             .stdin(Stdio::piped())

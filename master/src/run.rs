@@ -6,7 +6,7 @@ use mezzo_server::{
     files::Files,
     flags::{DiscoveryError, DomainError},
     logs::Logs,
-    notify,
+    notify, threads,
 };
 use tokio::{
     net::{TcpListener, TcpSocket},
@@ -182,6 +182,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .max_blocking_threads(4)
         .thread_keep_alive(Duration::from_secs(2))
         .thread_stack_size(STACK_BYTES)
+        .on_thread_start(threads::prompt)
         .enable_all()
         .build();
     let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(flags)));

@@ -17,7 +17,7 @@ use mezzo_master_core::{
     effect::{Answer, Change, CloseReason, Effect, Effects},
     input::{Config, LinkId, LinkUp, OperatorCall, Principal, RequestId, SchedulerCall, StreamId, Subscribe, Ticket},
 };
-use mezzo_server::prometheus::Histogram;
+use mezzo_server::{prometheus::Histogram, threads};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
@@ -211,6 +211,7 @@ pub(crate) fn start(
     let prober = Prober::new(tokio::runtime::Handle::current(), core.clone());
     let (end, ended) = oneshot::channel();
     thread::Builder::new().name("core".into()).stack_size(2 * 1024 * 1024).spawn(move || {
+        threads::prompt();
         let origin = Instant::now();
         let now = moment(origin);
         let feed = Arc::clone(&published);

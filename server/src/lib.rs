@@ -1,7 +1,7 @@
 //! What both servers share: flags as Mesos spells them, Mesos' HTTP manners, log lines that make nobody wait.
 //!
 //! Nothing here knows whether it serves a master or an agent: what differs between them is a parameter.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod build;
 pub mod files;
@@ -13,3 +13,4 @@ pub mod logs;
 pub mod notify;
 pub mod operator;
 pub mod prometheus;
+pub mod threads;

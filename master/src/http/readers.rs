@@ -3,6 +3,7 @@
 
 use std::{future::Future, io};
 
+use mezzo_server::threads;
 use tokio::{
     net::TcpStream,
     runtime::{Builder, Handle, Runtime},
@@ -31,10 +32,7 @@ impl Readers {
             .worker_threads(THREADS)
             .max_blocking_threads(RENDERING)
             .thread_stack_size(STACK_BYTES)
-            .on_thread_start(|| {
-                // On Linux it is the thread that becomes nicer. Where that is not allowed, all are equal.
-                let _ = rustix::process::nice(NICER);
-            })
+            .on_thread_start(|| threads::patient(NICER))
             .enable_all()
             .build()?;
         Ok(Self(Some(runtime)))
