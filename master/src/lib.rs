@@ -18,7 +18,6 @@ mod run;
 mod server;
 #[doc(hidden)]
 pub mod stand_in;
-mod timer;
 mod view;
 mod whitelist;
 

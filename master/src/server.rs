@@ -17,7 +17,7 @@ use mezzo_master_core::{
     effect::{Answer, Change, CloseReason, Effect, Effects},
     input::{Config, LinkId, LinkUp, OperatorCall, Principal, RequestId, SchedulerCall, StreamId, Subscribe, Ticket},
 };
-use mezzo_server::{prometheus::Histogram, threads};
+use mezzo_server::{prometheus::Histogram, threads, timer::Timer};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
@@ -27,7 +27,6 @@ use crate::{
     outbox::{self, PushError},
     prober::Prober,
     registry::{Opened, RegistryFailure, Writer},
-    timer::Timer,
     view::Published,
 };
 

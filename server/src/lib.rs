@@ -14,3 +14,4 @@ pub mod notify;
 pub mod operator;
 pub mod prometheus;
 pub mod threads;
+pub mod timer;

@@ -11,7 +11,7 @@ use mezzo_api::{
     resources::Resources,
     v1::{self, TaskState},
 };
-use mezzo_server::http::machine::Machine;
+use mezzo_server::{http::machine::Machine, timer::Timer};
 use serde_json::{Value, json};
 
 use super::{Door, state::allocated_to};
@@ -56,10 +56,14 @@ pub(super) fn collect(door: &Door, view: &View) -> BTreeMap<String, f64> {
             ("mezzo/images/hits", &images.hits),
             ("mezzo/images/count", &images.images),
             ("mezzo/images/bytes", &images.bytes),
-            ("containerizer/mesos/provisioner/docker_store/image_pull_ms", &images.last_pull_ms),
         ] {
             put(name, figure(value));
         }
+        let mut pulls = Timer::with_statistics("containerizer/mesos/provisioner/docker_store/image_pull_ms");
+        images.pulls().into_iter().for_each(|took| pulls.record(took));
+        let mut told = Vec::new();
+        pulls.metrics(&mut told);
+        told.iter().for_each(|(name, value)| put(name, *value));
     }
     put("containerizer/mesos/container_destroy_errors", 0.0);
     put("containerizer/mesos/provisioner/bind/remove_rootfs_errors", 0.0);

@@ -11,7 +11,7 @@ mod pull;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     io,
     path::{Path, PathBuf},
     str::FromStr,
@@ -130,14 +130,33 @@ pub struct Figures {
     pub pulled: AtomicU64,
     /// Pulls that failed.
     pub failed: AtomicU64,
-    /// How long the last pull took, in milliseconds.
-    pub last_pull_ms: AtomicU64,
+    /// How long the latest pulls took, the oldest first.
+    pulls: Mutex<VecDeque<Duration>>,
     /// Images that were taken from the store.
     pub hits: AtomicU64,
     /// What the layers take on the disk, in bytes.
     pub bytes: AtomicU64,
     /// How many images there are.
     pub images: AtomicU64,
+}
+
+impl Figures {
+    /// As many of the latest pulls are remembered.
+    const PULLS: usize = 1000;
+
+    fn pull_took(&self, took: Duration) {
+        let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+        if pulls.len() >= Self::PULLS {
+            pulls.pop_front();
+        }
+        pulls.push_back(took);
+    }
+
+    /// How long the latest pulls took, the oldest first.
+    #[must_use]
+    pub fn pulls(&self) -> Vec<Duration> {
+        self.pulls.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
 }
 
 /// A layer that is there.
@@ -241,7 +260,7 @@ impl Store {
             Ok(_held) => {
                 let took = begun.elapsed();
                 figures.pulled.fetch_add(1, Ordering::Relaxed);
-                figures.last_pull_ms.store(took.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+                figures.pull_took(took);
                 tracing::info!(image = %key, ?took, "pulled");
                 self.0.take(&key, container)?.ok_or(ImageError::NoRegistry)
             }

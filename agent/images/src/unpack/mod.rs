@@ -30,6 +30,8 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const AUFS: &[u8] = b".wh..wh.";
 const CAPABILITY: &str = "SCHILY.xattr.security.capability";
 const COPY_BYTES: usize = 128 * 1024;
+/// 8 MiB (RFC 8878, 3.1.1.1.2), and for `zstd --ultra` 128 MiB, as the tool of that name takes by itself.
+const ZSTD_WINDOW_LOG: u32 = 27;
 /// What an entry takes on a disk, beside its content.
 const ENTRY_BYTES: u64 = 4096;
 /// More than any image has, fewer than would harm a disk.
@@ -113,11 +115,19 @@ fn plain<'a>(mut layer: impl BufRead + 'a) -> Result<Box<dyn Read + 'a>, UnpackE
     let start = layer.fill_buf().map_err(UnpackError::Read)?;
     match start {
         [0x1f, 0x8b, ..] => Ok(Box::new(MultiGzDecoder::new(layer))),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Err(UnpackError::Compression("zstd")),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => zstd(layer).map_err(UnpackError::Read),
         [b'B', b'Z', b'h', ..] => Err(UnpackError::Compression("bzip2")),
         [0xfd, b'7', b'z', ..] => Err(UnpackError::Compression("xz")),
         _ => Ok(Box::new(layer)),
     }
+}
+
+/// Frames one after another, some of which are to be skipped, as those of zstd:chunked are. A frame that wants a larger window
+/// than the tool zstd takes is refused: it would take the agent's memory.
+fn zstd<'a>(layer: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(layer)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+    Ok(Box::new(decoder))
 }
 
 /// Ends when nobody wants to read any more.

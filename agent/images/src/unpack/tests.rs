@@ -116,12 +116,35 @@ fn compression_is_found_by_content_and_the_digest_is_that_of_the_archive() {
     let packed = packed.finish().unwrap();
     let unpacked = unpack(packed.as_slice(), &bench.tree(""), &CancellationToken::new()).unwrap();
     assert_eq!(unpacked.diff_id, Digest::of(&plain));
-    let zstd = unpack(&b"\x28\xb5\x2f\xfd...."[..], &bench.tree(""), &CancellationToken::new());
-    assert!(matches!(zstd, Err(UnpackError::Compression("zstd"))));
+    let xz = unpack(&b"\xfd7zXZ...."[..], &bench.tree(""), &CancellationToken::new());
+    assert!(matches!(xz, Err(UnpackError::Compression("xz"))));
     for end in [packed.len() / 2, packed.len() - 9] {
         let broken = unpack(&packed[..end], &bench.tree(""), &CancellationToken::new());
         assert!(matches!(broken, Err(UnpackError::Read(_))), "{broken:?}");
     }
+}
+
+/// In several frames and with one to be skipped, as zstd:chunked has it.
+#[test]
+fn zstd_is_unpacked_whole_or_not_at_all() {
+    let Some(bench) = Bench::new() else { return };
+    let plain = layer(&[(FILE, "f", "x", 0o644), (FILE, "g", "y", 0o644)]);
+    let frame = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
+    let (first, second) = plain.split_at(700);
+    let packed = [skipped.clone(), frame(first), skipped, frame(second)].concat();
+    let unpacked = unpack(packed.as_slice(), &bench.tree(""), &CancellationToken::new()).unwrap();
+    assert_eq!(unpacked.diff_id, Digest::of(&plain));
+    assert_eq!(fs::read(bench.tree("g")).unwrap(), b"y");
+    let whole = frame(&plain);
+    for end in [whole.len() / 2, whole.len() - 2] {
+        let broken = unpack(&whole[..end], &bench.tree(""), &CancellationToken::new());
+        assert!(matches!(broken, Err(UnpackError::Read(_))), "{broken:?}");
+    }
+    // A window of 2 GiB.
+    let greedy = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0x01, 0x00, 0x00];
+    let greedy = unpack(&greedy[..], &bench.tree(""), &CancellationToken::new());
+    assert!(matches!(greedy, Err(UnpackError::Read(_))), "{greedy:?}");
 }
 
 #[test]

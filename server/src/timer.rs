@@ -8,7 +8,7 @@ const SAMPLES: usize = 1000;
 
 /// Durations of one kind.
 #[derive(Clone, Debug)]
-pub(crate) struct Timer {
+pub struct Timer {
     name: &'static str,
     /// In milliseconds, the oldest first.
     samples: VecDeque<f64>,
@@ -17,17 +17,19 @@ pub(crate) struct Timer {
 
 impl Timer {
     /// A timer that tells its latest duration only.
-    pub(crate) fn latest(name: &'static str) -> Self {
+    #[must_use]
+    pub fn latest(name: &'static str) -> Self {
         Self { name, samples: VecDeque::new(), statistics: false }
     }
 
     /// A timer with statistics.
-    pub(crate) fn with_statistics(name: &'static str) -> Self {
+    #[must_use]
+    pub fn with_statistics(name: &'static str) -> Self {
         Self { statistics: true, ..Self::latest(name) }
     }
 
     /// Something took this long.
-    pub(crate) fn record(&mut self, duration: Duration) {
+    pub fn record(&mut self, duration: Duration) {
         if self.samples.len() >= if self.statistics { SAMPLES } else { 1 } {
             self.samples.pop_front();
         }
@@ -35,7 +37,7 @@ impl Timer {
     }
 
     /// Names and values; nothing before the first duration, statistics from the second on.
-    pub(crate) fn metrics(&self, out: &mut Vec<(String, f64)>) {
+    pub fn metrics(&self, out: &mut Vec<(String, f64)>) {
         let Some(latest) = self.samples.back() else { return };
         out.push((self.name.to_owned(), *latest));
         let mut sorted: Vec<f64> = self.samples.iter().copied().collect();
