@@ -28,7 +28,6 @@ pub(super) const ELSEWHERE: Elsewhere = Elsewhere {
         ("executor_reregistration_retry_interval", None),
         ("gc_non_executor_container_sandboxes", Some("false")),
         ("hadoop_home", None),
-        ("http_heartbeat_interval", Some("30secs")),
         ("image_provisioner_backend", Some("overlay")),
         ("initialize_driver_logging", Some("true")),
         ("logbufsecs", Some("0")),

@@ -85,6 +85,9 @@ pub struct Flags {
     /// Largest request body that is taken
     #[arg(long, help_heading = "Network", default_value = "8MB", value_parser = bytes, value_name = "SIZE")]
     pub max_request_bytes: Bytes,
+    /// How often streams of a container's output carry a sign of life
+    #[arg(long, help_heading = "Network", default_value = "30secs", value_parser = duration, value_name = "DURATION")]
+    pub http_heartbeat_interval: Duration,
     /// Pages of other sites that may use this server: scheme://host[:port], with commas; those of * may read only. None unless
     /// it is given
     #[arg(long, help_heading = "Network", value_name = "ORIGINS")]

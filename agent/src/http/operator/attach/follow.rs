@@ -92,10 +92,15 @@ struct Follower {
 }
 
 /// The stream, until the container's end.
-pub(super) fn body(sandbox: PathBuf, end: JoinHandle<Option<Termination>>, encoding: Encoding) -> Body {
+pub(super) fn body(
+    sandbox: PathBuf,
+    end: JoinHandle<Option<Termination>>,
+    encoding: Encoding,
+    every: Duration,
+) -> Body {
     let files =
         [Followed::new(&sandbox, "stdout", data::Type::Stdout), Followed::new(&sandbox, "stderr", data::Type::Stderr)];
-    let follower = Follower { files, encoding, heartbeat: heartbeat(), end };
+    let follower = Follower { files, encoding, heartbeat: heartbeat(every), end };
     Body::from_stream(futures_util::stream::try_unfold(follower, async |mut follower: Follower| {
         let piece = follower.piece().await?;
         Ok::<_, io::Error>(piece.map(|piece| (piece, follower)))
@@ -123,7 +128,7 @@ impl Follower {
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
                 _ = self.heartbeat.tick() => {
-                    encode_record(self.encoding, &beat(), &mut piece);
+                    encode_record(self.encoding, &beat(self.heartbeat.period()), &mut piece);
                     return Ok(Some(piece.freeze()));
                 }
             }

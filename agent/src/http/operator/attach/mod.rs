@@ -84,7 +84,7 @@ async fn attached(door: &Arc<Door>, view: &View, path: ContainerPath, form: Form
     match Socket::open(&door.io_directory, &found.id).await {
         Ok(mut socket) => {
             socket.attach_output().await.map_err(internal)?;
-            Ok(response(form, output::body(socket, encoding(form), guards)))
+            Ok(response(form, output::body(socket, encoding(form), door.flags.http_heartbeat_interval, guards)))
         }
         Err(NotHeld) if found.kind == Some(Kind::Session) => {
             Err((StatusCode::INTERNAL_SERVER_ERROR, "I/O switchboard has shutdown".to_owned()))
@@ -92,7 +92,7 @@ async fn attached(door: &Arc<Door>, view: &View, path: ContainerPath, form: Form
         Err(NotHeld) => {
             let ended = door.calls.clone();
             let end = tokio::spawn(async move { ended.wait(found.subject).await });
-            Ok(response(form, follow::body(found.sandbox, end, encoding(form))))
+            Ok(response(form, follow::body(found.sandbox, end, encoding(form), door.flags.http_heartbeat_interval)))
         }
     }
 }
@@ -116,7 +116,7 @@ async fn session(door: &Arc<Door>, view: &View, call: &Call, form: Form) -> Resu
     let socket = Socket::open(&door.io_directory, &path.to_string()).await;
     let mut socket = socket.map_err(|NotHeld| internal(std::io::Error::other("I/O switchboard has shutdown")))?;
     socket.attach_output().await.map_err(internal)?;
-    Ok(response(form, output::body(socket, encoding(form), guards)))
+    Ok(response(form, output::body(socket, encoding(form), door.flags.http_heartbeat_interval, guards)))
 }
 
 fn internal(error: std::io::Error) -> Refused {

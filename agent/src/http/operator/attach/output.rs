@@ -22,8 +22,6 @@ use super::{
 };
 use crate::called::{Owner, Reader};
 
-/// `--http_heartbeat_interval` (src/slave/constants.hpp).
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(30);
 /// What is put into one piece of the body.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -43,16 +41,19 @@ struct Output {
 }
 
 /// The stream, until the container's end. It breaks off when the supervisor dies or lets go of a reader that is too slow.
-pub(super) fn body(socket: Socket, encoding: Encoding, guards: Guards) -> Body {
-    let output = Output { socket, encoding, heartbeat: heartbeat(), ended: false, _guards: guards };
+pub(super) fn body(socket: Socket, encoding: Encoding, every: Duration, guards: Guards) -> Body {
+    let output = Output { socket, encoding, heartbeat: heartbeat(every), ended: false, _guards: guards };
     Body::from_stream(futures_util::stream::try_unfold(output, async |mut output: Output| {
         let piece = output.piece().await?;
         Ok::<_, io::Error>(piece.map(|piece| (piece, output)))
     }))
 }
 
-pub(super) fn heartbeat() -> Interval {
-    let mut interval = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+/// Signs of life, `--http_heartbeat_interval` apart.
+pub(super) fn heartbeat(every: Duration) -> Interval {
+    let far = Duration::from_secs(86400 * 365); // what no clock can hold is for ever
+    let every = every.clamp(Duration::from_millis(1), far);
+    let mut interval = interval_at(Instant::now() + every, every);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
@@ -67,7 +68,7 @@ impl Output {
             let message = tokio::select! {
                 message = self.socket.next() => message?.ok_or_else(gone)?,
                 _ = self.heartbeat.tick() => {
-                    encode_record(self.encoding, &beat(), &mut piece);
+                    encode_record(self.encoding, &beat(self.heartbeat.period()), &mut piece);
                     return Ok(Some(piece.freeze()));
                 }
             };
@@ -108,9 +109,9 @@ pub(super) fn data(of: data::Type, bytes: Vec<u8>) -> ProcessIo {
     }
 }
 
-/// A sign of life.
-pub(super) fn beat() -> ProcessIo {
-    let nanoseconds = i64::try_from(HEARTBEAT.as_nanos()).unwrap_or(i64::MAX);
+/// A sign of life, of which the next one comes after `every`.
+pub(super) fn beat(every: Duration) -> ProcessIo {
+    let nanoseconds = i64::try_from(every.as_nanos()).unwrap_or(i64::MAX);
     let heartbeat = control::Heartbeat { interval: Some(DurationInfo { nanoseconds }) };
     ProcessIo {
         r#type: Some(process_io::Type::Control as i32),
