@@ -121,13 +121,30 @@ async fn run(place: Place, ways: Ways, command: Vec<String>) -> Result<u8, Sessi
     let keys = if ways.terminal { Keys::Terminal } else { Keys::Plain };
     let said = input::listen(ways.interactive, keys);
     let mut session = Session { agent: place.agent, id, output: Some(output) };
-    let ended = session.converse(said, keys).await;
-    let code = match ended? {
-        End::Detached => Ok(0),
-        End::Over => session.exit_code().await,
+    unless_signalled(raw, async {
+        match session.converse(said, keys).await? {
+            End::Detached => Ok(0),
+            End::Over => session.exit_code().await,
+        }
+    })
+    .await
+}
+
+/// The exit code of a session, or of a signal that ends it; the terminal is as before then.
+async fn unless_signalled(
+    mut raw: Option<Raw>,
+    session: impl Future<Output = Result<u8, SessionError>>,
+) -> Result<u8, SessionError> {
+    let signalled = async {
+        match &mut raw {
+            Some(raw) => raw.signalled().await,
+            None => std::future::pending().await,
+        }
     };
-    drop(raw);
-    code
+    tokio::select! {
+        code = session => code,
+        code = signalled => Ok(code),
+    }
 }
 
 /// Shows what a task writes, and gives it what is typed here if it has a terminal; its exit code.
@@ -157,16 +174,16 @@ async fn join(place: Place, no_stdin: bool) -> Result<u8, SessionError> {
     // Without a terminal a task has no standard input that could be given anything.
     let said = if place.has_terminal { input::listen(!no_stdin, keys) } else { input::silence() };
     let mut session = Session { agent: place.agent, id: place.container, output: Some(output) };
-    let ended = session.converse(said, keys).await;
-    let code = match ended? {
-        End::Detached => 0,
-        End::Over => match tokio::time::timeout(PATIENCE, waiting).await {
-            Ok(Ok(Ok(Answered::Status(Some(status))))) => exit_code(status),
-            _ => 0,
-        },
-    };
-    drop(raw);
-    Ok(code)
+    unless_signalled(raw, async {
+        Ok(match session.converse(said, keys).await? {
+            End::Detached => 0,
+            End::Over => match tokio::time::timeout(PATIENCE, waiting).await {
+                Ok(Ok(Ok(Answered::Status(Some(status))))) => exit_code(status),
+                _ => 0,
+            },
+        })
+    })
+    .await
 }
 
 async fn granted(output: Output) -> Result<Output, SessionError> {
