@@ -103,7 +103,9 @@ fn a_death_at_each_step_of_a_container_leaves_nothing() {
 }
 
 fn die_at(who: &str, step: &str) {
-    let death = format!("{who}:{step}");
+    let passed = tempfile::tempdir().unwrap();
+    let passed = passed.path().join("passed");
+    let death = format!("{who}:{step}:{}", passed.display());
     let death = Some(("MEZZO_EXECUTOR_FAILPOINT", death.as_str()));
     let Some(mut world) = World::start_dying(USUAL, &[], death) else { return };
     world.launch(|agent| vec![task("brief", agent, (0.1, 32.0), "(sleep 1365 &); sleep 0.1")]);
@@ -114,6 +116,7 @@ fn die_at(who: &str, step: &str) {
             tasks::is_terminal(event["update"]["status"]["state"].as_str().unwrap_or_default())
         });
     }
+    assert!(passed.exists(), "nothing came to {step}");
     let part = &mut world.cluster.agents[0].part;
     part.kill();
     part.set_variable("MEZZO_EXECUTOR_FAILPOINT", "");
