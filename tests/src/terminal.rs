@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use mezzo_executor::frame::Window;
 use mezzo_executor::sys;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::wait;
 
@@ -49,6 +52,25 @@ impl Terminal {
     /// When the terminal is gone.
     pub fn enter(&mut self, keys: &str) {
         self.near.write_all(keys.as_bytes()).expect("a terminal takes keys");
+    }
+
+    /// Whether keys go to the program as they are, one by one.
+    ///
+    /// # Panics
+    /// When the terminal is gone.
+    #[must_use]
+    pub fn is_raw(&self) -> bool {
+        let modes = tcgetattr(&self.near).expect("a terminal has modes").local_modes;
+        !modes.contains(LocalModes::ICANON)
+    }
+
+    /// Sends the program a signal.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        kill(Pid::from_raw(pid), signal).expect("our own child");
     }
 
     /// Makes it this large.

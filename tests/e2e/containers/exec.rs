@@ -4,10 +4,13 @@ use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use mezzo_api::v1::agent::ProcessIo;
 use mezzo_tests::cluster::Cluster;
 use mezzo_tests::framework::Framework;
+use mezzo_tests::stream::{Arrival, EventStream};
 use mezzo_tests::terminal::Terminal;
-use mezzo_tests::{environment, leftovers, tasks, wait};
+use mezzo_tests::{environment, http, leftovers, tasks, wait};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{USUAL, World};
@@ -82,6 +85,66 @@ fn a_terminal_in_a_task() {
     terminal.enter("\u{10}\u{11}");
     assert_eq!(terminal.code(), Some(0));
     wait::until_true("the session ends with its client", || !sleeps());
+    framework.teardown();
+}
+
+/// Whoever ends `mezzo` from elsewhere gets the terminal back as it was.
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was() {
+    let (cluster, mut framework) = start("signals");
+    let container = json!({"type": "MESOS", "tty_info": {"window_size": {"rows": 30, "columns": 90}}});
+    let script = "while read line; do echo \"got $line\"; done";
+    runs(&mut framework, "task", script, container);
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+        let mut terminal = Terminal::start(&mezzo(&cluster, &["exec", "-it", "task", "sh"]), 24, 80);
+        terminal.enter("echo read$((1))y; exec sleep 1237\n");
+        terminal.until("read1y");
+        let sleeps = || !leftovers::that_run(cluster.dir(), "sleep 1237").is_empty();
+        wait::until_true("the command runs", sleeps);
+        assert!(terminal.is_raw());
+        terminal.signal(signal);
+        assert_eq!(terminal.code(), Some(code));
+        assert!(!terminal.is_raw(), "{signal} leaves it raw");
+        wait::until_true("the session ends with its client", || !sleeps());
+        // Who is attached only leaves the task alone.
+        let mut terminal = Terminal::start(&mezzo(&cluster, &["attach", "task"]), 24, 80);
+        wait::until_true("the terminal is attached", || {
+            terminal.enter(&format!("{signal}\n"));
+            std::thread::sleep(Duration::from_millis(300));
+            terminal.has(&format!("got {signal}"))
+        });
+        assert!(terminal.is_raw());
+        terminal.signal(signal);
+        assert_eq!(terminal.code(), Some(code));
+        assert!(!terminal.is_raw(), "{signal} leaves it raw");
+    }
+    assert!(framework.statuses("task").iter().all(|status| status["state"] != "TASK_FINISHED"));
+    framework.teardown();
+}
+
+/// Both kinds of stream: of a session, and of a task that writes to its files itself.
+#[test]
+fn streams_of_output_carry_signs_of_life() {
+    let cluster = Cluster::builder().agent_flag("--http_heartbeat_interval=200ms").start();
+    let mut framework = Framework::subscribe(cluster.master_address, tasks::framework_info("signs", "dev"));
+    runs(&mut framework, "task", "sleep 1000", Value::Null);
+    let container = framework.wait_status("task", "TASK_RUNNING")["container_status"]["container_id"].clone();
+    let session =
+        json!({"container_id": {"value": "session", "parent": container}, "command": {"value": "sleep 1000"}});
+    for (kind, part) in
+        [("ATTACH_CONTAINER_OUTPUT", json!({"container_id": container})), ("LAUNCH_NESTED_CONTAINER_SESSION", session)]
+    {
+        let call = json!({"type": kind, kind.to_ascii_lowercase(): part}).to_string();
+        let request = http::Request::post("/api/v1", "application/json", call)
+            .header("Accept", "application/recordio")
+            .header("Message-Accept", "application/json");
+        let stream = EventStream::open::<ProcessIo>(cluster.agents[0].address, &request).unwrap().unwrap();
+        for _ in 0..2 {
+            let beat = json!({"type": "CONTROL", "control": {"type": "HEARTBEAT",
+                              "heartbeat": {"interval": {"nanoseconds": 200_000_000}}}});
+            assert_eq!(stream.next(wait::PATIENCE).expect("a sign of life").1, Arrival::Event(beat), "{kind}");
+        }
+    }
     framework.teardown();
 }
 
