@@ -2,13 +2,17 @@
 //! a network namespace, so that its bridge and its rules are its own.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     process::Command,
     time::Duration,
 };
 
 use mezzo_tests::{
+    cluster::Cluster,
+    environment,
     framework::Framework,
     hosts::{self, Host, Network},
     tasks, wait,
@@ -230,6 +234,55 @@ fn a_network_that_cannot_be_had_is_refused_with_the_way_out() {
     none["container"]["docker"]["network"] = json!("NONE");
     bench.run(none, "TASK_FINISHED");
     bench.wait_until_networks_are_gone();
+}
+
+/// A host without iptables, and an agent that is not root: both as they are, by a program that starts the agent so.
+#[test]
+fn without_iptables_or_root_there_is_no_bridge_and_the_message_tells_the_way_out() {
+    if !environment::is_root() {
+        return environment::skip("iptables are hidden, and root's rights given up, by root only");
+    }
+    let hidden = "exec unshare --mount --propagation private sh -c \
+                  'for d in /usr/sbin /sbin; do mount -t tmpfs none $d; done; exec \"$0\" \"$@\"' \"$AGENT\" \"$@\"";
+    let nobody = "exec setpriv --reuid=65534 --regid=65534 --clear-groups -- \"$AGENT\" \"$@\"";
+    for (script, words) in [
+        (hidden, ["'iptables-restore'", "apt-get install iptables", "network HOST"]),
+        (nobody, ["runs as root", "network HOST", "ports"]),
+    ] {
+        let Some(_place) = Place::make() else { return };
+        let mut cluster = Cluster::builder().agent_flag("--switch_user=false").start();
+        cluster.agents[0].part.kill();
+        // Where everybody may start them, wherever they are built.
+        for name in ["mezzo-agent", "mezzo-executor"] {
+            fs::copy(environment::binary(name), cluster.dir().join(name)).unwrap();
+        }
+        let starter = cluster.dir().join("starter");
+        let script = format!("#!/bin/sh\nAGENT={}\n{script}\n", cluster.dir().join("mezzo-agent").display());
+        fs::write(&starter, script).unwrap();
+        fs::set_permissions(&starter, fs::Permissions::from_mode(0o755)).unwrap();
+        if words[0] == "runs as root" {
+            let given = Command::new("chown").args(["-R", "65534:65534"]).arg(cluster.dir()).status().unwrap();
+            assert!(given.success());
+        }
+        cluster.agents[0].part.set_program(starter);
+        cluster.agents[0].part.start();
+        let registered = |cluster: &Cluster| cluster.agents[0].part.log().matches("registered agent=").count();
+        wait::until_true("the agent is back", || registered(&cluster) == 2);
+        let mut framework = Framework::subscribe(cluster.master_address, tasks::framework_info("refused", "dev"));
+        let offer = framework.wait_any_offer();
+        let mut task = tasks::command("m", tasks::agent_of(&offer), "true");
+        task["container"] = json!({"type": "MESOS", "network_infos": [{"name": "mesos-bridge"}]});
+        framework.launch(&offer, &[task]);
+        let status = framework.wait_status("m", "TASK_FAILED");
+        assert_eq!(status["reason"], "REASON_CONTAINER_LAUNCH_FAILED", "{status}");
+        for word in words {
+            assert!(status["message"].as_str().unwrap().contains(word), "{word}: {status}");
+        }
+        // Whoever wants none of its own goes on.
+        framework.run("host", "true");
+        framework.wait_status("host", "TASK_FINISHED");
+        framework.teardown();
+    }
 }
 
 #[test]
