@@ -347,9 +347,9 @@ impl Shell {
             Effect::Volume { action, settled } => {
                 settle(&mut self.checkpoint, &action, &settled).map_err(End::Checkpoint)?;
             }
-            Effect::LinkVolumes { sandbox, links, present } => {
-                if let Err(error) = volumes::link(&sandbox, &links, present) {
-                    tracing::error!("{error}");
+            Effect::ShowVolumes { container, sandbox, links, present } => {
+                if let Err(error) = self.containers.show(container.clone(), sandbox, links, present) {
+                    tracing::error!(%container, "{error}");
                 }
             }
             Effect::Exit(reason) => {

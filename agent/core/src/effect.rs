@@ -83,7 +83,9 @@ pub enum Effect {
         settled: bytes::Bytes,
     },
     /// Show volumes in the sandbox of a container that runs, or take what is shown no more away.
-    LinkVolumes {
+    ShowVolumes {
+        /// The container.
+        container: ContainerId,
         /// The sandbox.
         sandbox: PathBuf,
         /// The volumes.

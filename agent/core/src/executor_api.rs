@@ -233,6 +233,8 @@ impl Core {
     pub(crate) fn deliver_queued(&mut self, framework: &FrameworkId, id: &ExecutorId, out: &mut Effects) {
         let Some(executor) = self.executor(framework, id) else { return };
         let Some(stream) = executor.stream.filter(|_| executor.state == ExecutorState::Running) else { return };
+        self.show_volumes(framework, id, out);
+        let Some(executor) = self.executor(framework, id) else { return };
         let groups = std::mem::take(&mut executor.queued_groups);
         let singles: Vec<TaskId> =
             executor.queued.keys().filter(|task| !groups.iter().any(|group| group.contains(task))).cloned().collect();

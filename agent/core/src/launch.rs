@@ -127,7 +127,6 @@ impl Core {
         } else if new {
             self.launch_container(now, &request, &executor, out);
         } else {
-            self.link_volumes(&request, &executor, out);
             self.allot(&request.framework, &executor, out);
             self.deliver_queued(&request.framework, &executor, out);
         }
@@ -152,14 +151,18 @@ impl Core {
         }
     }
 
-    /// The volumes of tasks that join a running executor are shown in its sandbox.
-    fn link_volumes(&mut self, request: &Request, executor: &ExecutorId, out: &mut Effects) {
+    /// The volumes of tasks that a running executor is about to get are shown in its sandbox; those of its first tasks are
+    /// there already.
+    pub(crate) fn show_volumes(&mut self, framework: &FrameworkId, id: &ExecutorId, out: &mut Effects) {
         let work_dir = self.config.work_dir.clone();
-        let links: Vec<_> = request.tasks.iter().flat_map(|task| volumes::links(&work_dir, &task.resources)).collect();
-        let executor = self.executor(&request.framework, executor);
-        let Some(executor) = executor.filter(|executor| executor.played.is_none() && !links.is_empty()) else { return };
-        let sandbox = executor.directory.to_path_buf();
-        out.push(Effect::LinkVolumes { sandbox, links, present: true });
+        let Some(executor) = self.executor(framework, id) else { return };
+        let links: Vec<_> =
+            executor.queued.values().flat_map(|task| volumes::links(&work_dir, &task.resources)).collect();
+        if links.is_empty() {
+            return;
+        }
+        let (container, sandbox) = (executor.container_id.clone(), executor.directory.to_path_buf());
+        out.push(Effect::ShowVolumes { container, sandbox, links, present: true });
     }
 
     /// Enters the framework if it is new, or new again.
@@ -453,7 +456,8 @@ impl Core {
         let mut links = volumes::links(&work_dir, &ended.resources);
         links.retain(|link| !used.contains(link));
         if !links.is_empty() {
-            out.push(Effect::LinkVolumes { sandbox: executor.directory.to_path_buf(), links, present: false });
+            let (container, sandbox) = (executor.container_id.clone(), executor.directory.to_path_buf());
+            out.push(Effect::ShowVolumes { container, sandbox, links, present: false });
         }
     }
 }

@@ -220,7 +220,7 @@ impl World {
                 }
                 Effect::Probe { id, .. } => self.probes.push(id),
                 Effect::EndProbe(id) => self.probes.retain(|probe| *probe != id),
-                Effect::OpenBulk(_) | Effect::Volume { .. } | Effect::LinkVolumes { .. } | Effect::Allot(..) => {}
+                Effect::OpenBulk(_) | Effect::Volume { .. } | Effect::ShowVolumes { .. } | Effect::Allot(..) => {}
                 Effect::Exit(reason) => panic!("the agent ended: {reason}"),
             }
         }

@@ -28,6 +28,7 @@ use super::{
     keeping::{Kept, destroy, exited},
     launching::Ready,
     limits::Limits,
+    shown::{Change, Shown},
     slots::Slots,
     user::Own,
     watch::Watch,
@@ -55,6 +56,7 @@ pub(super) enum Request {
     /// The processes of a container without supervisor are gone.
     Swept(u64),
     Allot(ContainerId, Box<Allotment>),
+    Show(Box<Change>, Shown),
     /// It is time for one of those who look at running containers.
     Look(usize),
     /// It has looked.
@@ -230,6 +232,7 @@ impl Actor {
             }
             Request::Prepared(launch, result) => self.prepared(&launch, result),
             Request::Allot(container, allotment) => self.allot(container, *allotment),
+            Request::Show(change, done) => self.show(*change, done),
             Request::Look(place) => self.look(place),
             Request::Looked(place) => drop(self.looking.remove(&place)),
             Request::Found(container, limitation) => self.limit(&container, *limitation),

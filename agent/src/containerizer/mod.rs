@@ -14,6 +14,7 @@ mod likeness;
 mod limits;
 mod pod;
 mod recovery;
+mod shown;
 mod slots;
 mod user;
 mod watch;
@@ -22,12 +23,14 @@ mod zygote;
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
+    sync::mpsc::RecvTimeoutError,
     time::Duration,
 };
 
 use mezzo_agent_core::{
     container::{ContainerEvent, Launch, Stop},
     isolation::Allotment,
+    volumes::VolumeLink,
 };
 use mezzo_api::ids::ContainerId;
 pub use mezzo_executor::frame::Rotation;
@@ -36,11 +39,14 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::sync::{mpsc, oneshot};
 
 use self::actor::{Actor, Listeners, Request, Wanted};
+use self::shown::Change;
 use crate::{fetcher, isolation::Chain};
 pub use crate::{images::Images, network::Networks};
 
 /// How long a start waits for an earlier agent's last supervisors to be on record.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a task waits for its volumes to be shown.
+const SHOW_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// Where the sockets of containers' inputs and outputs lie, in the runtime directory.
@@ -208,6 +214,29 @@ impl Containerizer {
     /// A container that runs may use this from now on.
     pub fn allot(&self, container: ContainerId, allotment: Allotment) {
         self.tell(Request::Allot(container, Box::new(allotment)));
+    }
+
+    /// Shows persistent volumes in the sandbox of a container that runs, or takes them away. Blocks until that is done, by
+    /// other threads than those of the runtime on which this was started.
+    ///
+    /// # Errors
+    /// Which one cannot be shown, and why.
+    pub fn show(
+        &self,
+        container: ContainerId,
+        sandbox: PathBuf,
+        links: Vec<VolumeLink>,
+        present: bool,
+    ) -> Result<(), String> {
+        let (done, finished) = std::sync::mpsc::sync_channel(1);
+        self.tell(Request::Show(Box::new(Change { container, sandbox, links, present }), done));
+        match finished.recv_timeout(SHOW_PATIENCE) {
+            Ok(shown) => shown,
+            Err(RecvTimeoutError::Disconnected) => Ok(()), // the container has ended
+            Err(RecvTimeoutError::Timeout) => {
+                Err("The disk of a persistent volume does not answer: its task goes on without".into())
+            }
+        }
     }
 
     /// The end of this container is known for good: its record goes.

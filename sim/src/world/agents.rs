@@ -343,7 +343,7 @@ impl World {
         let now = self.now;
         match effect {
             Effect::Record { .. } | Effect::OpenBulk(_) | Effect::Attach { .. } | Effect::Collect(_) => {}
-            Effect::LinkVolumes { sandbox, links, present } => {
+            Effect::ShowVolumes { sandbox, links, present, .. } => {
                 self.agents[usize::from(number)].containers.link_volumes(&sandbox, &links, present);
             }
             Effect::Allot(container, allotment) => {

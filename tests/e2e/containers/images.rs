@@ -121,7 +121,7 @@ fn builder(images: &Path) -> Builder {
         .agent_flag(&format!("--docker_registry=file://{}", images.display()))
 }
 
-fn sandboxes(work_dir: &Path, task: &str) -> Vec<PathBuf> {
+pub(super) fn sandboxes(work_dir: &Path, task: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut below = vec![work_dir.join("slaves")];
     while let Some(directory) = below.pop() {

@@ -1,13 +1,22 @@
 //! What a container sees: its own processes, its own sandbox, the volumes that it was given.
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use mezzo_tests::tasks;
+use mezzo_tests::{cluster::Cluster, environment, framework::Framework, http, tasks, wait};
 use serde_json::{Value, json};
 
-use super::{USUAL, World, task, with};
+use super::{
+    USUAL, World,
+    images::{Bench, in_image, sandboxes},
+    task, with,
+};
+use crate::storage;
 
 const SMALL: (f64, f64) = (0.1, 32.0);
+const EXECUTOR: &str = env!("CARGO_BIN_EXE_scripted-executor");
 
 #[test]
 fn other_tasks_are_hidden() {
@@ -125,4 +134,66 @@ fn a_pod_shares_a_directory_by_mounts() {
     world.framework.wait_status("writer", "TASK_FINISHED");
     world.framework.wait_status("reader", "TASK_FINISHED");
     world.wait_until_nothing_is_left();
+}
+
+/// A later task of an executor that runs brings a volume, and takes it along when it ends.
+#[test]
+fn a_volume_comes_to_a_container_that_runs() {
+    let Some(mut world) = World::start(USUAL, &[]) else { return };
+    volume_comes(&world.cluster, &mut world.framework, "dev", Value::Null);
+    world.wait_until_nothing_is_left();
+    // With a root of its own, into which the executor and what it reads are brought.
+    let Some(mut bench) = Bench::start(&[]) else { return };
+    let mut container = in_image("", "app", json!({}))["container"].clone();
+    let (program, data) = (Path::new(EXECUTOR).parent().unwrap(), environment::data("golden"));
+    let brought = [Path::new("/lib"), Path::new("/lib64"), program, &data].into_iter().filter(|path| path.is_dir());
+    container["volumes"] =
+        brought.map(|path| json!({"mode": "RO", "host_path": path, "container_path": path})).collect();
+    volume_comes(&bench.cluster, &mut bench.framework, "images", container);
+    bench.wait_until_nothing_is_left();
+}
+
+fn volume_comes(cluster: &Cluster, framework: &mut Framework, role: &str, container: Value) {
+    let mut executor = json!({"executor_id": {"value": "custom"}, "framework_id": {"value": framework.id},
+        "command": {"value": format!("exec {EXECUTOR} json")}, "resources": tasks::small()});
+    if !container.is_null() {
+        executor["container"] = container;
+    }
+    let task = |id: &str, offer: &Value| {
+        let mut task = tasks::command(id, tasks::agent_of(offer), "");
+        task.as_object_mut().unwrap().remove("command");
+        task["executor"] = executor.clone();
+        task
+    };
+    let offer = framework.wait_any_offer();
+    framework.launch(&offer, &[task("first", &offer)]);
+    framework.wait_status("first", "TASK_RUNNING");
+    let offer = framework.wait_any_offer();
+    let volume = storage::volume(role, "late", 32.0);
+    let mut second = task("second", &offer);
+    second["resources"].as_array_mut().unwrap().push(volume.clone());
+    let disk = storage::reserved(role, tasks::scalar("disk", 32.0));
+    framework.accept(
+        &offer,
+        json!([{"type": "RESERVE", "reserve": {"resources": [disk]}}, {"type": "CREATE", "create": {"volumes": [volume]}},
+               {"type": "LAUNCH", "launch": {"task_infos": [second]}}]),
+    );
+    framework.wait_status("second", "TASK_RUNNING");
+    // By now it is there, as the executor sees it.
+    let containers = http::get_json(cluster.agents[0].address, "/containers");
+    let root = format!("/proc/{}/root", containers[0]["status"]["executor_pid"]);
+    let own = sandboxes(&cluster.agents[0].work_dir, "custom").pop().unwrap();
+    let own = fs::canonicalize(own).unwrap();
+    let seen = if executor["container"].is_null() { own.as_path() } else { Path::new("/mnt/mesos/sandbox") };
+    let seen = PathBuf::from(format!("{root}{}", seen.display())).join("data");
+    fs::write(seen.join("f"), "kept").unwrap();
+    let data = cluster.agents[0].work_dir.join("volumes/roles").join(role).join("late/f");
+    assert_eq!(fs::read_to_string(&data).unwrap(), "kept");
+    assert!(!own.join("data/f").exists(), "it is mounted in the container alone");
+    framework.call("KILL", json!({"task_id": {"value": "second"}}));
+    framework.wait_status("second", "TASK_KILLED");
+    wait::until_true("it goes with its task", || seen.is_dir() && !seen.join("f").exists());
+    assert_eq!(fs::read_to_string(&data).unwrap(), "kept");
+    framework.call("KILL", json!({"task_id": {"value": "first"}}));
+    framework.wait_status("first", "TASK_KILLED");
 }

@@ -13,6 +13,7 @@
 pub mod cgroup;
 mod edge;
 pub mod init;
+pub mod late;
 mod mounts;
 mod network;
 mod wire;

@@ -72,7 +72,7 @@ struct Place {
 
 /// What a target has to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Directory,
     File,
 }
@@ -111,18 +111,18 @@ impl Place {
     }
 }
 
-fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>, shown: &str) -> Result<(), String> {
+pub(super) fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>, shown: &str) -> Result<(), String> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(tree, "", target, "", flags).map_err(|error| format!("Failed to mount on {shown}: {error}"))
 }
 
-fn directory(path: &Path) -> Result<OwnedFd, String> {
+pub(super) fn directory(path: &Path) -> Result<OwnedFd, String> {
     openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| format!("Failed to open '{}': {error}", path.display()))
 }
 
 /// A copy of a part of the host's tree.
-fn bind(base: &Path, below: &Path) -> Result<(OwnedFd, Kind), String> {
+pub(super) fn bind(base: &Path, below: &Path) -> Result<(OwnedFd, Kind), String> {
     let failed = |error: Errno| {
         let path = if below.as_os_str().is_empty() { base.to_path_buf() } else { base.join(below) };
         format!("Failed to find the source '{}' of a volume: {error}", path.display())
@@ -145,7 +145,12 @@ fn copied(tree: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
 }
 
 /// Opens `path` within `base`, making what is missing.
-fn find_or_make(base: BorrowedFd<'_>, path: &Path, kind: Kind, scope: ResolveFlags) -> Result<OwnedFd, Errno> {
+pub(super) fn find_or_make(
+    base: BorrowedFd<'_>,
+    path: &Path,
+    kind: Kind,
+    scope: ResolveFlags,
+) -> Result<OwnedFd, Errno> {
     let scope = scope | ResolveFlags::NO_MAGICLINKS;
     let open =
         |path: &Path, flags: OFlags| openat2(base, path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty(), scope);
