@@ -30,7 +30,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const AUFS: &[u8] = b".wh..wh.";
 const CAPABILITY: &str = "SCHILY.xattr.security.capability";
 const COPY_BYTES: usize = 128 * 1024;
-/// 8 MiB (RFC 8878, 3.1.1.1.2), and for `zstd --ultra` 128 MiB, as the tool of that name takes by itself.
+/// 128 MiB, as much as the tool zstd takes without being told; RFC 8878 asks for 8 MiB at least.
 const ZSTD_WINDOW_LOG: u32 = 27;
 /// What an entry takes on a disk, beside its content.
 const ENTRY_BYTES: u64 = 4096;
