@@ -323,3 +323,19 @@ fn what_goes_is_forgotten() {
     assert_eq!(view.recovered.len(), 1);
     assert_eq!(later.tasks.len(), 1);
 }
+
+#[test]
+fn many_unread_tasks_are_written_ahead() {
+    let running = [(v1::TaskState::TaskRunning, 1.0)];
+    let of = |count: usize| {
+        let published = Published::new(&Recovered::default());
+        let tasks = (0..count).map(|n| Change::Task(Arc::new(task(&format!("t-{n}"), TaskList::Active, &running))));
+        published.apply(tasks.collect());
+        published.snapshot()
+    };
+    let written = |view: &View| view.tasks.values().flat_map(HashMap::values).filter(|task| task.is_written()).count();
+    let (few, many) = (of(10), of(tasks::MANY + 1));
+    tasks::write_ahead(&few);
+    tasks::write_ahead(&many);
+    assert_eq!((written(&few), written(&many)), (0, tasks::MANY + 1));
+}
