@@ -386,6 +386,7 @@ agent or the master and files that were put aside for their size (stdout.1, …)
 Exit status:
   0    all was shown
   1    there is no such task, or nothing of it is left
+  2    the arguments are wrong
   125  the master cannot be reached, or refuses
 
 Examples:

@@ -9,29 +9,33 @@ use serde_json::Value;
 use crate::{
     args::Explain,
     http::{Http, escape},
+    operate::{MISUSED, UNREACHED},
 };
-
-/// The master cannot be reached, or refuses.
-const NO_ANSWER: u8 = 125;
 
 /// Asks the leading master and prints its answer.
 pub(crate) async fn main(options: &Explain) -> ExitCode {
-    match ask(options).await {
+    let masters = match Address::parse_list(&options.master()) {
+        Ok(masters) => masters,
+        Err(error) => {
+            eprintln!("mezzo: --master: {error}");
+            return ExitCode::from(MISUSED);
+        }
+    };
+    match ask(masters, options).await {
         Ok(text) => {
             println!("{text}");
             ExitCode::SUCCESS
         }
         Err(error) => {
             eprintln!("mezzo: {error:#}");
-            ExitCode::from(NO_ANSWER)
+            ExitCode::from(UNREACHED)
         }
     }
 }
 
-async fn ask(options: &Explain) -> anyhow::Result<String> {
+async fn ask(masters: Vec<Address>, options: &Explain) -> anyhow::Result<String> {
     let mut why = None;
-    for master in options.master().split(',') {
-        let address: Address = master.trim().parse().with_context(|| format!("--master={master}"))?;
+    for address in masters {
         match Http::new(address.clone()).get(&path(options)).await {
             Ok(answer) if answer.status == 200 && options.json => {
                 return Ok(String::from_utf8_lossy(&answer.body).into_owned());
@@ -44,7 +48,7 @@ async fn ask(options: &Explain) -> anyhow::Result<String> {
                 let text = String::from_utf8_lossy(&answer.body).trim().to_owned();
                 why = Some(anyhow::anyhow!("{address} answers {}: {text}", answer.status));
             }
-            Err(error) => why = Some(error.into()),
+            Err(error) => why = Some(anyhow::anyhow!("{error}")),
         }
     }
     Err(why.unwrap_or_else(|| anyhow::anyhow!("--master names nobody")))

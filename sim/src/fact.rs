@@ -500,6 +500,7 @@ fn change(change: &Change) -> String {
         Change::RecoveredAgent(id, info) => {
             format!("agent {} {}awaited", tail(id.as_str()), if info.is_some() { "" } else { "no longer " })
         }
+        Change::AgentMarked(id, mark) => format!("agent {} marked: {mark:?}", tail(id.as_str())),
         Change::Framework(framework) => format!("framework {}: {:?}", tail(framework.id.as_str()), framework.state),
         Change::FrameworkForgotten(id) => format!("framework {} forgotten", tail(id.as_str())),
         Change::Task(task) => format!("task {}: {} {:?}", task.id, state(task.state as i32), task.list),

@@ -19,6 +19,7 @@ mod install;
 mod lifecycle;
 mod local;
 mod metrics;
+mod misuse;
 mod operate;
 mod operator;
 mod page;

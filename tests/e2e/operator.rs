@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use mezzo_api::codec::Encoding;
-use mezzo_tests::cluster::Cluster;
+use mezzo_tests::cluster::{Agent, Cluster};
 use mezzo_tests::framework::Framework;
 use mezzo_tests::http::{self, Connection, Request};
 use mezzo_tests::stream::Arrival;
@@ -135,4 +135,76 @@ fn a_log_that_goes_to_a_file_is_shown_and_its_level_can_be_raised() {
         assert_eq!(toggle("?level=1&duration=1hrs"), (200, String::new()));
         assert_eq!(toggle(""), (200, "1\n".to_owned()));
     }
+}
+
+#[test]
+fn the_registry_tells_which_agents_are_unreachable_and_gone_and_since_when() {
+    let mut cluster = Cluster::builder().agents(2).lost_after(2, "200ms").start();
+    let registry = |cluster: &Cluster| http::get_json(cluster.master_address, "/registrar(1)/registry");
+    let id_of = |agent: &Agent| http::get_json(agent.address, "/state")["id"].as_str().unwrap().to_owned();
+    let ids: Vec<String> = cluster.agents.iter().map(id_of).collect();
+    assert_eq!(registry(&cluster)["slaves"]["slaves"].as_array().map(Vec::len), Some(2));
+    assert_eq!(registry(&cluster)["unreachable"]["slaves"], json!([]));
+    assert_eq!(registry(&cluster)["gone"], Value::Null);
+    for agent in &mut cluster.agents {
+        agent.part.kill();
+    }
+    let before = since_epoch();
+    let listed = |registry: &Value, kind: &str| -> Vec<String> {
+        let agents = registry[kind]["slaves"].as_array().cloned().unwrap_or_default();
+        for agent in &agents {
+            let since = agent["timestamp"]["nanoseconds"].as_i64().unwrap_or_else(|| panic!("{agent}"));
+            assert!((since - before).abs() < 120_000_000_000, "{agent}, but it is {before}");
+        }
+        agents.iter().map(|agent| agent["id"]["value"].as_str().unwrap().to_owned()).collect()
+    };
+    wait::until_true("both are unreachable", || listed(&registry(&cluster), "unreachable").len() == 2);
+    assert_eq!(registry(&cluster)["slaves"]["slaves"], json!([]));
+    let gone = json!({"type": "MARK_AGENT_GONE", "mark_agent_gone": {"agent_id": {"value": ids[0]}}});
+    assert_eq!(operator::call(cluster.master_address, &gone).status(), 200);
+    let told = registry(&cluster);
+    assert_eq!((listed(&told, "unreachable"), listed(&told, "gone")), (vec![ids[1].clone()], vec![ids[0].clone()]));
+    assert_eq!(cluster.state()["unreachable_slaves"], 1.0);
+    cluster.restart_master();
+    let again = wait::until("the next master leads", || {
+        let response = cluster.get("/registrar(1)/registry").ok()?;
+        (response.status() == 200).then(|| response.json())
+    });
+    assert_eq!((&again["unreachable"], &again["gone"]), (&told["unreachable"], &told["gone"]));
+    // It comes back: it is admitted again, and not unreachable any more.
+    cluster.agents[1].part.start();
+    wait::until_true("the other one is back", || cluster.agent_ids() == [ids[1].clone()]);
+    let last = registry(&cluster);
+    assert_eq!((&last["unreachable"]["slaves"], &last["gone"]), (&json!([]), &told["gone"]));
+    assert_eq!(last["slaves"]["slaves"][0]["info"]["id"]["value"], ids[1]);
+}
+
+fn since_epoch() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_nanos()).unwrap()
+}
+
+#[test]
+fn agents_that_offer_constraints_leave_out_are_told() {
+    let mut cluster = Cluster::builder().agents(1).start();
+    let plain = cluster.agent_ids();
+    cluster.add_agent_with(&["--attributes=rack:r1"]);
+    cluster.wait_until_registered(2);
+    let mut framework = Framework::subscribe(cluster.master_address, tasks::framework_info("choosy", "dev"));
+    let debug = || http::get_json(cluster.master_address, "/allocator/offer_constraints_debug");
+    let without = json!({"suppressed_roles": [], "excluded_by_attribute_constraints": {"dev": []}});
+    assert_eq!(debug(), json!({"frameworks": {framework.id.clone(): without}}));
+    let mut info = framework.info().clone();
+    info["id"] = json!({"value": framework.id});
+    let constraint = json!({"selector": {"attribute_name": "rack"}, "predicate": {"exists": {}}});
+    let update = json!({
+        "framework_info": info,
+        "suppressed_roles": ["dev"],
+        "offer_constraints": {"role_constraints": {"dev": {"groups": [{"attribute_constraints": [constraint]}]}}},
+    });
+    framework.call("UPDATE_FRAMEWORK", update);
+    let with = json!({"suppressed_roles": ["dev"], "excluded_by_attribute_constraints": {"dev": plain}});
+    wait::until_true("the constraints are told", || debug()["frameworks"][&framework.id] == with);
+    framework.teardown();
+    wait::until_true("an ended one is not told of", || debug() == json!({"frameworks": {}}));
 }

@@ -1,6 +1,10 @@
 //! `mezzo role|quota|weight|reserve|unreserve|volume|maintenance …`: what the cluster is to give to whom.
 
-use std::{collections::BTreeMap, io::Read};
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use mezzo_api::{codec::to_json_value, resources::Resources, time::parse_duration};
 use serde_json::{Value, json};
@@ -127,7 +131,7 @@ fn scalars(text: &str) -> Result<Value, Failure> {
     for part in text.split(';').filter(|part| !part.trim().is_empty()) {
         let bad = || Failure::Value(format!("'{part}' is no amount of a resource: expected e.g. cpus:2"));
         let (name, amount) = part.trim().split_once(':').ok_or_else(bad)?;
-        let amount: f64 = amount.parse().map_err(|_| bad())?;
+        let amount = amount.parse().ok().filter(|amount: &f64| amount.is_finite()).ok_or_else(bad)?;
         amounts.insert(name.to_owned(), json!({"value": amount}));
     }
     Ok(amounts.into())
@@ -147,6 +151,9 @@ async fn weight(cluster: &mut Cluster, options: &Options, verb: Weight) -> Resul
             }
             show::print(table, &[1]);
             Ok(())
+        }
+        Weight::Set { weight, .. } if !weight.is_finite() => {
+            Err(Failure::Value(format!("'{weight}' is no weight: expected a number above 0")))
         }
         Weight::Set { role, weight } => {
             let part = json!({"weight_infos": [{"role": role, "weight": weight}]});
@@ -169,6 +176,10 @@ fn reserved(text: &str, role: &str, principal: Option<&str>) -> Result<Value, Fa
 
 async fn volume(cluster: &mut Cluster, options: &Options, verb: Volume) -> Result<(), Failure> {
     match verb {
+        // Less is nothing in the fixed point of resources.
+        Volume::Create { size, .. } if !(0.001..=f64::MAX).contains(&size) => {
+            Err(Failure::Value(format!("--size={size} is no size of a volume: expected a number of MB above 0")))
+        }
         Volume::Create { agent, id, path, size, role, principal } => {
             let agent = agent_id(cluster, &agent).await?;
             let mut volumes = reserved(&format!("disk:{size}"), &role, principal.as_deref())?;
@@ -260,7 +271,8 @@ async fn maintenance(cluster: &mut Cluster, options: &Options, verb: Maintenance
             if file.as_os_str() == "-" {
                 std::io::stdin().read_to_string(&mut text)?;
             } else {
-                text = std::fs::read_to_string(&file)?;
+                let bad = |error| Failure::Value(format!("{} cannot be read: {error}", file.display()));
+                text = std::fs::read_to_string(&file).map_err(bad)?;
             }
             let schedule: Value =
                 serde_json::from_str(&text).map_err(|error| Failure::Value(format!("{}: {error}", file.display())))?;
@@ -268,15 +280,12 @@ async fn maintenance(cluster: &mut Cluster, options: &Options, verb: Maintenance
             change(cluster, options, "UPDATE_MAINTENANCE_SCHEDULE", part, "the schedule is set").await
         }
         Maintenance::Plan { machines, start, duration } => {
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let begin = nanoseconds("--in", &start, since_epoch)?;
+            let duration = duration.map(|text| nanoseconds("--for", &text, Duration::ZERO)).transpose()?;
             let mut schedule = cluster.get("/maintenance/schedule").await?;
-            let delay = parse_duration(&start).map_err(|error| Failure::Value(format!("--in: {error}")))?;
-            let begin = std::time::SystemTime::now() + delay;
-            let begin = begin.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
-            let begin = u64::try_from(begin).unwrap_or(u64::MAX);
             let mut unavailability = json!({"start": {"nanoseconds": begin}});
-            if let Some(text) = duration {
-                let length = parse_duration(&text).map_err(|error| Failure::Value(format!("--for: {error}")))?;
-                let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+            if let Some(length) = duration {
                 unavailability["duration"] = json!({"nanoseconds": length});
             }
             let window = json!({"machine_ids": machine_ids(&machines), "unavailability": unavailability});
@@ -296,6 +305,13 @@ async fn maintenance(cluster: &mut Cluster, options: &Options, verb: Maintenance
             change(cluster, options, "STOP_MAINTENANCE", part, "the machines are up").await
         }
     }
+}
+
+/// A duration as the protocol counts it, and what there was before it.
+fn nanoseconds(flag: &str, text: &str, before: Duration) -> Result<i64, Failure> {
+    let length = parse_duration(text).map_err(|error| Failure::Value(format!("{flag}: {error}")))?;
+    let whole = before.checked_add(length).and_then(|whole| i64::try_from(whole.as_nanos()).ok());
+    whole.ok_or_else(|| Failure::Value(format!("{flag}: '{text}' is too long")))
 }
 
 /// `host`, `ip`, or `host/ip`.
@@ -325,7 +341,7 @@ mod tests {
         assert!(reserved.as_array().unwrap().iter().all(|resource| resource["reservations"] == reservation));
         assert!(super::reserved("cpus", "ops", None).is_err());
         assert_eq!(scalars("cpus:1.5;mem:64").unwrap(), json!({"cpus": {"value": 1.5}, "mem": {"value": 64.0}}));
-        assert!(scalars("cpus").is_err() && scalars("cpus:x").is_err());
+        assert!(scalars("cpus").is_err() && scalars("cpus:x").is_err() && scalars("cpus:nan").is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{io, process::ExitCode, time::Duration};
 use follow::{Followed, Step};
 use master::{Found, Master, MasterError};
 
-use crate::{args::Logs, run::OWN_FAILURE};
+use crate::{args::Logs, operate::MISUSED, run::OWN_FAILURE};
 
 /// There is no such task.
 const NOT_FOUND: u8 = 1;
@@ -24,7 +24,7 @@ pub(crate) async fn logs(options: &Logs) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("mezzo: {error}");
-            OWN_FAILURE
+            if matches!(error, LogsError::Master(MasterError::Address(_))) { MISUSED } else { OWN_FAILURE }
         }
     })
 }

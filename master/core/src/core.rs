@@ -67,6 +67,8 @@ pub(crate) struct Dirty {
     pub(crate) agents: IndexSet<AgentKey>,
     pub(crate) frameworks: IndexSet<FrameworkKey>,
     recovered: IndexSet<AgentId>,
+    /// Agents that became unreachable or gone, or are so no more.
+    pub(crate) marks: IndexSet<AgentId>,
     pub(crate) maintenance: bool,
     /// Nothing was shown yet.
     first: bool,
@@ -112,6 +114,7 @@ impl Core {
         core.allocator.recover(now.mono, core.agents.recovered.len(), factor, timeout);
         core.agents.unreachable.extend(recovered.unreachable);
         core.agents.gone.extend(recovered.gone);
+        core.dirty.marks.extend(core.agents.unreachable.keys().chain(core.agents.gone.keys()).cloned());
         core.agents.standings.extend(recovered.standings);
         for quota in recovered.quotas.into_iter().filter(|_| !mezzo_api::mutant!("quota-forgotten")) {
             core.enter_quota(now, &quota);
@@ -302,6 +305,11 @@ impl Core {
             if let Some(agent) = self.agents.get(key) {
                 out.push(Effect::Publish(Change::Agent(agent.view())));
             }
+        }
+        // After the agents: whoever hears that one is back still knows where it was.
+        for id in dirty.marks {
+            let mark = self.agents.mark(&id);
+            out.push(Effect::Publish(Change::AgentMarked(id, mark)));
         }
         for key in dirty.frameworks {
             if let Some(framework) = self.frameworks.get(key) {

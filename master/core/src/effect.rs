@@ -89,6 +89,8 @@ pub enum Change {
     AgentRemoved(AgentId, model::AgentGone),
     /// An agent of the registry that has not come back since the master leads, or has (`None`).
     RecoveredAgent(AgentId, Option<Description>),
+    /// The agent is unreachable or gone since then, or is so no more (`None`): it is back, or forgotten.
+    AgentMarked(AgentId, Option<model::Mark>),
     /// A framework, new or changed; completed ones too.
     Framework(Arc<model::Framework>),
     /// A completed framework fell out of the bounded history.

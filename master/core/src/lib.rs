@@ -42,4 +42,4 @@ mod tests;
 
 #[cfg(feature = "harness")]
 pub use crate::allocator::harness;
-pub use crate::{core::Core, explain::Explain};
+pub use crate::{core::Core, explain::Explain, validate::constraints::ConstraintFilter};

@@ -52,6 +52,15 @@ pub struct Agent {
     pub warning: Option<Arc<str>>,
 }
 
+/// What the registry says of an agent that is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// It does not answer; since when, in nanoseconds since the epoch.
+    Unreachable(i64),
+    /// The operator says that it will never come back; since when, in nanoseconds since the epoch.
+    Gone(i64),
+}
+
 /// How an agent ceased to be registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentGone {

@@ -104,6 +104,7 @@ impl Core {
             self.enter_quota(now, &config);
             out.push(Effect::Publish(Change::Quota(Box::new(config.clone()))));
             let (role, guarantees, limits) = (config.role.clone(), guarantees(&config), config.limits.clone());
+            // One that says nothing stays listed until the next leader, as in Mesos (src/master/quota_handler.cpp, _update).
             self.quotas.insert(config.role.clone(), config);
             if !legacy {
                 self.rescind_above_limits(now, &role, &limits, out);

@@ -9,6 +9,7 @@ mod masters;
 mod metrics;
 mod node;
 mod operator;
+mod owed;
 mod plain;
 mod readers;
 mod reads;
@@ -37,6 +38,7 @@ use tokio::{
 
 pub(crate) use body::{Body, BoxError};
 pub(crate) use node::{Node, Role};
+use owed::{Owed, PATIENCE};
 use readers::Readers;
 use route::Route;
 pub(crate) use ui::Page;
@@ -127,19 +129,28 @@ struct Door {
 impl Door {
     async fn serve(self, stream: TcpStream) {
         let Self { node, builder, peer, mut stop } = self;
-        let cut = Cut::default();
+        let (cut, owed) = (Cut::default(), Owed::default());
         let service = {
-            let cut = cut.clone();
+            let (cut, owed) = (cut.clone(), owed.clone());
             service_fn(move |request| {
-                let (node, cut) = (Arc::clone(&node), cut.clone());
-                async move { Ok::<_, std::convert::Infallible>(guarded(&node, peer, &cut, request).await) }
+                let (node, cut, owed) = (Arc::clone(&node), cut.clone(), owed.clone());
+                async move {
+                    let response = guarded(&node, peer, &cut, request).await;
+                    Ok::<_, std::convert::Infallible>(owed.note(response))
+                }
             })
         };
-        let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let stream = TokioIo::new(owed.counted(stream));
+        let mut served = pin!(builder.serve_connection_with_upgrades(stream, service));
+        let mut stuck = pin!(owed.is_stuck(PATIENCE));
         tokio::select! {
             // A client that goes away is no event of interest.
             _ = served.as_mut() => return,
             () = cut.wanted() => return,
+            () = stuck.as_mut() => {
+                tracing::info!(%peer, "a reader that takes nothing of its answer is cut off");
+                return;
+            }
             _ = stop.wait_for(|stop| *stop) => {}
         }
         // The streams have their ends already: they are written before the connection is closed.
@@ -147,6 +158,7 @@ impl Door {
         tokio::select! {
             _ = served => {}
             () = cut.wanted() => {}
+            () = stuck => {}
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use mezzo_server::http::help::Entry;
 
-pub(super) const ENDPOINTS: [Entry; 31] = [
+pub(super) const ENDPOINTS: [Entry; 32] = [
     Entry("", "", "The web page"),
     Entry("agent", "/<agent id>/<path>", "An agent's own endpoints, over the agent's connection"),
+    Entry("allocator", "/offer_constraints_debug", "Agents that frameworks' offer constraints leave out"),
     Entry("master", "/api/v1", "Calls of operators, POST"),
     Entry("master", "/api/v1/scheduler", "Calls of frameworks, POST"),
     Entry("master", "/create-volumes", "Creates persistent volumes, POST: slaveId, volumes"),

@@ -122,15 +122,29 @@ async fn plain(app: &Arc<App>, route: &Route<'_>, headers: &HeaderMap, query: &Q
         Route::Prometheus => return metrics::prometheus(app, headers).await,
         Route::LoggingToggle => return endpoints::logging_toggle(query),
         Route::Registry => {
-            let (view, app) = (app.published.snapshot(), Arc::clone(app));
-            let written = tokio::task::spawn_blocking(move || view::registry(&view, app.master())).await;
-            let Ok(body) = written else { return answer::bare(StatusCode::INTERNAL_SERVER_ERROR) };
-            return answer::json(headers, query, body.into()).await;
+            let leader = Arc::clone(app);
+            return written(app, headers, query, move |view| view::registry(view, leader.master())).await;
         }
+        // Whatever is asked beside it is ignored: it knows no JSONP.
+        Route::OfferConstraints => return written(app, headers, &Query::default(), view::offer_constraints).await,
         Route::Constant(constant) => (*constant).to_owned(),
         _ => return answer::bare(StatusCode::NOT_FOUND),
     };
     answer::json(headers, query, body.into()).await
+}
+
+/// What takes a while to write, and is rarely asked for.
+async fn written(
+    app: &App,
+    headers: &HeaderMap,
+    query: &Query,
+    write: impl FnOnce(&View) -> Vec<u8> + Send + 'static,
+) -> Response<Body> {
+    let view = app.published.snapshot();
+    match tokio::task::spawn_blocking(move || write(&view)).await {
+        Ok(body) => answer::json(headers, query, body.into()).await,
+        Err(_) => answer::bare(StatusCode::INTERNAL_SERVER_ERROR),
+    }
 }
 
 fn tasks(query: &Query) -> Read {

@@ -39,7 +39,8 @@ pub(super) fn of(path: &str, method: &Method) -> Option<&'static str> {
         | Route::Metrics
         | Route::Prometheus
         | Route::Files(_)
-        | Route::Registry => Some(READ_ONLY),
+        | Route::Registry
+        | Route::OfferConstraints => Some(READ_ONLY),
         Route::Operator | Route::Change(_) | Route::LoggingToggle | Route::Profiler => Some(READ_WRITE),
         // What the agent asks for itself is its own matter: it is passed on.
         Route::Agent { .. } => Some(if is_read(method) { READ_ONLY } else { READ_WRITE }),
@@ -65,6 +66,7 @@ mod tests {
                     "/help",
                     "/ui/session",
                     "/assets/app.js",
+                    "/ui/masters",
                 ],
             ),
             (
@@ -77,6 +79,7 @@ mod tests {
                     "/metrics/snapshot",
                     "/files/read",
                     "/registrar(1)/registry",
+                    "/allocator/offer_constraints_debug",
                     "/ui/tasks",
                 ],
             ),
@@ -91,6 +94,7 @@ mod tests {
                     "/maintenance/schedule",
                     "/machine/up",
                     "/logging/toggle",
+                    "/profiler/start",
                 ],
             ),
         ] {

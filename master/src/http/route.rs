@@ -59,6 +59,8 @@ pub(crate) enum Route<'a> {
     Profiler,
     /// `/registrar(1)/registry`
     Registry,
+    /// `/allocator/offer_constraints_debug`
+    OfferConstraints,
     /// Where agents open their links.
     Link,
     /// An agent's own endpoints, through its link.
@@ -94,7 +96,8 @@ pub(crate) fn find(path: &str) -> Route<'_> {
         ["help", ..] => Route::Help,
         ["profiler" | "memory-profiler", _, ..] => Route::Profiler,
         ["registrar(1)" | "registrar%281%29", "registry", ..] => Route::Registry,
-        ["files" | "metrics" | "system" | "logging", ..] => Route::NotFound,
+        ["allocator", "offer_constraints_debug", ..] => Route::OfferConstraints,
+        ["allocator" | "files" | "metrics" | "system" | "logging", ..] => Route::NotFound,
         rest => of_master(path, rest),
     }
 }
@@ -206,6 +209,9 @@ mod tests {
             ("/profiler/start", Route::Profiler),
             ("/profiler", Route::NotFound),
             ("/registrar(1)/registry", Route::Registry),
+            ("/allocator/offer_constraints_debug", Route::OfferConstraints),
+            ("/allocator", Route::NotFound),
+            ("/allocator/state", Route::NotFound),
             ("/quota", Route::Change(Endpoint::Quota(None))),
             ("/quota/a", Route::Change(Endpoint::Quota(Some("a")))),
             ("/master/quota/quota/b/", Route::Change(Endpoint::Quota(Some("quota/b")))),

@@ -62,6 +62,7 @@ pub(super) async fn serve<B: Send + Sync + 'static>(
         | Route::Change(_)
         | Route::Explain
         | Route::Registry
+        | Route::OfferConstraints
         | Route::Constant(_) => elsewhere(role, &request, "/master"),
     }
 }

@@ -1,6 +1,9 @@
 //! JSON objects written member by member, in the order in which Mesos writes them.
 
-use mezzo_api::{codec::to_json_value, v1};
+use mezzo_api::{
+    codec::{ApiMessage, to_json_value},
+    v1,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -23,6 +26,41 @@ impl Document {
         if let Some(value) = value {
             self.member(name, &value);
         }
+        self
+    }
+
+    /// Adds a message, if there is one.
+    pub(crate) fn message(&mut self, name: &str, message: Option<&impl ApiMessage>) -> &mut Self {
+        if let Some(message) = message {
+            self.name(name);
+            message.write_json(&mut self.out);
+        }
+        self
+    }
+
+    /// Adds an array of messages.
+    pub(crate) fn messages<'a, M: ApiMessage + 'a>(
+        &mut self,
+        name: &str,
+        messages: impl IntoIterator<Item = &'a M>,
+    ) -> &mut Self {
+        self.array(name, messages, |out, message| message.write_json(&mut out.out))
+    }
+
+    /// Adds labels, if there are any, as Mesos shows them: an array without its wrapper.
+    pub(crate) fn labels(&mut self, labels: Option<&v1::Labels>) -> &mut Self {
+        if let Some(labels) = labels {
+            self.messages("labels", &labels.labels);
+        }
+        self
+    }
+
+    /// Adds an object, written by `write`.
+    pub(crate) fn object(&mut self, name: &str, write: impl FnOnce(&mut Self)) -> &mut Self {
+        self.name(name);
+        self.out.push(b'{');
+        write(self);
+        self.out.push(b'}');
         self
     }
 

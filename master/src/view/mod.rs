@@ -6,6 +6,7 @@
 
 mod agents;
 mod changes;
+mod constraints;
 pub(crate) mod document;
 mod feed;
 mod frameworks;
@@ -31,7 +32,7 @@ use mezzo_api::{
 use mezzo_master_core::{
     description::Description,
     effect::Change,
-    model::{Agent, AgentGone, Executor, Framework, FrameworkState, InverseOffer, Maintenance, Offer, Operation, Task},
+    model::{Agent, Executor, Framework, FrameworkState, InverseOffer, Maintenance, Mark, Offer, Operation, Task},
     registry::Recovered,
 };
 
@@ -40,6 +41,7 @@ use changes::Draft;
 use feed::Feed;
 
 pub(crate) use agents::agents;
+pub(crate) use constraints::offer_constraints;
 pub(crate) use feed::Batch;
 pub(crate) use frameworks::frameworks;
 pub(crate) use messages::get_roles;
@@ -60,7 +62,10 @@ pub(crate) struct View {
     pub(crate) agents: OrdMap<AgentId, Arc<Shown<Agent>>>,
     /// Agents of the registry that have not come back yet.
     pub(crate) recovered: OrdMap<AgentId, Description>,
-    pub(crate) unreachable: OrdSet<AgentId>,
+    /// Since when, in nanoseconds since the epoch.
+    pub(crate) unreachable: OrdMap<AgentId, i64>,
+    /// Since when, in nanoseconds since the epoch.
+    pub(crate) gone: OrdMap<AgentId, i64>,
     /// Completed ones too.
     pub(crate) frameworks: OrdMap<FrameworkId, Arc<Framework>>,
     pub(crate) tasks: OrdMap<FrameworkId, HashMap<TaskId, Arc<Shown<Task>>>>,
@@ -96,7 +101,8 @@ impl Published {
         let agents = recovered.agents.iter().filter_map(|info| Some((info.id()?.clone(), info.clone())));
         let view = View {
             recovered: agents.collect(),
-            unreachable: recovered.unreachable.iter().map(|(id, _)| id.clone()).collect(),
+            unreachable: recovered.unreachable.iter().cloned().collect(),
+            gone: recovered.gone.iter().cloned().collect(),
             ..View::default()
         };
         Self(Mutex::new(Inner { view, feed: Feed::default() }))
@@ -168,16 +174,20 @@ impl View {
     fn apply(&mut self, change: Change) {
         match change {
             Change::Agent(agent) => {
-                self.unreachable.remove(&agent.id);
                 self.agents.insert(agent.id.clone(), Shown::new(agent));
             }
-            Change::AgentRemoved(id, gone) => {
+            Change::AgentRemoved(id, _) => {
                 self.agents.remove(&id);
                 self.recovered.remove(&id);
-                match gone {
-                    AgentGone::Unreachable => self.unreachable.insert(id),
-                    AgentGone::Removed | AgentGone::Gone => self.unreachable.remove(&id),
-                };
+            }
+            Change::AgentMarked(id, mark) => {
+                self.unreachable.remove(&id);
+                self.gone.remove(&id);
+                match mark {
+                    Some(Mark::Unreachable(since)) => drop(self.unreachable.insert(id, since)),
+                    Some(Mark::Gone(since)) => drop(self.gone.insert(id, since)),
+                    None => {}
+                }
             }
             Change::RecoveredAgent(id, Some(info)) => {
                 self.recovered.insert(id, info);

@@ -19,6 +19,11 @@ impl<T> Shown<T> {
         Arc::new(Self { entity, text: OnceLock::new() })
     }
 
+    /// Whether somebody has read it.
+    pub(super) fn is_written(&self) -> bool {
+        self.text.get().is_some()
+    }
+
     /// Its text, which `write` writes if it is the first time.
     pub(super) fn text(&self, write: impl FnOnce(&T) -> Vec<u8>) -> &[u8] {
         self.text.get_or_init(|| write(&self.entity).into_boxed_slice())

@@ -8,7 +8,7 @@ use super::{
     View,
     agents::{self, agent_info},
     document::Document,
-    frameworks,
+    frameworks, tasks,
 };
 use crate::{flags::Flags, identity::Identity};
 
@@ -21,6 +21,7 @@ pub(crate) struct Master<'a> {
 
 /// `/state`.
 pub(crate) fn state(view: &View, master: Master<'_>) -> Vec<u8> {
+    tasks::write_ahead(view);
     let mut document = Document::default();
     // About as much as it will be: a large one is not copied again and again while it grows.
     document.reserve(1024 + 1024 * view.size());

@@ -1,5 +1,8 @@
 //! Tasks as legacy endpoints show them (src/common/http.cpp), and `/tasks`.
 
+use std::sync::Arc;
+
+use imbl::HashMap;
 use mezzo_api::{
     codec::to_json_value,
     ids::{FrameworkId, TaskId},
@@ -8,7 +11,6 @@ use mezzo_api::{
 };
 use mezzo_master_core::model::Task;
 use prost::Message;
-use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::{
@@ -16,71 +18,10 @@ use super::{
     document::{Document, labels},
 };
 
-struct TaskJson<'a>(&'a Task);
-
-#[derive(Serialize)]
-struct Members<'a> {
-    id: &'a str,
-    name: &'a str,
-    framework_id: &'a str,
-    executor_id: &'a str,
-    slave_id: &'a str,
-    state: &'static str,
-    resources: Map<String, Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limits: Option<Map<String, Value>>,
-    role: &'a str,
-    statuses: Vec<StatusJson>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    discovery: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    health_check: Option<Value>,
-}
-
-#[derive(Serialize)]
-struct StatusJson {
-    state: &'static str,
-    timestamp: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    container_status: Option<Map<String, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    healthy: Option<bool>,
-}
-
-impl Serialize for TaskJson<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let fixed = fixed(self.0);
-        let resources = Resources::from_protos(&fixed.resources).unwrap_or_default();
-        let role = fixed.resources.first().and_then(|resource| resource.allocation_info.as_ref());
-        let statuses: Vec<v1::TaskStatus> = self.0.statuses.iter().collect();
-        let members = Members {
-            id: self.0.id.as_str(),
-            name: &fixed.name,
-            framework_id: self.0.framework_id.as_str(),
-            executor_id: fixed.executor_id.as_ref().map_or("", |id| &id.value),
-            slave_id: self.0.agent_id.as_str(),
-            state: self.0.state.as_str_name(),
-            resources: resources.summary(),
-            limits: (!fixed.limits.is_empty()).then(|| limits(&fixed)),
-            role: role.map_or("", |allocation| allocation.role()),
-            statuses: statuses.iter().map(status).collect(),
-            user: fixed.user.as_deref(),
-            labels: fixed.labels.as_ref().map(labels),
-            discovery: fixed.discovery.as_ref().map(to_json_value),
-            container: fixed.container.as_ref().map(to_json_value),
-            health_check: fixed.health_check.as_ref().map(to_json_value),
-        };
-        members.serialize(serializer)
-    }
-}
+/// As many tasks are written on several threads.
+pub(super) const MANY: usize = 5000;
+/// Reading is to leave room for others.
+const MOST_THREADS: usize = 4;
 
 /// What is wanted of `/tasks`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +90,54 @@ fn cut(query: &TaskQuery, count: usize) -> (usize, usize) {
 
 /// A task as it is shown.
 pub(super) fn text(task: &Shown<Task>) -> &[u8] {
-    task.text(|task| serde_json::to_vec(&TaskJson(task)).unwrap_or_else(|_| b"null".to_vec()))
+    task.text(written)
+}
+
+/// Writes the tasks that nobody has read yet, if they are many, on several threads: after a change of leaders somebody waits for
+/// all of them.
+pub(super) fn write_ahead(view: &View) {
+    let unread: Vec<&Shown<Task>> =
+        view.tasks.values().flat_map(HashMap::values).map(Arc::as_ref).filter(|task| !task.is_written()).collect();
+    if unread.len() < MANY {
+        return;
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    std::thread::scope(|scope| {
+        // They are as nice as this one: threads inherit that. Without them it is this one that writes, later.
+        for part in unread.chunks(unread.len().div_ceil(threads)) {
+            let write = move || {
+                part.iter().for_each(|task| {
+                    text(task);
+                })
+            };
+            let _ = std::thread::Builder::new().name("rendering".into()).spawn_scoped(scope, write);
+        }
+    });
+}
+
+fn written(task: &Task) -> Vec<u8> {
+    let fixed = fixed(task);
+    let resources = Resources::from_protos(&fixed.resources).unwrap_or_default();
+    let role = fixed.resources.first().and_then(|resource| resource.allocation_info.as_ref());
+    let mut document = Document::default();
+    document.reserve(1024);
+    document
+        .member("id", &task.id.as_str())
+        .member("name", &fixed.name)
+        .member("framework_id", &task.framework_id.as_str())
+        .member("executor_id", &fixed.executor_id.as_ref().map_or("", |id| &id.value))
+        .member("slave_id", &task.agent_id.as_str())
+        .member("state", &task.state.as_str_name())
+        .member("resources", &resources.summary())
+        .optional("limits", (!fixed.limits.is_empty()).then(|| limits(&fixed)))
+        .member("role", &role.map_or("", |allocation| allocation.role()))
+        .objects("statuses", task.statuses.iter(), |document, status| write_status(document, &status))
+        .optional("user", fixed.user.as_deref())
+        .labels(fixed.labels.as_ref())
+        .message("discovery", fixed.discovery.as_ref())
+        .message("container", fixed.container.as_ref())
+        .message("health_check", fixed.health_check.as_ref());
+    document.end()
 }
 
 /// The task's message with everything in it.
@@ -174,28 +162,26 @@ fn limits(task: &v1::Task) -> Map<String, Value> {
     task.limits.iter().map(|(name, scalar)| (name.clone(), limit(scalar.value))).collect()
 }
 
-fn status(status: &v1::TaskStatus) -> StatusJson {
-    StatusJson {
-        state: status.state().as_str_name(),
-        timestamp: status.timestamp.unwrap_or_default(),
-        labels: status.labels.as_ref().map(labels),
-        container_status: status.container_status.as_ref().map(container_status),
-        healthy: status.healthy,
+fn write_status(document: &mut Document, status: &v1::TaskStatus) {
+    document
+        .member("state", &status.state().as_str_name())
+        .member("timestamp", &status.timestamp.unwrap_or_default())
+        .labels(status.labels.as_ref());
+    if let Some(status) = &status.container_status {
+        document.object("container_status", |document| write_container_status(document, status));
     }
+    document.optional("healthy", status.healthy);
 }
 
-fn container_status(status: &v1::ContainerStatus) -> Map<String, Value> {
-    let mut members = Map::new();
-    if let Some(id) = &status.container_id {
-        members.insert("container_id".into(), to_json_value(id));
+fn write_container_status(document: &mut Document, status: &v1::ContainerStatus) {
+    document.message("container_id", status.container_id.as_ref());
+    let infos = &status.network_infos;
+    if infos.iter().any(|info| info.labels.is_some()) {
+        document.list("network_infos", infos.iter().map(network_info));
+    } else if !infos.is_empty() {
+        document.messages("network_infos", infos);
     }
-    if !status.network_infos.is_empty() {
-        members.insert("network_infos".into(), status.network_infos.iter().map(network_info).collect());
-    }
-    if let Some(cgroup) = &status.cgroup_info {
-        members.insert("cgroup_info".into(), to_json_value(cgroup));
-    }
-    members
+    document.message("cgroup_info", status.cgroup_info.as_ref());
 }
 
 fn network_info(info: &v1::NetworkInfo) -> Value {

@@ -7,7 +7,7 @@ use mezzo_api::resources::Resources;
 use prost::Message;
 use serde_json::{Value, json};
 
-use mezzo_master_core::model::TaskList;
+use mezzo_master_core::model::{AgentGone, TaskList};
 
 use super::*;
 use crate::{flags::Flags, identity::Identity};
@@ -292,16 +292,18 @@ fn what_goes_is_forgotten() {
     let published = Published::new(&Recovered {
         agents: vec![v1::AgentInfo { id: Some(v1::AgentId { value: "a".into() }), ..Default::default() }].into(),
         unreachable: vec![("b".into(), 1)],
+        gone: vec![("c".into(), 2)],
         ..Default::default()
     });
     let view = published.snapshot();
-    assert_eq!((view.recovered.len(), view.unreachable.len(), view.version), (1, 1, 0));
+    assert_eq!((view.recovered.len(), view.unreachable.len(), view.gone.len(), view.version), (1, 1, 1, 0));
     published.apply(vec![
         Change::RecoveredAgent("a".into(), None),
         Change::Agent(Arc::new(agent())),
         Change::Framework(Arc::new(framework(FrameworkState::Completed))),
         Change::Task(Arc::new(task("t-1", TaskList::Completed, &[]))),
         Change::AgentRemoved(AGENT.into(), AgentGone::Unreachable),
+        Change::AgentMarked(AGENT.into(), Some(Mark::Unreachable(3))),
     ]);
     let later = published.snapshot();
     assert_eq!((later.agents.len(), later.recovered.len(), later.unreachable.len(), later.version), (0, 0, 2, 1));
@@ -310,12 +312,30 @@ fn what_goes_is_forgotten() {
     published.apply(vec![
         Change::TaskForgotten(FRAMEWORK.into(), "t-1".into()),
         Change::FrameworkForgotten(FRAMEWORK.into()),
-        Change::AgentRemoved("b".into(), AgentGone::Gone),
+        Change::AgentMarked("b".into(), Some(Mark::Gone(4))),
+        Change::AgentMarked("c".into(), None),
     ]);
     let last = published.snapshot();
     assert!(last.tasks.is_empty() && last.frameworks.is_empty());
-    assert_eq!(last.unreachable.len(), 1);
+    assert_eq!(last.unreachable.iter().map(|(id, since)| (id.as_str(), *since)).collect::<Vec<_>>(), [(AGENT, 3)]);
+    assert_eq!(last.gone.iter().map(|(id, since)| (id.as_str(), *since)).collect::<Vec<_>>(), [("b", 4)]);
     // Who holds an older version keeps it as it was.
     assert_eq!(view.recovered.len(), 1);
     assert_eq!(later.tasks.len(), 1);
+}
+
+#[test]
+fn many_unread_tasks_are_written_ahead() {
+    let running = [(v1::TaskState::TaskRunning, 1.0)];
+    let of = |count: usize| {
+        let published = Published::new(&Recovered::default());
+        let tasks = (0..count).map(|n| Change::Task(Arc::new(task(&format!("t-{n}"), TaskList::Active, &running))));
+        published.apply(tasks.collect());
+        published.snapshot()
+    };
+    let written = |view: &View| view.tasks.values().flat_map(HashMap::values).filter(|task| task.is_written()).count();
+    let (few, many) = (of(10), of(tasks::MANY + 1));
+    tasks::write_ahead(&few);
+    tasks::write_ahead(&many);
+    assert_eq!((written(&few), written(&many)), (0, tasks::MANY + 1));
 }

@@ -13,6 +13,7 @@ use crate::{
     core::Core,
     effect::{Answer, Effect, Effects},
     input::RequestId,
+    model::Mark,
     registry::RegistryOp,
     writes::Pending,
 };
@@ -57,8 +58,7 @@ impl Core {
     pub(crate) fn finish_gone(&mut self, now: Now, id: &AgentId, since: i64, request: RequestId, out: &mut Effects) {
         tracing::info!(agent = %id, "agent marked gone");
         self.forget_recovered(id);
-        self.agents.unreachable.shift_remove(id);
-        self.agents.gone.insert(id.clone(), since);
+        self.mark(id, Some(Mark::Gone(since)));
         self.forget_standing(id);
         self.end_unreachable_tasks(now, id, GONE, out);
         out.push(Effect::Reply(request, Answer::new(200, "")));

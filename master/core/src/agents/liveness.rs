@@ -8,7 +8,9 @@ use mezzo_api::{
 };
 
 use super::removals::{BATCH, Candidate};
-use crate::{core::Core, counters::Counter, effect::Effects, events, input::LinkId, keys::AgentKey, timers::Timer};
+use crate::{
+    core::Core, counters::Counter, effect::Effects, events, input::LinkId, keys::AgentKey, model::Mark, timers::Timer,
+};
 
 impl Core {
     pub(crate) fn on_link_down(&mut self, now: Now, id: LinkId, out: &mut Effects) {
@@ -127,7 +129,7 @@ impl Core {
             self.counters.increment(Counter::RecoverySlaveRemovals);
             self.counters.increment(Counter::SlaveRemovals);
             self.forget_recovered(&id);
-            self.agents.unreachable.insert(id.clone(), since);
+            self.mark(&id, Some(Mark::Unreachable(since)));
             self.tell_all_of_loss(&id, out);
             self.end_write_of(now, &id, out);
         }

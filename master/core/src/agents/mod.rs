@@ -36,10 +36,11 @@ pub(crate) use remove::{Cause, Removal};
 pub(crate) use reregister::Return;
 
 use crate::{
+    core::Core,
     description::{Description, Kinds},
     input::LinkId,
     keys::{AgentKey, FrameworkKey, OfferNumber, TaskKey},
-    model,
+    model::{self, Mark},
     registry::Standing,
     slots::Slots,
     timers::TimerId,
@@ -193,7 +194,30 @@ pub(crate) struct Agents {
 /// What tells agents apart before they have an id: where they say they are, and where they come from.
 pub(crate) type Address = (IpAddr, IpAddr, u16, Arc<str>);
 
+impl Core {
+    /// The agent is unreachable or gone from now on, or neither. Its registration is another matter.
+    fn mark(&mut self, id: &AgentId, mark: Option<Mark>) {
+        let known = self.agents.mark(id);
+        self.agents.unreachable.shift_remove(id);
+        self.agents.gone.remove(id);
+        match mark {
+            Some(Mark::Unreachable(since)) => drop(self.agents.unreachable.insert(id.clone(), since)),
+            Some(Mark::Gone(since)) => drop(self.agents.gone.insert(id.clone(), since)),
+            None => {}
+        }
+        if mark != known {
+            self.dirty.marks.insert(id.clone());
+        }
+    }
+}
+
 impl Agents {
+    /// Whether an agent is unreachable or gone.
+    pub(crate) fn mark(&self, id: &AgentId) -> Option<Mark> {
+        let gone = self.gone.get(id).map(|since| Mark::Gone(*since));
+        gone.or_else(|| self.unreachable.get(id).map(|since| Mark::Unreachable(*since)))
+    }
+
     pub(crate) fn get(&self, key: AgentKey) -> Option<&Agent> {
         self.slots.get(key)
     }

@@ -49,8 +49,7 @@ impl Core {
     /// The registry has forgotten them.
     pub(crate) fn finish_prune(&mut self, now: Now, agents: &[AgentId], out: &mut Effects) {
         for id in agents {
-            self.agents.unreachable.shift_remove(id);
-            self.agents.gone.remove(id);
+            self.mark(id, None);
             self.forget_standing(id);
             self.end_write_of(now, id, out);
         }

@@ -16,7 +16,7 @@ use crate::{
     events::{self, Statement, is_terminal},
     input::RequestId,
     keys::{AgentKey, TaskKey},
-    model::AgentGone,
+    model::{AgentGone, Mark},
     registry::RegistryOp,
     writes::Pending,
 };
@@ -200,11 +200,11 @@ impl Core {
     fn let_go(&mut self, now: Now, agent: Agent, cause: Cause, out: &mut Effects) {
         let (gone, reason) = match cause {
             Cause::Unreachable(since) => {
-                self.agents.unreachable.insert(agent.id.clone(), since);
+                self.mark(&agent.id, Some(Mark::Unreachable(since)));
                 (AgentGone::Unreachable, CloseReason::PingTimeout)
             }
             Cause::Gone(since) => {
-                self.agents.gone.insert(agent.id.clone(), since);
+                self.mark(&agent.id, Some(Mark::Gone(since)));
                 (AgentGone::Gone, CloseReason::Shutdown)
             }
             Cause::Unregistered => (AgentGone::Removed, CloseReason::Shutdown),

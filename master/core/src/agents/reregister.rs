@@ -92,7 +92,7 @@ impl Core {
         let dropped = self.reconcile_report_of_operations(key, &report, out);
         if were != Were::Known {
             self.forget_recovered(&id);
-            self.agents.unreachable.shift_remove(&id);
+            self.mark(&id, None);
             self.end_unreachable_tasks(now, &id, NOT_BROUGHT_BACK, out);
         }
         if peer.is_some() {

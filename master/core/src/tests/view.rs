@@ -28,6 +28,7 @@ pub(crate) struct View {
     pub(crate) quotas: BTreeMap<String, QuotaConfig>,
     pub(crate) weights: BTreeMap<String, f64>,
     pub(crate) maintenance: model::Maintenance,
+    pub(crate) marks: BTreeMap<AgentId, model::Mark>,
     pub(crate) removed: Vec<(AgentId, model::AgentGone)>,
 }
 
@@ -41,6 +42,10 @@ impl View {
             }
             Change::RecoveredAgent(id, Some(info)) => drop(self.recovered.insert(id, info)),
             Change::RecoveredAgent(id, None) => drop(self.recovered.remove(&id)),
+            Change::AgentMarked(id, Some(mark)) => drop(self.marks.insert(id, mark)),
+            Change::AgentMarked(id, None) => {
+                assert!(self.marks.remove(&id).is_some(), "{id} was neither unreachable nor gone")
+            }
             Change::Framework(framework) => drop(self.frameworks.insert(framework.id.clone(), framework)),
             Change::FrameworkForgotten(id) => {
                 assert!(self.frameworks.remove(&id).is_some(), "{id} was not there");
@@ -91,6 +96,10 @@ impl View {
         }
         let waited_for: Vec<_> = core.agents.recovered.keys().collect();
         assert_eq!(self.recovered.keys().collect::<Vec<_>>(), waited_for, "recovered agents");
+        let unreachable =
+            core.agents.unreachable.iter().map(|(id, since)| (id.clone(), model::Mark::Unreachable(*since)));
+        let gone = core.agents.gone.iter().map(|(id, since)| (id.clone(), model::Mark::Gone(*since)));
+        assert_eq!(self.marks, unreachable.chain(gone).collect(), "unreachable and gone agents");
         let alive = self.frameworks.values().filter(|framework| framework.state != FrameworkState::Completed).count();
         assert_eq!(alive, core.frameworks.slots.len(), "frameworks");
         for framework in core.frameworks.slots.values() {

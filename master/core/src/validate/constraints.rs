@@ -13,7 +13,7 @@ use mezzo_api::v1::{
 use regex::Regex;
 
 use super::Invalid;
-use crate::description::Description;
+use crate::{description::Description, model::Framework};
 
 /// The largest count in a repetition, as in RE2.
 const MAX_REPETITION: u64 = 1000;
@@ -22,7 +22,7 @@ const MAX_REPETITION: u64 = 1000;
 const MAX_PROGRAM_BYTES: usize = 64 * 1024;
 
 /// Compiled constraints: per role, any group of which all constraints hold.
-pub(crate) struct ConstraintFilter {
+pub struct ConstraintFilter {
     roles: BTreeMap<String, Vec<Vec<Constraint>>>,
 }
 
@@ -55,6 +55,11 @@ impl fmt::Debug for ConstraintFilter {
 }
 
 impl ConstraintFilter {
+    /// Those of a framework that subscribed with them.
+    pub fn of(framework: &Framework) -> Option<Self> {
+        Self::new(framework.offer_constraints.as_deref()?).ok()
+    }
+
     /// Compiles what a framework asked for.
     pub(crate) fn new(constraints: &OfferConstraints) -> Result<Self, Invalid> {
         let mut roles = BTreeMap::new();
@@ -88,7 +93,7 @@ impl ConstraintFilter {
     }
 
     /// Whether offers of the agent are wanted for the role.
-    pub(crate) fn allows(&self, role: &str, agent: &Description) -> bool {
+    pub fn allows(&self, role: &str, agent: &Description) -> bool {
         let Some(groups) = self.roles.get(role) else { return true };
         groups.iter().any(|group| group.iter().all(|constraint| constraint.holds(agent)))
     }

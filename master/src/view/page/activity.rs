@@ -101,7 +101,7 @@ impl View {
             Change::Agent(agent) => {
                 let before = self.agents.get(&agent.id).map(Arc::clone);
                 if let Some(happening) =
-                    of_agent(before.as_ref().map(|before| &***before), agent, self.unreachable.contains(&agent.id))
+                    of_agent(before.as_ref().map(|before| &***before), agent, self.unreachable.contains_key(&agent.id))
                 {
                     self.activity.tell(happening);
                 }

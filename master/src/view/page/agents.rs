@@ -87,7 +87,7 @@ pub(crate) fn agent(view: &View, id: &str) -> Option<Vec<u8>> {
             document.member("state", &"expected").member("agent", &agent_info(info));
             return Some(document.end());
         }
-        if view.unreachable.contains(id) {
+        if view.unreachable.contains_key(id) {
             document.member("state", &"unreachable").member("agent", &serde_json::json!({ "id": id }));
             return Some(document.end());
         }

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 use mezzo_api::v1::TaskState;
-use mezzo_master_core::model::{AgentGone, FrameworkState, TaskList};
+use mezzo_master_core::model::{AgentGone, FrameworkState, Mark, TaskList};
 use std::sync::Arc;
 
 fn published() -> Published {
@@ -96,11 +96,12 @@ fn the_overview_adds_up_and_tells_what_happened() {
     assert_eq!(told(&overview), ["task failed", "framework subscribed", "agent registered"]);
     let id = agent().id;
     published.apply(vec![
-        Change::AgentRemoved(id, AgentGone::Unreachable),
+        Change::AgentRemoved(id.clone(), AgentGone::Unreachable),
+        Change::AgentMarked(id.clone(), Some(Mark::Unreachable(1))),
         Change::Task(Arc::new(task("t-1", TaskList::Unreachable, &[(TaskState::TaskUnreachable, 30.0)]))),
         Change::TaskForgotten(framework(FrameworkState::Active).id, "old".into()),
     ]);
-    published.apply(vec![Change::Agent(Arc::new(agent()))]);
+    published.apply(vec![Change::Agent(Arc::new(agent())), Change::AgentMarked(id, None)]);
     let overview = read(&published.snapshot(), "overview", "").unwrap();
     assert_eq!(told(&overview)[..3], ["agent is back", "task unreachable", "agent unreachable"]);
     assert_eq!(overview["states"], json!({"TASK_RUNNING": 1, "TASK_UNREACHABLE": 1}));
