@@ -87,8 +87,10 @@ fn every_page_has_its_picture() {
     }
     browser.go(&format!("#/tasks/{}/frontend-1/terminal", shop.id));
     browser.wait("a shell is there", "document.querySelector('.terminal .xterm-rows')?.innerText.includes('#')");
-    browser.type_text("ls -l && tail -n 3 stdout");
-    browser.press("Enter");
+    for line in ["PS1='frontend-1 # '; clear", "ls -l && tail -n 3 stdout"] {
+        line.chars().for_each(|letter| browser.press(&letter.to_string()));
+        browser.press("Enter");
+    }
     browser
         .wait("it has answered", "document.querySelector('.terminal .xterm-rows')?.innerText.includes('answered in')");
     take(&mut browser, &place, "terminal");
