@@ -82,7 +82,7 @@ pub struct Master {
     life: tokio::task::JoinHandle<Result<(), ShellError>>,
     /// Until connections end, which they do after the core.
     close: watch::Sender<bool>,
-    serving: tokio::task::JoinHandle<()>,
+    serving: tokio::task::JoinHandle<Option<http::Readers>>,
 }
 
 impl Master {
@@ -140,7 +140,7 @@ impl Master {
         self.stop.send_replace(true);
         let _ = self.life.await;
         self.close.send_replace(true);
-        let _ = self.serving.await;
+        let _readers = self.serving.await;
         // Whoever does not read what is left for him is not waited for.
         let _ = tokio::time::timeout(LAST_WORDS, self.close.closed()).await;
     }

@@ -39,7 +39,7 @@ use tokio::{
 pub(crate) use body::{Body, BoxError};
 pub(crate) use node::{Node, Role};
 use owed::{Owed, PATIENCE};
-use readers::Readers;
+pub(crate) use readers::Readers;
 use route::Route;
 pub(crate) use ui::Page;
 
@@ -84,8 +84,8 @@ impl App {
     }
 }
 
-/// Accepts connections until `stop` says so.
-pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+/// Accepts connections until `stop` says so. Readers' connections end with what is given back, whatever they still had to say.
+pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener, mut stop: watch::Receiver<bool>) -> Option<Readers> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // Mesos writes `Mesos-Stream-Id`, and there may be clients that read it to the letter.
     builder.http1().title_case_headers(true).half_close(false);
@@ -95,13 +95,13 @@ pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener, mut stop: watc
         Ok(readers) => readers,
         Err(error) => {
             tracing::error!(%error, "no thread for readers can be started: nothing is served");
-            return;
+            return None;
         }
     };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|stop| *stop) => return Some(readers),
         };
         match accepted {
             Ok((stream, peer)) => {

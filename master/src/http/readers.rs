@@ -22,7 +22,7 @@ const LOOKED_AT: usize = 256;
 
 /// The readers' threads. They end when this is dropped.
 #[derive(Debug)]
-pub(super) struct Readers(Option<Runtime>);
+pub(crate) struct Readers(Option<Runtime>);
 
 impl Readers {
     /// Starts them.
