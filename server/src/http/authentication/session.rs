@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, KeyInit, Mac, digest::common::Key};
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{COOKIE, SET_COOKIE},
 };
 use serde::Deserialize;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use super::Credentials;
 use crate::http::answer;
@@ -83,8 +83,10 @@ fn read(value: &str, credentials: &Credentials, now: u64) -> Option<String> {
 }
 
 fn signed(principal: &str, secret: &str, until: u64) -> Hmac<Sha256> {
-    // Its keys may be of any length.
-    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(secret.as_bytes()).unwrap_or_else(|_| unreachable!());
+    let secret = Sha256::digest(secret);
+    let mut key = Key::<Hmac<Sha256>>::default();
+    key[..secret.len()].copy_from_slice(&secret);
+    let mut mac = Hmac::<Sha256>::new(&key);
     for part in [NAME.as_bytes(), b"\0", principal.as_bytes(), b"\0", &until.to_be_bytes()] {
         mac.update(part);
     }
