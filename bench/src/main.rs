@@ -22,6 +22,7 @@ mod run;
 mod sdk;
 mod seen;
 mod throughput;
+mod watched;
 
 use std::time::Duration;
 
@@ -52,8 +53,10 @@ enum Bench {
     Run,
     /// The web page on a large cluster that is made up.
     Page,
-    /// What reading costs: the state of a large cluster, subscribers, and launches while many look on.
+    /// What reading costs: the state of a large cluster, and subscribers that do not read.
     Reads,
+    /// Launches on a large cluster while many look on, and while nobody does.
+    Watched,
     /// The allocator alone: Mesos' own workloads (no cluster is started).
     Allocator,
     /// The master's core alone, with 50,000 agents: memory, and how soon what is freed is offered (JSON lines).
@@ -97,16 +100,16 @@ struct Arguments {
     /// Agents in the registry.
     #[arg(long, default_value_t = 50_000)]
     known: usize,
-    /// Who reads the state once a second, for reads.
+    /// Who reads the state once a second, for watched.
     #[arg(long, default_value_t = 100)]
     pollers: usize,
-    /// Who subscribes to events, for reads.
+    /// Who subscribes to events, for watched.
     #[arg(long, default_value_t = 100)]
     subscribers: usize,
-    /// Agents that the page shows, and of reads.
+    /// Agents that the page shows, and of reads and watched.
     #[arg(long, default_value_t = 10_000)]
     page_agents: usize,
-    /// Tasks that the page shows, and of reads.
+    /// Tasks that the page shows, and of reads and watched.
     #[arg(long, default_value_t = 100_000)]
     page_tasks: usize,
     /// Seconds for which the page is watched while tasks change.
@@ -173,9 +176,12 @@ async fn measure() -> Result<()> {
     }
     let load = Load { agents: arguments.page_agents, tasks: arguments.page_tasks, changes_per_second: 500 };
     if chosen(Bench::Reads) {
+        reads::measure(load, arguments.json).await?;
+    }
+    if chosen(Bench::Watched) {
         let Arguments { pollers, subscribers, .. } = arguments;
-        let plan = reads::Plan { load, samples: arguments.samples.max(500), pollers, subscribers };
-        reads::measure(plan, arguments.json).await?;
+        let plan = watched::Plan { load, samples: arguments.samples.max(500), pollers, subscribers };
+        watched::measure(plan, arguments.json).await?;
     }
     if chosen(Bench::Page) {
         page::measure(load, Duration::from_secs(arguments.page_seconds), arguments.json)?;

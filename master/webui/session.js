@@ -50,7 +50,7 @@ export function open({ agent, parent, at, print, ended }) {
   const id = { value: crypto.randomUUID?.() ?? `terminal-${Date.now()}-${Math.random().toString(36).slice(2)}`, parent };
   const abort = new AbortController();
   let waiting = []; // a text that was typed, or a size
-  let sending = false;
+  let [begun, sending] = [false, false];
 
   async function listen() {
     try {
@@ -61,6 +61,9 @@ export function open({ agent, parent, at, print, ended }) {
       } });
       const headers = { 'Content-Type': JSON_TYPE, Accept: RECORDS, 'Message-Accept': JSON_TYPE };
       const response = await call(agent, headers, body, abort.signal);
+      // Before that there is no container that could be given anything.
+      begun = true;
+      send();
       for await (const io of records(response.body)) if (io.type === 'DATA' && io.data?.data) print(bytesOf(io.data.data));
       ended('The session has ended.');
     } catch (error) {
@@ -69,7 +72,7 @@ export function open({ agent, parent, at, print, ended }) {
   }
 
   async function send() {
-    if (sending || !waiting.length) return;
+    if (!begun || sending || !waiting.length) return;
     sending = true;
     const messages = waiting.splice(0);
     const input = (message) => ({ type: 'ATTACH_CONTAINER_INPUT', attach_container_input: message });

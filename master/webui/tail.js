@@ -30,13 +30,25 @@ async function piece(agent, file, from, to) {
 // eslint-disable-next-line no-control-regex
 const plain = (text) => text.replace(/\u001b\[[0-9;?]*[A-Za-z]/g, '').replace(/\r\n/g, '\n');
 
+/** What is kept of the file, and where it begins and ends. */
+const shown = ({ pieces, to }) => ({ text: pieces.map((one) => one.text).join(''), from: pieces[0]?.from ?? to ?? 0, to: to ?? 0 });
+
+/** Keeps at most about KEPT characters: what was read first goes first. */
+function append(pieces, from, text) {
+  const last = pieces.at(-1);
+  if (last && last.text.length < PIECE) last.text += text;
+  else pieces.push({ from, text });
+  let kept = pieces.reduce((sum, one) => sum + one.text.length, 0);
+  while (kept > KEPT && pieces.length > 1) kept -= pieces.shift().text.length;
+}
+
 /** Follows `file`: [text, where the text begins, size, error, earlier()]. */
 export function useTail(agent, file, still) {
   const [state, setState] = useState({ text: '', from: 0, to: 0, error: null, ready: false });
   const at = useRef(null);
   useEffect(() => {
     let [gone, timer] = [false, 0];
-    at.current = { from: 0, to: null, text: '' };
+    at.current = { to: null, pieces: [] };
     setState({ text: '', from: 0, to: 0, error: null, ready: false });
     async function look() {
       if (gone) return;
@@ -45,13 +57,13 @@ export function useTail(agent, file, still) {
         if (!document.hidden) {
           const size = await sizeOf(agent, file);
           // It was cut, or it is another file by now: begin again.
-          if (here.to === null || size < here.to) Object.assign(here, { from: Math.max(0, size - PIECE), to: Math.max(0, size - PIECE), text: '' });
+          if (here.to === null || size < here.to) Object.assign(here, { to: Math.max(0, size - PIECE), pieces: [] });
           while (!gone && here.to < size) {
             const [data, end] = await piece(agent, file, here.to, size);
-            here.text = (here.text + plain(data)).slice(-KEPT);
+            append(here.pieces, here.to, plain(data));
             here.to = end;
           }
-          if (!gone) setState((before) => (before.ready && before.to === here.to && !before.error ? before : { text: here.text, from: here.from, to: here.to, error: null, ready: true }));
+          if (!gone) setState((before) => (before.ready && before.to === here.to && !before.error ? before : { ...shown(here), error: null, ready: true }));
         }
       } catch (error) {
         if (!gone) setState((before) => ({ ...before, error, ready: true }));
@@ -63,11 +75,16 @@ export function useTail(agent, file, still) {
   }, [agent, file, still]);
   const earlier = async () => {
     const here = at.current;
-    const from = Math.max(0, here.from - PIECE);
-    const [data] = await piece(agent, file, from, here.from);
-    here.text = plain(data) + here.text;
-    here.from = from;
-    setState((before) => ({ ...before, text: here.text, from }));
+    const { from: end } = shown(here);
+    const from = Math.max(0, end - PIECE);
+    try {
+      const [data] = await piece(agent, file, from, end);
+      if (here !== at.current || shown(here).from !== end) return; // another file by now, or asked twice
+      here.pieces.unshift({ from, text: plain(data) });
+      setState((before) => ({ ...before, ...shown(here) }));
+    } catch (error) {
+      setState((before) => ({ ...before, error }));
+    }
   };
   return { ...state, earlier };
 }

@@ -19,6 +19,8 @@ use crate::{
 /// Rounds of [`sweep`], [`SWEEP_PAUSE`] apart, against a tree that forks while it is killed.
 const SWEEP_ROUNDS: usize = 100;
 const SWEEP_PAUSE: Duration = Duration::from_millis(10);
+/// Rounds of them that are waited for processes of which nothing can be told yet.
+const UNCLEAR_ROUNDS: usize = 10;
 
 /// All living descendants of `root`, without itself.
 pub fn descendants(root: i32) -> Vec<Stat> {
@@ -109,16 +111,27 @@ pub fn sweep(processes: &Processes, watched: Watched) -> usize {
         }
         let leader = Stat::of(processes.task.pid).map(|stat| stat.identity);
         let own_session = leader == Some(processes.task) || (leader.is_none() && watched == Watched::UntilNow);
-        let found: Vec<Stat> = Stat::all()
-            .filter(|stat| !stat.is_dead() && stat.identity.start >= processes.task.start)
-            // A supervisor's own output is in the sandbox too.
-            .filter(|stat| stat.identity.pid != getpid().as_raw_nonzero().get())
-            .filter(|stat| {
-                let in_session = stat.session == processes.task.pid || stat.group == processes.task.pid;
-                (own_session && in_session) || is_marked(stat.identity.pid, &processes.sandbox)
-            })
-            .collect();
-        if found.is_empty() {
+        // A supervisor's own output is in the sandbox too.
+        let own = getpid().as_raw_nonzero().get();
+        let (mut found, mut unclear) = (Vec::new(), false);
+        for stat in Stat::all() {
+            // Threads of the kernel have no session.
+            let stranger = stat.session == 0 || stat.identity.start < processes.task.start || stat.identity.pid == own;
+            if stat.is_dead() || stranger {
+                continue;
+            }
+            let in_session = stat.session == processes.task.pid || stat.group == processes.task.pid;
+            if own_session && in_session {
+                found.push(stat);
+                continue;
+            }
+            match Marked::look(stat.identity.pid, &processes.sandbox) {
+                Marked::Yes => found.push(stat),
+                Marked::Unclear => unclear = true,
+                Marked::No => {}
+            }
+        }
+        if found.is_empty() && !(unclear && round < UNCLEAR_ROUNDS) {
             break;
         }
         for stat in found {
@@ -130,17 +143,34 @@ pub fn sweep(processes: &Processes, watched: Watched) -> usize {
     killed.len()
 }
 
-fn is_marked(pid: i32, sandbox: &Path) -> bool {
-    let output = |fd: i32| fs::read_link(format!("/proc/{pid}/fd/{fd}"));
-    if [1, 2].into_iter().any(|fd| output(fd).is_ok_and(|path| path.starts_with(sandbox))) {
-        return true;
-    }
-    let sandbox = sandbox.as_os_str().as_bytes();
-    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-        environment.split(|byte| *byte == 0).any(|variable| {
+/// Whether a process carries a container's mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Marked {
+    Yes,
+    No,
+    /// It has no environment: it cleared it, or is in the middle of an exec, where the kernel shows none.
+    Unclear,
+}
+
+impl Marked {
+    fn look(pid: i32, sandbox: &Path) -> Self {
+        let output = |fd: i32| fs::read_link(format!("/proc/{pid}/fd/{fd}"));
+        if [1, 2].into_iter().any(|fd| output(fd).is_ok_and(|path| path.starts_with(sandbox))) {
+            return Self::Yes;
+        }
+        let sandbox = sandbox.as_os_str().as_bytes();
+        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { return Self::No };
+        let is_mark = |variable: &[u8]| {
             variable.iter().position(|byte| *byte == b'=').is_some_and(|at| &variable[at + 1..] == sandbox)
-        })
-    })
+        };
+        if environment.split(|byte| *byte == 0).any(is_mark) {
+            Self::Yes
+        } else if environment.is_empty() {
+            Self::Unclear
+        } else {
+            Self::No
+        }
+    }
 }
 
 /// Kills every descendant of the calling process, which is their subreaper, and reaps them. `false` when some are left
@@ -212,5 +242,23 @@ mod tests {
         let mut done = Vec::new();
         assert_eq!(signal_descendants(shell.pid(), Signal::KILL, &mut done), 4);
         assert_eq!(signal_descendants(shell.pid(), Signal::KILL, &mut done), 0);
+    }
+
+    #[test]
+    fn what_shows_no_environment_is_no_stranger_yet() {
+        let sandbox = Path::new("/sandbox/of/nobody");
+        let mut command = Command::new("sleep");
+        command.arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).env_clear();
+        let look = |command: &mut Command| {
+            let child = Shell(command.spawn().unwrap());
+            wait_for(|| {
+                let read = |file: &str| fs::read(format!("/proc/{}/{file}", child.pid())).unwrap();
+                read("cmdline").starts_with(b"sleep").then_some(())
+            });
+            Marked::look(child.pid(), sandbox)
+        };
+        assert_eq!(look(&mut command), Marked::Unclear);
+        assert_eq!(look(command.env("A", "b")), Marked::No);
+        assert_eq!(look(command.env("C", sandbox)), Marked::Yes);
     }
 }

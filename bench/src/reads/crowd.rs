@@ -19,6 +19,9 @@ use tokio::net::TcpStream;
 
 use crate::figure::{Figure, percentile};
 
+/// Bytes.
+const READ_AT_A_TIME: usize = 64 * 1024;
+
 /// A connection that is kept.
 pub(crate) struct Client {
     sender: SendRequest<Full<Bytes>>,
@@ -28,7 +31,9 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let mut builder = hyper::client::conn::http1::Builder::new();
+        // Others have the processor between two reads.
+        let (sender, connection) = builder.max_buf_size(READ_AT_A_TIME).handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Self { sender, host: address.to_string() })
     }

@@ -24,6 +24,9 @@ use super::Body;
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// What is shorter fits into sockets' buffers: nobody waits for its reader.
 const LONG: usize = 64 * 1024;
+/// At most so many bytes are handed to the system at a time: it copies them without a pause in which another thread could have the
+/// processor.
+const AT_A_TIME: usize = 64 * 1024;
 
 /// What a connection's client has asked for and not taken yet.
 #[derive(Clone, Debug, Default)]
@@ -118,6 +121,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let bytes = &bytes[..bytes.len().min(AT_A_TIME)];
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
         self.count(written)
     }
@@ -127,7 +131,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, parts));
+        let mut room = AT_A_TIME;
+        let whole =
+            parts.iter().take_while(|part| room.checked_sub(part.len()).map(|left| room = left).is_some()).count();
+        let written = match parts.get(whole) {
+            // What comes next is long.
+            Some(part) if whole == 0 => Pin::new(&mut self.stream).poll_write(context, &part[..AT_A_TIME]),
+            _ => Pin::new(&mut self.stream).poll_write_vectored(context, &parts[..whole]),
+        };
+        let written = ready!(written);
         self.count(written)
     }
 

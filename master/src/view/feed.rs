@@ -1,15 +1,21 @@
 //! Who is told of each change: the subscribers of the operator's event stream.
 //!
-//! The core's thread only appends a shared batch of drafts to each subscriber's bounded queue. An event is written when
-//! the first connection comes to it, once for each encoding, however many subscribe.
+//! The core's thread only leaves a batch of drafts. A task appends it, shared, to each subscriber's bounded queue. An event is
+//! written when the first connection comes to it, once for each encoding, however many subscribe.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, OnceLock},
+    ops::{Deref, DerefMut},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use mezzo_api::codec::{Encoding, encode_to_record};
+use tokio::sync::Notify;
 
 use super::changes::Draft;
 use crate::{
@@ -46,11 +52,37 @@ impl Announcement {
 /// What one batch of the core told.
 pub(crate) type Batch = Arc<Vec<Announcement>>;
 
-/// The subscribers, the oldest first.
+/// Between two moments at which subscribers are woken. The first change after a quiet time is told at once; of a busy time's
+/// changes, as many as came together are written together.
+const GATHERED_FOR: Duration = Duration::from_millis(20);
+
+/// The way to the subscribers. The core's thread leaves a batch and wakes one task at most, however many subscribe; what is
+/// done for each of them is done by others.
 #[derive(Debug, Default)]
 pub(super) struct Feed {
-    subscribers: VecDeque<Subscriber>,
+    subscribers: Mutex<Subscribers>,
+    /// How many they are, to be asked without waiting for whoever distributes.
+    count: AtomicUsize,
+    /// There is something to distribute.
+    told: Notify,
+}
+
+/// What is told, and has not been distributed.
+pub(super) type Pending = Vec<(Batch, usize)>;
+
+/// A batch with its size, of what changed.
+pub(super) fn batch(drafts: Vec<Draft>) -> (Batch, usize) {
+    let bytes = drafts.iter().map(Draft::bytes).sum();
+    (Arc::new(drafts.into_iter().map(Announcement::new).collect()), bytes)
+}
+
+/// The subscribers, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Subscribers {
+    all: VecDeque<Subscriber>,
     next: u64,
+    /// A task distributes.
+    served: bool,
     ended: bool,
 }
 
@@ -62,16 +94,79 @@ struct Subscriber {
 }
 
 impl Feed {
-    /// Whether anybody listens.
-    pub(super) fn is_heard(&self) -> bool {
-        !self.subscribers.is_empty()
-    }
-
     /// How many listen.
     pub(super) fn len(&self) -> usize {
-        self.subscribers.len()
+        self.count.load(Ordering::Relaxed)
     }
 
+    /// Something was left for them.
+    pub(super) fn wake(&self) {
+        self.told.notify_one();
+    }
+
+    /// Calls `distribute` whenever there is something, until nobody listens.
+    pub(super) async fn serve(&self, mut distribute: impl FnMut(&mut Subscribers)) {
+        loop {
+            self.told.notified().await;
+            {
+                let mut subscribers = self.lock();
+                distribute(&mut subscribers);
+                if subscribers.all.is_empty() {
+                    subscribers.served = false;
+                    return;
+                }
+            }
+            tokio::time::sleep(GATHERED_FOR).await;
+        }
+    }
+
+    /// Those who listen; nobody else joins or leaves, and nothing is distributed, while they are held.
+    pub(super) fn lock(&self) -> Held<'_> {
+        Held { subscribers: self.subscribers.lock().unwrap_or_else(PoisonError::into_inner), count: &self.count }
+    }
+
+    /// One less.
+    pub(super) fn leave(&self, number: u64) {
+        self.lock().all.retain(|subscriber| subscriber.number != number);
+        // Whoever distributes ends with the last of them.
+        self.wake();
+    }
+}
+
+/// The subscribers, for one who changes them.
+pub(super) struct Held<'a> {
+    subscribers: MutexGuard<'a, Subscribers>,
+    count: &'a AtomicUsize,
+}
+
+impl Held<'_> {
+    /// So many are about to join: they count from now on, so that whatever changes after this is told.
+    pub(super) fn expect(&self, more: usize) {
+        self.count.store(self.subscribers.all.len() + more, Ordering::Relaxed);
+    }
+}
+
+impl Deref for Held<'_> {
+    type Target = Subscribers;
+
+    fn deref(&self) -> &Subscribers {
+        &self.subscribers
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Subscribers {
+        &mut self.subscribers
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.count.store(self.subscribers.all.len(), Ordering::Relaxed);
+    }
+}
+
+impl Subscribers {
     /// One more; beyond `limit` the oldest is cut off, as in Mesos. With no room at all there is none.
     pub(super) fn join(&mut self, limit: usize, connection: Cut) -> (u64, outbox::Receiver<Batch>) {
         let number = self.next;
@@ -80,19 +175,24 @@ impl Feed {
         if self.ended {
             return (number, receiver);
         }
-        self.subscribers.push_back(Subscriber { number, queue: sender, connection });
-        while self.subscribers.len() > limit {
-            let Some(oldest) = self.subscribers.pop_front() else { break };
+        self.all.push_back(Subscriber { number, queue: sender, connection });
+        while self.all.len() > limit {
+            let Some(oldest) = self.all.pop_front() else { break };
             tracing::warn!(limit, "too many operators subscribe: the oldest event stream is closed");
             oldest.connection.cut();
         }
         (number, receiver)
     }
 
+    /// Whether a task must be started that distributes.
+    pub(super) fn is_unserved(&mut self) -> bool {
+        !self.all.is_empty() && !std::mem::replace(&mut self.served, true)
+    }
+
     /// Nothing changes any more: every stream ends when it has told what is waiting, and so does each that is opened now.
     pub(super) fn end(&mut self) {
         self.ended = true;
-        self.subscribers.clear();
+        self.all.clear();
     }
 
     /// Whether it has ended.
@@ -100,27 +200,19 @@ impl Feed {
         self.ended
     }
 
-    /// One less.
-    pub(super) fn leave(&mut self, number: u64) {
-        self.subscribers.retain(|subscriber| subscriber.number != number);
-    }
-
     /// Tells all of them.
-    pub(super) fn tell(&mut self, drafts: Vec<Draft>) {
-        if drafts.is_empty() {
-            return;
+    pub(super) fn tell(&mut self, pending: Pending) {
+        for (batch, bytes) in pending {
+            self.all.retain(|subscriber| match subscriber.queue.push(Arc::clone(&batch), bytes) {
+                Ok(()) => true,
+                Err(PushError::Closed) => false,
+                Err(PushError::Full) => {
+                    tracing::warn!("an operator reads the event stream too slowly: it is cut off");
+                    subscriber.connection.cut();
+                    false
+                }
+            });
         }
-        let bytes = drafts.iter().map(Draft::bytes).sum();
-        let batch: Batch = Arc::new(drafts.into_iter().map(Announcement::new).collect());
-        self.subscribers.retain(|subscriber| match subscriber.queue.push(Arc::clone(&batch), bytes) {
-            Ok(()) => true,
-            Err(PushError::Closed) => false,
-            Err(PushError::Full) => {
-                tracing::warn!("an operator reads the event stream too slowly: it is cut off");
-                subscriber.connection.cut();
-                false
-            }
-        });
     }
 }
 
@@ -136,10 +228,12 @@ mod tests {
 
     #[tokio::test]
     async fn everybody_gets_the_same_bytes() {
-        let mut feed = Feed::default();
-        let (_, mut one) = feed.join(10, Cut::default());
-        let (_, mut two) = feed.join(10, Cut::default());
-        feed.tell(drafts(1));
+        let feed = Feed::default();
+        let mut subscribers = feed.lock();
+        let (_, mut one) = subscribers.join(10, Cut::default());
+        let (_, mut two) = subscribers.join(10, Cut::default());
+        subscribers.tell(vec![batch(drafts(1))]);
+        drop(subscribers);
         let first = poll_fn(|context| one.poll_next(context)).await.unwrap();
         let second = poll_fn(|context| two.poll_next(context)).await.unwrap();
         let record = first[0].record(Encoding::Json);
@@ -151,11 +245,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_comes_after_what_is_waiting() {
-        let mut feed = Feed::default();
-        let (_, mut early) = feed.join(10, Cut::default());
-        feed.tell(drafts(1));
-        feed.end();
-        let (_, mut late) = feed.join(10, Cut::default());
+        let feed = Feed::default();
+        let (_, mut early) = feed.lock().join(10, Cut::default());
+        feed.lock().tell(vec![batch(drafts(1))]);
+        feed.lock().end();
+        let (_, mut late) = feed.lock().join(10, Cut::default());
         assert!(poll_fn(|context| early.poll_next(context)).await.is_some());
         assert!(poll_fn(|context| early.poll_next(context)).await.is_none());
         assert!(poll_fn(|context| late.poll_next(context)).await.is_none());
@@ -164,27 +258,49 @@ mod tests {
 
     #[test]
     fn who_does_not_read_is_cut_off_and_the_others_stay() {
-        let mut feed = Feed::default();
-        let cut = Cut::default();
-        let (_, _never_read) = feed.join(10, cut.clone());
-        let batch_bytes: usize = drafts(1024).iter().map(Draft::bytes).sum();
-        for _ in 0..=LIMITS.bytes / batch_bytes {
+        let feed = Feed::default();
+        let (_, _never_read) = feed.lock().join(10, Cut::default());
+        let (batch, bytes) = batch(drafts(1024));
+        for _ in 0..=LIMITS.bytes / bytes {
             assert_eq!(feed.len(), 1);
-            feed.tell(drafts(1024));
+            feed.lock().tell(vec![(Arc::clone(&batch), bytes)]);
         }
         assert_eq!(feed.len(), 0);
     }
 
     #[test]
     fn the_oldest_makes_room() {
-        let mut feed = Feed::default();
-        let joined: Vec<_> = (0..3).map(|_| feed.join(2, Cut::default())).collect();
+        let feed = Feed::default();
+        let joined: Vec<_> = (0..3).map(|_| feed.lock().join(2, Cut::default())).collect();
         assert_eq!(feed.len(), 2);
         feed.leave(joined[0].0);
         assert_eq!(feed.len(), 2);
         feed.leave(joined[2].0);
-        assert!(feed.is_heard());
+        assert_eq!(feed.len(), 1);
         feed.leave(joined[1].0);
-        assert!(!feed.is_heard());
+        assert_eq!(feed.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_is_told_at_once_and_those_that_follow_together() {
+        let feed = Arc::new(Feed::default());
+        let (number, _queue) = feed.lock().join(10, Cut::default());
+        assert!(feed.lock().is_unserved());
+        assert!(!feed.lock().is_unserved());
+        let (told, mut times) = tokio::sync::mpsc::unbounded_channel();
+        let serving = Arc::clone(&feed);
+        let start = tokio::time::Instant::now();
+        let served = tokio::spawn(async move { serving.serve(|_| told.send(start.elapsed()).unwrap()).await });
+        feed.wake();
+        assert_eq!(times.recv().await, Some(Duration::ZERO));
+        feed.wake();
+        feed.wake();
+        assert_eq!(times.recv().await, Some(GATHERED_FOR));
+        feed.leave(number);
+        served.await.unwrap();
+        assert_eq!(times.recv().await, Some(GATHERED_FOR * 2));
+        assert_eq!(times.recv().await, None, "told more often than there was something");
+        let _ = feed.lock().join(10, Cut::default());
+        assert!(feed.lock().is_unserved(), "nobody serves who comes later");
     }
 }

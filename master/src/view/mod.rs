@@ -38,7 +38,7 @@ use mezzo_master_core::{
 
 use crate::{activity::TERMINAL, outbox, server::Cut};
 use changes::Draft;
-use feed::Feed;
+use feed::{Feed, Subscribers};
 
 pub(crate) use agents::agents;
 pub(crate) use constraints::offer_constraints;
@@ -87,13 +87,20 @@ pub(crate) struct View {
 
 /// Where the latest version is found.
 #[derive(Debug)]
-pub(crate) struct Published(Mutex<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    view: View,
+pub(crate) struct Published {
+    latest: Mutex<Latest>,
     feed: Feed,
 }
+
+#[derive(Debug)]
+struct Latest {
+    view: View,
+    /// What subscribers are still to be told of the way here.
+    pending: feed::Pending,
+}
+
+/// More is not left to whoever distributes.
+const PENDING: usize = 1024;
 
 impl Published {
     /// The picture of a leader that starts.
@@ -105,7 +112,7 @@ impl Published {
             gone: recovered.gone.iter().cloned().collect(),
             ..View::default()
         };
-        Self(Mutex::new(Inner { view, feed: Feed::default() }))
+        Self { latest: Mutex::new(Latest { view, pending: Vec::new() }), feed: Feed::default() }
     }
 
     /// The latest version.
@@ -120,10 +127,10 @@ impl Published {
 
     /// Makes the next version, and tells of what changed. Gives the tasks that ended by it, with their frameworks.
     pub(crate) fn apply(&self, changes: Vec<Change>) -> Vec<(FrameworkId, v1::TaskState)> {
-        let mut inner = self.lock();
-        let Inner { view, feed } = &mut *inner;
+        let mut latest = self.lock();
+        let Latest { view, pending } = &mut *latest;
         view.version += 1;
-        let heard = feed.is_heard();
+        let heard = self.feed.len() > 0;
         let (mut drafts, mut ended) = (Vec::new(), Vec::new());
         for change in changes {
             ended.extend(view.ended_by(&change));
@@ -133,40 +140,78 @@ impl Published {
             }
             view.apply(change);
         }
-        feed.tell(changes::ordered(drafts));
+        if drafts.is_empty() {
+            return ended;
+        }
+        pending.push(feed::batch(changes::ordered(drafts)));
+        let is_late = pending.len() > PENDING;
+        drop(latest);
+        if is_late {
+            self.distribute(&mut self.feed.lock());
+        } else {
+            self.feed.wake();
+        }
         ended
     }
 
     /// The latest version, and every change of it from then on for each of `connections`: nothing is lost or told twice. A
-    /// connection is cut when its reader is too slow, or the oldest of more than `limit`.
-    pub(crate) fn subscribe(&self, limit: usize, connections: Vec<Cut>) -> (View, Vec<(u64, outbox::Receiver<Batch>)>) {
-        let mut inner = self.lock();
-        let queues = connections.into_iter().map(|connection| inner.feed.join(limit, connection)).collect();
-        (inner.view.clone(), queues)
+    /// connection is cut when its reader is too slow, or the oldest of more than `limit`. The calling runtime distributes.
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        limit: usize,
+        connections: Vec<Cut>,
+    ) -> (View, Vec<(u64, outbox::Receiver<Batch>)>) {
+        let mut subscribers = self.feed.lock();
+        subscribers.expect(connections.len());
+        // Those who come now know it from the picture.
+        let view = self.distribute(&mut subscribers);
+        let queues = connections.into_iter().map(|connection| subscribers.join(limit, connection)).collect();
+        if subscribers.is_unserved() {
+            let published = Arc::clone(self);
+            tokio::spawn(async move {
+                let distribute = |subscribers: &mut Subscribers| drop(published.distribute(subscribers));
+                published.feed.serve(distribute).await;
+            });
+        }
+        (view, queues)
+    }
+
+    /// Tells the subscribers what they were not told yet; the version that they know then.
+    fn distribute(&self, subscribers: &mut Subscribers) -> View {
+        let mut latest = self.lock();
+        let pending = std::mem::take(&mut latest.pending);
+        let view = latest.view.clone();
+        drop(latest);
+        subscribers.tell(pending);
+        view
     }
 
     /// Nothing changes any more: the leadership is over. Subscribers' streams end.
     pub(crate) fn end(&self) {
-        self.lock().feed.end();
+        let mut subscribers = self.feed.lock();
+        self.distribute(&mut subscribers);
+        subscribers.end();
+        drop(subscribers);
+        self.feed.wake();
     }
 
     /// Whether that is so.
     pub(crate) fn has_ended(&self) -> bool {
-        self.lock().feed.has_ended()
+        self.feed.lock().has_ended()
     }
 
     /// The subscriber of this number is gone.
     pub(crate) fn unsubscribe(&self, number: u64) {
-        self.lock().feed.leave(number);
+        self.feed.leave(number);
     }
 
     /// How many subscribe.
     pub(crate) fn subscribers(&self) -> usize {
-        self.lock().feed.len()
+        self.feed.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Latest> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mezzo_tests::cluster::Cluster;
 use mezzo_tests::framework::Framework;
-use mezzo_tests::{http, tasks};
+use mezzo_tests::{http, tasks, wait};
 
 use super::{is_content, looked_at, with_tasks};
 
@@ -40,6 +40,11 @@ fn a_log_is_followed_and_searched() {
     framework.wait_status("talks", "TASK_RUNNING");
     let agent = cluster.agent_ids().remove(0);
     let path = format!("/frameworks/{}/executors/talks/runs/latest", framework.id);
+    // More than the page reads at first.
+    let printed = sandbox(&cluster, &path).join("stdout");
+    wait::until_true("all is printed", || {
+        std::fs::read_to_string(&printed).is_ok_and(|text| text.contains("line 9000 "))
+    });
     browser.go(&format!("#/agents/{agent}/file?path={path}/stdout"));
     browser.wait_text("line 9000 äöü €");
     let broken = browser.eval("document.querySelector('.tail pre').textContent.includes('\\uFFFD')");
