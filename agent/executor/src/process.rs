@@ -52,6 +52,15 @@ impl Stat {
     }
 }
 
+/// Whether a process has a place where its environment begins, be it empty (/proc/<pid>/stat, field 51): one in the middle of an
+/// exec has none yet.
+pub(crate) fn has_environment(pid: i32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // What follows the name's bracket begins with field 3.
+    let end = text.rsplit(')').next().and_then(|rest| rest.split_ascii_whitespace().nth(51 - 3));
+    end.is_some_and(|end| end != "0")
+}
+
 /// A process that is never mistaken for a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {

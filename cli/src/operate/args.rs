@@ -130,8 +130,8 @@ Examples:
   mezzo task exec -i web-3 sh -c 'cat > new.conf' < new.conf
 
 Exit status:
-  that of the command; 128+N if signal N ended it
-  125  the command could not be run, or was lost sight of";
+  that of the command; 1 if there is no such program; 128+N if signal N ended it
+  125  no session could be opened beside the task, or it was lost sight of";
 
 const ATTACH_HELP: &str = "\
 A task that has a terminal (tty_info in its ContainerInfo) gets what is typed here, Ctrl-C too; Ctrl-P Ctrl-Q leaves it alone

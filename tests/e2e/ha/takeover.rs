@@ -17,7 +17,8 @@ struct Bystander {
     pids: Vec<i32>,
 }
 
-const TASK: &str = "sleep 1000";
+/// One process, however the shell does it.
+const TASK: &str = "exec sleep 1000";
 
 impl Bystander {
     fn start(group: &Masters, leader: usize) -> Self {
@@ -33,7 +34,7 @@ impl Bystander {
 
     fn pids(group: &Masters) -> Vec<i32> {
         let all = leftovers::of(&group.dir());
-        all.into_iter().filter(|process| process.command.contains(TASK)).map(|process| process.pid).collect()
+        all.into_iter().filter(|process| process.command.contains("sleep 1000")).map(|process| process.pid).collect()
     }
 
     /// It resubscribes with the new leader: the same task runs, in the same process, and it is offered something.

@@ -169,11 +169,15 @@ pub(super) fn find_or_make(
         let next = match open(&walked, OFlags::empty()) {
             Err(Errno::NOENT) => {
                 let name = Path::new(part.as_os_str());
-                if last && kind == Kind::File {
+                let made = if last && kind == Kind::File {
                     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
-                    openat(&at, name, flags, Mode::from_raw_mode(0o644))?;
+                    openat(&at, name, flags, Mode::from_raw_mode(0o644)).map(drop)
                 } else {
-                    mkdirat(&at, name, Mode::from_raw_mode(0o755))?;
+                    mkdirat(&at, name, Mode::from_raw_mode(0o755))
+                };
+                // Containers that share it may make it at the same moment.
+                if made != Err(Errno::EXIST) {
+                    made?;
                 }
                 open(&walked, OFlags::empty())?
             }
