@@ -115,8 +115,7 @@ pub fn sweep(processes: &Processes, watched: Watched) -> usize {
         let own = getpid().as_raw_nonzero().get();
         let (mut found, mut unclear) = (Vec::new(), false);
         for stat in Stat::all() {
-            // Threads of the kernel have no session.
-            let stranger = stat.session == 0 || stat.identity.start < processes.task.start || stat.identity.pid == own;
+            let stranger = stat.identity.start < processes.task.start || stat.identity.pid == own;
             if stat.is_dead() || stranger {
                 continue;
             }
@@ -127,7 +126,8 @@ pub fn sweep(processes: &Processes, watched: Watched) -> usize {
             }
             match Marked::look(stat.identity.pid, &processes.sandbox) {
                 Marked::Yes => found.push(stat),
-                Marked::Unclear => unclear = true,
+                // Threads of the kernel, which have no session, are always so.
+                Marked::Unclear => unclear |= stat.session != 0,
                 Marked::No => {}
             }
         }

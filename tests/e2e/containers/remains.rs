@@ -1,6 +1,6 @@
 //! Deaths at every step: of the agent, of supervisors. Afterwards nothing is left: no process, mount, cgroup or root.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use mezzo_tests::{leftovers, tasks, wait};
 use nix::{
@@ -133,12 +133,12 @@ fn killed_supervisors_leave_nothing() {
     let Some(mut world) = World::start(USUAL, &["--resources=cpus:8;mem:8192;disk:1000"]) else { return };
     let names: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
     world.launch(|agent| names.iter().map(|id| task(id, agent, (0.1, 32.0), "(sleep 1363 &); sleep 1364")).collect());
-    let mut killed = 0;
+    // Each counts once: one that was killed may be seen again before it is gone.
+    let mut killed = BTreeSet::new();
     wait::until_true("supervisors were killed", || {
-        for process in supervisors(&world) {
-            killed += usize::from(kill(Pid::from_raw(process), Signal::SIGKILL).is_ok());
-        }
-        killed >= 40
+        let found = supervisors(&world).into_iter();
+        killed.extend(found.filter(|process| kill(Pid::from_raw(*process), Signal::SIGKILL).is_ok()));
+        killed.len() >= names.len()
     });
     world.cluster.restart_agent(0);
     for id in &names {
