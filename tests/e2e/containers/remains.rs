@@ -1,6 +1,12 @@
 //! Deaths at every step: of the agent, of supervisors. Afterwards nothing is left: no process, mount, cgroup or root.
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use mezzo_tests::{leftovers, tasks, wait};
 use nix::{
@@ -133,27 +139,51 @@ fn killed_supervisors_leave_nothing() {
     let Some(mut world) = World::start(USUAL, &["--resources=cpus:8;mem:8192;disk:1000"]) else { return };
     let names: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
     world.launch(|agent| names.iter().map(|id| task(id, agent, (0.1, 32.0), "(sleep 1363 &); sleep 1364")).collect());
-    // Each counts once: one that was killed may be seen again before it is gone.
+    let dir = world.cluster.dir().to_path_buf();
+    let kill_all = || {
+        let found = supervisors(&dir).into_iter();
+        found.filter(|process| kill(Pid::from_raw(*process), Signal::SIGKILL).is_ok()).collect::<BTreeSet<_>>()
+    };
     let mut killed = BTreeSet::new();
     wait::until_true("supervisors were killed", || {
-        let found = supervisors(&world).into_iter();
-        killed.extend(found.filter(|process| kill(Pid::from_raw(*process), Signal::SIGKILL).is_ok()));
+        killed.extend(kill_all());
         killed.len() >= names.len()
     });
     world.cluster.restart_agent(0);
-    for id in &names {
-        world.framework.wait_since(0, id, |event| {
-            let status = &event["update"]["status"];
-            status["task_id"]["value"] == json!(id) && tasks::is_terminal(status["state"].as_str().unwrap_or_default())
+    // First processes of containers bear that name too for a moment: some supervisors may not have been seen.
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                kill_all();
+                std::thread::sleep(Duration::from_millis(20));
+            }
         });
-    }
+        let _end = Ended(&ended);
+        for id in &names {
+            world.framework.wait_since(0, id, |event| {
+                let status = &event["update"]["status"];
+                status["task_id"]["value"] == json!(id)
+                    && tasks::is_terminal(status["state"].as_str().unwrap_or_default())
+            });
+        }
+    });
     world.wait_until_nothing_is_left();
 }
 
+/// Says that it is over, also when a test fails.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The living supervisors of a world: children of its zygote that carry their name.
-fn supervisors(world: &World) -> Vec<i32> {
+fn supervisors(world: &Path) -> Vec<i32> {
     let named =
         |pid: i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "mezzo-container");
-    let all = leftovers::of(world.cluster.dir());
+    let all = leftovers::of(world);
     all.into_iter().map(|process| process.pid).filter(|pid| named(*pid)).collect()
 }
