@@ -17,6 +17,8 @@ pub struct Stat {
     pub group: i32,
     /// Its session.
     pub session: i32,
+    /// It has a place where its environment ends, be that empty: one in the middle of an exec has none, nor has a thread of the kernel.
+    pub has_environment: bool,
 }
 
 impl Stat {
@@ -48,17 +50,9 @@ impl Stat {
         let group = fields.next()?.parse().ok()?;
         let session = fields.next()?.parse().ok()?;
         let start = fields.nth(15)?.parse().ok()?; // field 22
-        Some(Self { identity: Identity { pid, start }, state, parent, group, session })
+        let has_environment = fields.nth(28).is_some_and(|end| end != "0"); // field 51
+        Some(Self { identity: Identity { pid, start }, state, parent, group, session, has_environment })
     }
-}
-
-/// Whether a process has a place where its environment begins, be it empty (/proc/<pid>/stat, field 51): one in the middle of an
-/// exec has none yet.
-pub(crate) fn has_environment(pid: i32) -> bool {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // What follows the name's bracket begins with field 3.
-    let end = text.rsplit(')').next().and_then(|rest| rest.split_ascii_whitespace().nth(51 - 3));
-    end.is_some_and(|end| end != "0")
 }
 
 /// A process that is never mistaken for a later one with the same pid.

@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Signal, WaitOptions, getpid, wait};
 
 use crate::{
-    process::{self, Identity, Stat},
+    process::{Identity, Stat},
     record::Processes,
     sys,
 };
@@ -171,7 +171,7 @@ impl Marked {
             if !environment.is_empty() {
                 return Self::No;
             }
-            if !process::has_environment(pid) {
+            if Stat::of(pid).is_some_and(|stat| !stat.has_environment) {
                 return Self::Unclear;
             }
         }

@@ -154,7 +154,7 @@ fn report(seen: &Seen, over: Duration, pollers: usize, subscribers: usize, json:
     let mut times = lock(&seen.polls_ms).clone();
     times.sort_by(f64::total_cmp);
     let print = |case: &str, value: f64, unit: &'static str| {
-        Figure::new("reads", case, value, unit).with("pollers", pollers).with("subscribers", subscribers).print(json);
+        Figure::new("watched", case, value, unit).with("pollers", pollers).with("subscribers", subscribers).print(json);
     };
     print("crowd_polls_per_second", times.len() as f64 / over.as_secs_f64(), "1/s");
     if !times.is_empty() {

@@ -131,15 +131,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(long) = parts.iter().find(|part| !part.is_empty()).filter(|part| part.len() > AT_A_TIME) {
+            return self.poll_write(context, long);
+        }
         let mut room = AT_A_TIME;
-        let whole =
-            parts.iter().take_while(|part| room.checked_sub(part.len()).map(|left| room = left).is_some()).count();
-        let written = match parts.get(whole) {
-            // What comes next is long.
-            Some(part) if whole == 0 => Pin::new(&mut self.stream).poll_write(context, &part[..AT_A_TIME]),
-            _ => Pin::new(&mut self.stream).poll_write_vectored(context, &parts[..whole]),
-        };
-        let written = ready!(written);
+        let fits = |part: &&IoSlice<'_>| room.checked_sub(part.len()).map(|left| room = left).is_some();
+        let whole = parts.iter().take_while(fits).count();
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, &parts[..whole]));
         self.count(written)
     }
 
@@ -177,6 +175,27 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(500);
     const LENGTH: usize = 64 * 1024 * 1024;
+
+    #[tokio::test]
+    async fn much_goes_out_in_pieces_and_nothing_is_left_out() {
+        let (near, _far) = tokio::io::duplex(LENGTH);
+        let mut stream = Owed::default().counted(near);
+        let long = vec![0; AT_A_TIME + 1];
+        let write = |stream: &mut Counted<_>, parts: &[&[u8]]| {
+            let parts: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            match Pin::new(stream).poll_write_vectored(&mut context, &parts) {
+                Poll::Ready(written) => written.unwrap(),
+                Poll::Pending => panic!("there is room"),
+            }
+        };
+        assert_eq!(write(&mut stream, &[&long]), AT_A_TIME);
+        assert_eq!(write(&mut stream, &[b"", &long]), AT_A_TIME, "an empty part is no end");
+        // A duplex takes one part at a time.
+        assert_eq!(write(&mut stream, &[b"head", &long]), 4);
+        assert_eq!(write(&mut stream, &[&long[1..], b"tail"]), AT_A_TIME);
+        assert_eq!(write(&mut stream, &[b""]), 0);
+    }
 
     /// A client's connection, and the server's side of it: true when the client was cut off, false when it went.
     async fn connection(owed: Owed) -> (TcpStream, JoinHandle<bool>) {

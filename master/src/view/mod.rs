@@ -163,27 +163,25 @@ impl Published {
     ) -> (View, Vec<(u64, outbox::Receiver<Batch>)>) {
         let mut subscribers = self.feed.lock();
         subscribers.expect(connections.len());
+        let mut latest = self.lock();
+        let (view, pending) = (latest.view.clone(), std::mem::take(&mut latest.pending));
+        drop(latest);
         // Those who come now know it from the picture.
-        let view = self.distribute(&mut subscribers);
+        subscribers.tell(pending);
         let queues = connections.into_iter().map(|connection| subscribers.join(limit, connection)).collect();
         if subscribers.is_unserved() {
             let published = Arc::clone(self);
             tokio::spawn(async move {
-                let distribute = |subscribers: &mut Subscribers| drop(published.distribute(subscribers));
-                published.feed.serve(distribute).await;
+                published.feed.serve(|subscribers| published.distribute(subscribers)).await;
             });
         }
         (view, queues)
     }
 
-    /// Tells the subscribers what they were not told yet; the version that they know then.
-    fn distribute(&self, subscribers: &mut Subscribers) -> View {
-        let mut latest = self.lock();
-        let pending = std::mem::take(&mut latest.pending);
-        let view = latest.view.clone();
-        drop(latest);
+    /// Tells the subscribers what they were not told yet.
+    fn distribute(&self, subscribers: &mut Subscribers) {
+        let pending = std::mem::take(&mut self.lock().pending);
         subscribers.tell(pending);
-        view
     }
 
     /// Nothing changes any more: the leadership is over. Subscribers' streams end.
