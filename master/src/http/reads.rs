@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,9 +21,10 @@ use mezzo_server::http::{
     query::Query,
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{App, body::Body, metrics, plain, route::Route};
-use crate::view::{self, TaskQuery, View};
+use crate::view::{self, Pieces, TaskQuery, View};
 
 /// Pictures with more entities than this are rendered on a thread that serves nobody else.
 const LARGE: usize = 2000;
@@ -30,6 +32,13 @@ const LARGE: usize = 2000;
 const REMEMBERED: usize = 32;
 /// Texts up to this length are remembered of any of them.
 const SMALL: usize = 256 * 1024;
+/// As many who want the same read at once are a crowd.
+const CROWD: usize = 4;
+/// For a crowd nothing is made for so many times as long as the latest picture took: however many look at a large cluster, that
+/// costs a quarter of a processor.
+const REST: u32 = 3;
+/// They do not wait longer than that.
+const LONGEST_REST: Duration = Duration::from_millis(500);
 
 /// One of the reads of the published picture.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,26 +66,52 @@ impl Read {
 #[derive(Clone, Debug)]
 struct Picture {
     version: u64,
-    body: Bytes,
-    /// The same, packed, if somebody wanted it so.
+    pieces: Arc<Pieces>,
+    /// Its text, if somebody wanted it so.
+    text: Option<Bytes>,
+    /// The same, packed.
     packed: Option<Bytes>,
 }
 
 impl Picture {
-    async fn of(app: &Arc<App>, read: Read) -> Option<Self> {
+    async fn of(app: &Arc<App>, read: Read, older: Option<Arc<Pieces>>) -> Option<Self> {
         let view = app.published.snapshot();
-        let version = view.version;
-        let body = if view.size() < LARGE {
-            render(&view, app, &read)
-        } else {
-            let app = Arc::clone(app);
-            tokio::task::spawn_blocking(move || render(&view, &app, &read)).await.ok()?
-        };
-        Some(Self { version, body: body.into(), packed: None })
+        let (version, size, app) = (view.version, view.size(), Arc::clone(app));
+        let pieces = aside(size >= LARGE, move || render(&view, &app, &read, older.as_deref())).await?;
+        Some(Self { version, pieces: Arc::new(pieces), text: None, packed: None })
+    }
+
+    /// Its text in the form that is wanted, if packing is worth it.
+    async fn write(&mut self, packed: bool) -> Option<()> {
+        let pieces = Arc::clone(&self.pieces);
+        let is_large = pieces.is_long();
+        if packed && (is_large || pieces.len() >= MIN_GZIP_BYTES) {
+            if self.packed.is_none() {
+                self.packed = Some(aside(is_large, move || pieces.packed()).await?.into());
+            }
+        } else if self.text.is_none() {
+            self.text = Some(aside(is_large, move || pieces.text()).await?.into());
+        }
+        Some(())
     }
 }
 
-type Slot = Arc<tokio::sync::Mutex<Option<Picture>>>;
+/// Does something here, or if it takes a while on a thread that serves nobody else.
+async fn aside<T: Send + 'static>(is_long: bool, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    if is_long { tokio::task::spawn_blocking(work).await.ok() } else { Some(work()) }
+}
+
+/// The latest picture of a read.
+#[derive(Debug, Default)]
+struct Latest {
+    picture: Option<Picture>,
+    /// How many were answered with it.
+    readers: usize,
+    /// When the next one may be made, if it is for many.
+    due: Option<Instant>,
+}
+
+type Slot = Arc<tokio::sync::Mutex<Latest>>;
 
 /// Each read is rendered, and packed, once for each version, however many ask.
 #[derive(Debug, Default)]
@@ -176,9 +211,9 @@ async fn picture(app: &Arc<App>, read: Read, headers: &HeaderMap, query: &Query)
     let Some(picture) = app.rendered.get(app, read, packed).await else {
         return answer::bare(StatusCode::INTERNAL_SERVER_ERROR);
     };
-    let mut response = match picture.packed {
-        Some(body) if packed => answer::packed_json(body),
-        _ => answer::json(headers, query, picture.body).await,
+    let mut response = match (picture.packed, picture.text) {
+        (Some(body), _) if packed => answer::packed_json(body),
+        (_, text) => answer::json(headers, query, text.unwrap_or_default()).await,
     };
     if let Some(tag) = tag(picture.version) {
         response.headers_mut().insert(ETAG, tag);
@@ -188,24 +223,31 @@ async fn picture(app: &Arc<App>, read: Read, headers: &HeaderMap, query: &Query)
 
 impl Rendered {
     /// What the read tells of a version that is not older than the request. Whoever comes while it is written waits for what
-    /// is written next, together with all others who wait: however many ask, one writes.
+    /// is written next, together with all others who wait: however many ask, one writes. For a crowd it rests in between.
     async fn get(&self, app: &Arc<App>, read: Read, packed: bool) -> Option<Picture> {
         let wanted = app.published.version();
         let is_kept = read.is_kept();
         let slot = self.slot(&read);
-        let mut slot = slot.lock().await;
-        let mut picture = match slot.take().filter(|picture| picture.version >= wanted) {
-            Some(picture) => {
-                self.hits.fetch_add(1, Ordering::Relaxed);
-                picture
+        let mut latest = slot.lock().await;
+        if latest.picture.as_ref().is_some_and(|picture| picture.version >= wanted) {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+        } else {
+            if let Some(due) = latest.due.filter(|_| latest.readers >= CROWD) {
+                tokio::time::sleep_until(due).await;
             }
-            None => Picture::of(app, read).await?,
-        };
-        if packed && picture.packed.is_none() && picture.body.len() >= MIN_GZIP_BYTES {
-            picture.packed = answer::pack(picture.body.clone()).await;
+            let begin = Instant::now();
+            let older = latest.picture.as_ref().map(|picture| Arc::clone(&picture.pieces));
+            let mut picture = Picture::of(app, read, older).await?;
+            picture.write(packed).await?;
+            let rest = (begin.elapsed() * REST).min(LONGEST_REST);
+            *latest = Latest { picture: Some(picture), readers: 0, due: Some(Instant::now() + rest) };
         }
-        if is_kept || picture.body.len() <= SMALL {
-            *slot = Some(picture.clone());
+        latest.readers += 1;
+        let picture = latest.picture.as_mut()?;
+        picture.write(packed).await?;
+        let picture = picture.clone();
+        if !is_kept && picture.pieces.len() > SMALL {
+            latest.picture = None;
         }
         Some(picture)
     }
@@ -224,12 +266,12 @@ impl Rendered {
     }
 }
 
-fn render(view: &View, app: &App, read: &Read) -> Vec<u8> {
+fn render(view: &View, app: &App, read: &Read, older: Option<&Pieces>) -> Pieces {
     match read {
-        Read::State => view::state(view, app.master()),
-        Read::Summary => view::summary(view, app.master()),
-        Read::Agents(wanted) => view::agents(view, wanted.as_deref()),
-        Read::Frameworks(wanted) => view::frameworks(view, wanted.as_deref()),
+        Read::State => view::state(view, app.master(), older),
+        Read::Summary => view::summary(view, app.master()).into(),
+        Read::Agents(wanted) => view::agents(view, wanted.as_deref()).into(),
+        Read::Frameworks(wanted) => view::frameworks(view, wanted.as_deref(), older),
         Read::Tasks(framework_id, task_id, limit, offset, ascending) => {
             let query = TaskQuery {
                 framework_id: framework_id.clone(),
@@ -238,9 +280,9 @@ fn render(view: &View, app: &App, read: &Read) -> Vec<u8> {
                 offset: *offset,
                 ascending: *ascending,
             };
-            view::tasks(view, &query)
+            view::tasks(view, &query).into()
         }
-        Read::Roles => view::roles(view, app.flags.roles.as_deref()),
+        Read::Roles => view::roles(view, app.flags.roles.as_deref()).into(),
     }
 }
 

@@ -6,8 +6,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Shown, View,
+    View,
     document::{Document, attributes, domain},
+    shown::Entity,
 };
 
 #[derive(Serialize)]
@@ -66,9 +67,11 @@ pub(crate) fn agents(view: &View, wanted: Option<&str>) -> Vec<u8> {
     document.end()
 }
 
-/// An agent as it is shown.
-pub(super) fn text(shown: &Shown<Agent>) -> &[u8] {
-    shown.text(|shown| serde_json::to_vec(&agent(shown)).unwrap_or_else(|_| b"{}".to_vec()))
+impl Entity for Agent {
+    /// As `/state` shows it.
+    fn write(&self) -> Vec<u8> {
+        serde_json::to_vec(&agent(self)).unwrap_or_else(|_| b"{}".to_vec())
+    }
 }
 
 /// One agent.

@@ -1,5 +1,7 @@
 //! JSON objects written member by member, in the order in which Mesos writes them.
 
+use std::sync::Arc;
+
 use mezzo_api::{
     codec::{ApiMessage, to_json_value},
     v1,
@@ -7,13 +9,26 @@ use mezzo_api::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::{
+    pieces::{Known, Pieces},
+    shown::Text,
+};
+
 /// An object on its way out.
 #[derive(Debug, Default)]
 pub(crate) struct Document {
+    /// What stands before `out`.
+    before: Pieces,
+    known: Known,
     out: Vec<u8>,
 }
 
 impl Document {
+    /// One that shares what it can with an older one.
+    pub(super) fn after(older: Option<&Pieces>) -> Self {
+        Self { known: older.map(Pieces::known).unwrap_or_default(), ..Self::default() }
+    }
+
     /// Adds a member.
     pub(crate) fn member(&mut self, name: &str, value: &impl Serialize) -> &mut Self {
         self.name(name);
@@ -85,6 +100,20 @@ impl Document {
         self.array(name, values, |out, value| out.out.extend_from_slice(value))
     }
 
+    /// Adds an array of entities, each with the text that it keeps.
+    pub(crate) fn shown<'a, T: Text + 'static>(
+        &mut self,
+        name: &str,
+        entities: impl IntoIterator<Item = &'a Arc<T>>,
+    ) -> &mut Self {
+        self.name(name);
+        self.out.push(b'[');
+        self.before.push(std::mem::take(&mut self.out));
+        self.before.extend(&entities.into_iter().collect::<Vec<_>>(), &self.known);
+        self.out.push(b']');
+        self
+    }
+
     /// Adds an array of objects, each written by `write`.
     pub(crate) fn objects<T>(
         &mut self,
@@ -105,12 +134,29 @@ impl Document {
     }
 
     /// The object as text.
-    pub(crate) fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(self) -> Vec<u8> {
+        let Self { before, out, .. } = self.closed();
+        if before.is_empty() {
+            return out;
+        }
+        let mut pieces = before;
+        pieces.push(out);
+        pieces.text()
+    }
+
+    /// The object in pieces.
+    pub(crate) fn pieces(self) -> Pieces {
+        let Self { mut before, out, .. } = self.closed();
+        before.push(out);
+        before
+    }
+
+    fn closed(mut self) -> Self {
         if self.out.is_empty() {
             self.out.push(b'{');
         }
         self.out.push(b'}');
-        self.out
+        self
     }
 
     /// Room for so many bytes more.
@@ -143,9 +189,8 @@ impl Document {
     ) -> &mut Self {
         self.name(name);
         self.out.push(b'[');
-        let start = self.out.len();
-        for item in items {
-            if self.out.len() > start {
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
                 self.out.push(b',');
             }
             write(self, item);

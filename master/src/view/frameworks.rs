@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{
     View,
     document::{Document, labels},
-    tasks,
+    pieces::Pieces,
 };
 
 #[derive(Serialize)]
@@ -48,12 +48,12 @@ struct HeadJson<'a> {
     role: Option<&'a str>,
 }
 
-/// `/frameworks`, all or one.
-pub(crate) fn frameworks(view: &View, wanted: Option<&str>) -> Vec<u8> {
-    let mut document = Document::default();
+/// `/frameworks`, all or one; it shares what it can with an older one.
+pub(crate) fn frameworks(view: &View, wanted: Option<&str>, older: Option<&Pieces>) -> Pieces {
+    let mut document = Document::after(older);
     lists(&mut document, view, |found| wanted.is_none_or(|wanted| wanted == found.id.as_str()));
     document.list("unregistered_frameworks", [(); 0]);
-    document.end()
+    document.pieces()
 }
 
 /// Those that are chosen, present and completed ones.
@@ -93,7 +93,7 @@ fn framework(document: &mut Document, view: &View, framework: &Framework, offers
     document.members(&head(framework));
     let names = ["tasks", "unreachable_tasks", "completed_tasks"];
     for (name, list) in names.into_iter().zip(view.tasks_of(&framework.id)) {
-        document.written(name, list.into_iter().map(|task| tasks::text(task)));
+        document.shown(name, list);
     }
     document
         .list("offers", offers.iter().map(|shown| offer(shown)))

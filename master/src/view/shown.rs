@@ -6,6 +6,18 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+/// What endpoints show as an object of its own.
+pub(crate) trait Entity: Send + Sync + 'static {
+    /// The object.
+    fn write(&self) -> Vec<u8>;
+}
+
+/// Something of which there is a text.
+pub(crate) trait Text: Send + Sync {
+    /// The text, which is written now if it never was.
+    fn text(&self) -> &[u8];
+}
+
 /// An entity that was published, and its text.
 #[derive(Debug)]
 pub(crate) struct Shown<T> {
@@ -18,15 +30,11 @@ impl<T> Shown<T> {
     pub(super) fn new(entity: Arc<T>) -> Arc<Self> {
         Arc::new(Self { entity, text: OnceLock::new() })
     }
+}
 
-    /// Whether somebody has read it.
-    pub(super) fn is_written(&self) -> bool {
-        self.text.get().is_some()
-    }
-
-    /// Its text, which `write` writes if it is the first time.
-    pub(super) fn text(&self, write: impl FnOnce(&T) -> Vec<u8>) -> &[u8] {
-        self.text.get_or_init(|| write(&self.entity).into_boxed_slice())
+impl<T: Entity> Text for Shown<T> {
+    fn text(&self) -> &[u8] {
+        self.text.get_or_init(|| self.entity.write().into_boxed_slice())
     }
 }
 
@@ -40,13 +48,20 @@ impl<T> Deref for Shown<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU8, Ordering};
+
     use super::*;
+
+    impl Entity for AtomicU8 {
+        fn write(&self) -> Vec<u8> {
+            self.fetch_add(1, Ordering::Relaxed).to_string().into_bytes()
+        }
+    }
 
     #[test]
     fn a_text_is_written_once() {
-        let shown = Shown::new(Arc::new(7));
-        assert_eq!(shown.text(|number| number.to_string().into_bytes()), b"7");
-        assert_eq!(shown.text(|_| unreachable!("it was written")), b"7");
-        assert_eq!(**shown, 7);
+        let shown = Shown::new(Arc::new(AtomicU8::new(7)));
+        assert_eq!((shown.text(), shown.text()), (&b"7"[..], &b"7"[..]));
+        assert_eq!(shown.load(Ordering::Relaxed), 8);
     }
 }

@@ -4,12 +4,7 @@ use mezzo_api::MESOS_VERSION;
 use mezzo_server::build;
 use serde_json::json;
 
-use super::{
-    View,
-    agents::{self, agent_info},
-    document::Document,
-    frameworks, tasks,
-};
+use super::{View, agents::agent_info, document::Document, frameworks, pieces::Pieces};
 use crate::{flags::Flags, identity::Identity};
 
 /// Who serves the picture.
@@ -19,19 +14,16 @@ pub(crate) struct Master<'a> {
     pub(crate) flags: &'a Flags,
 }
 
-/// `/state`.
-pub(crate) fn state(view: &View, master: Master<'_>) -> Vec<u8> {
-    tasks::write_ahead(view);
-    let mut document = Document::default();
-    // About as much as it will be: a large one is not copied again and again while it grows.
-    document.reserve(1024 + 1024 * view.size());
+/// `/state`, which shares what it can with an older one.
+pub(crate) fn state(view: &View, master: Master<'_>, older: Option<&Pieces>) -> Pieces {
+    let mut document = Document::after(older);
     of_master(&mut document, view, master);
-    document.written("slaves", view.agents.values().map(|shown| agents::text(shown)));
+    document.shown("slaves", view.agents.values());
     document.list("recovered_slaves", view.recovered.values().map(|info| agent_info(info)));
     frameworks::lists(&mut document, view, |_| true);
     document.list("orphan_tasks", [(); 0]);
     document.list("unregistered_frameworks", [(); 0]);
-    document.end()
+    document.pieces()
 }
 
 #[allow(clippy::cast_precision_loss)] // counts of agents, shown as numbers with a fraction

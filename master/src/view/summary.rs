@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mezzo_api::v1::TaskState;
 use serde::Serialize;
 
-use super::{Master, View, agents, document::Document, frameworks::framework_summary};
+use super::{Master, View, document::Document, frameworks::framework_summary, shown::Text};
 
 /// Tasks in each state; the states that Mesos counts here.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -46,7 +46,7 @@ pub(crate) fn summary(view: &View, master: Master<'_>) -> Vec<u8> {
     document.member("hostname", &master.identity.hostname()).optional("cluster", master.flags.cluster.as_ref());
     document.objects("slaves", view.agents.values(), |document, shown| {
         let Side { counts, others } = by_agent.remove(shown.id.as_str()).unwrap_or_default();
-        document.written_members(agents::text(shown)).members(&counts).member("framework_ids", &others);
+        document.written_members(shown.text()).members(&counts).member("framework_ids", &others);
     });
     document.objects("frameworks", view.present_frameworks(), |document, shown| {
         let Side { counts, others } = by_framework.remove(shown.id.as_str()).unwrap_or_default();

@@ -1,8 +1,5 @@
 //! Tasks as legacy endpoints show them (src/common/http.cpp), and `/tasks`.
 
-use std::sync::Arc;
-
-use imbl::HashMap;
 use mezzo_api::{
     codec::to_json_value,
     ids::{FrameworkId, TaskId},
@@ -14,14 +11,10 @@ use prost::Message;
 use serde_json::{Map, Value};
 
 use super::{
-    Shown, View,
+    View,
     document::{Document, labels},
+    shown::{Entity, Text},
 };
-
-/// As many tasks are written on several threads.
-pub(super) const MANY: usize = 5000;
-/// Reading is to leave room for others.
-const MOST_THREADS: usize = 4;
 
 /// What is wanted of `/tasks`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +57,7 @@ pub(crate) fn tasks(view: &View, query: &TaskQuery) -> Vec<u8> {
         let places: Box<dyn Iterator<Item = _>> =
             if query.ascending { Box::new(places) } else { Box::new(places.rev()) };
         let chosen = places.skip(skipped).take(taken).filter_map(found);
-        document.written("tasks", chosen.map(|task| text(task)));
+        document.written("tasks", chosen.map(|task| task.text()));
         return document.end();
     }
     let frameworks =
@@ -76,7 +69,7 @@ pub(crate) fn tasks(view: &View, query: &TaskQuery) -> Vec<u8> {
     let mut chosen: Vec<_> = chosen.map(|task| (Place::of(task), task)).collect();
     chosen.sort_by(|(a, _), (b, _)| if query.ascending { a.cmp(b) } else { b.cmp(a) });
     let (skipped, taken) = cut(query, chosen.len());
-    document.written("tasks", chosen.iter().skip(skipped).take(taken).map(|(_, task)| text(task)));
+    document.written("tasks", chosen.iter().skip(skipped).take(taken).map(|(_, task)| task.text()));
     document.end()
 }
 
@@ -88,56 +81,32 @@ fn cut(query: &TaskQuery, count: usize) -> (usize, usize) {
     (start, end - start)
 }
 
-/// A task as it is shown.
-pub(super) fn text(task: &Shown<Task>) -> &[u8] {
-    task.text(written)
-}
-
-/// Writes the tasks that nobody has read yet, if they are many, on several threads: after a change of leaders somebody waits for
-/// all of them.
-pub(super) fn write_ahead(view: &View) {
-    let unread: Vec<&Shown<Task>> =
-        view.tasks.values().flat_map(HashMap::values).map(Arc::as_ref).filter(|task| !task.is_written()).collect();
-    if unread.len() < MANY {
-        return;
+impl Entity for Task {
+    /// As legacy endpoints show it.
+    fn write(&self) -> Vec<u8> {
+        let fixed = fixed(self);
+        let resources = Resources::from_protos(&fixed.resources).unwrap_or_default();
+        let role = fixed.resources.first().and_then(|resource| resource.allocation_info.as_ref());
+        let mut document = Document::default();
+        document.reserve(1024);
+        document
+            .member("id", &self.id.as_str())
+            .member("name", &fixed.name)
+            .member("framework_id", &self.framework_id.as_str())
+            .member("executor_id", &fixed.executor_id.as_ref().map_or("", |id| &id.value))
+            .member("slave_id", &self.agent_id.as_str())
+            .member("state", &self.state.as_str_name())
+            .member("resources", &resources.summary())
+            .optional("limits", (!fixed.limits.is_empty()).then(|| limits(&fixed)))
+            .member("role", &role.map_or("", |allocation| allocation.role()))
+            .objects("statuses", self.statuses.iter(), |document, status| write_status(document, &status))
+            .optional("user", fixed.user.as_deref())
+            .labels(fixed.labels.as_ref())
+            .message("discovery", fixed.discovery.as_ref())
+            .message("container", fixed.container.as_ref())
+            .message("health_check", fixed.health_check.as_ref());
+        document.end()
     }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-    std::thread::scope(|scope| {
-        // They are as nice as this one: threads inherit that. Without them it is this one that writes, later.
-        for part in unread.chunks(unread.len().div_ceil(threads)) {
-            let write = move || {
-                part.iter().for_each(|task| {
-                    text(task);
-                })
-            };
-            let _ = std::thread::Builder::new().name("rendering".into()).spawn_scoped(scope, write);
-        }
-    });
-}
-
-fn written(task: &Task) -> Vec<u8> {
-    let fixed = fixed(task);
-    let resources = Resources::from_protos(&fixed.resources).unwrap_or_default();
-    let role = fixed.resources.first().and_then(|resource| resource.allocation_info.as_ref());
-    let mut document = Document::default();
-    document.reserve(1024);
-    document
-        .member("id", &task.id.as_str())
-        .member("name", &fixed.name)
-        .member("framework_id", &task.framework_id.as_str())
-        .member("executor_id", &fixed.executor_id.as_ref().map_or("", |id| &id.value))
-        .member("slave_id", &task.agent_id.as_str())
-        .member("state", &task.state.as_str_name())
-        .member("resources", &resources.summary())
-        .optional("limits", (!fixed.limits.is_empty()).then(|| limits(&fixed)))
-        .member("role", &role.map_or("", |allocation| allocation.role()))
-        .objects("statuses", task.statuses.iter(), |document, status| write_status(document, &status))
-        .optional("user", fixed.user.as_deref())
-        .labels(fixed.labels.as_ref())
-        .message("discovery", fixed.discovery.as_ref())
-        .message("container", fixed.container.as_ref())
-        .message("health_check", fixed.health_check.as_ref());
-    document.end()
 }
 
 /// The task's message with everything in it.

@@ -182,7 +182,7 @@ fn frameworks_and_tasks_as_state_shows_them() {
         }),
     );
     let expected = json!({ "frameworks": [full], "completed_frameworks": [], "unregistered_frameworks": [] });
-    let body = frameworks(&picture(), None);
+    let body = frameworks(&picture(), None, None).text();
     assert_eq!(parsed(&body), expected);
     // The order of the members is Mesos' too.
     assert_eq!(String::from_utf8(body).unwrap(), expected.to_string());
@@ -207,7 +207,7 @@ fn the_summary_counts_tasks_on_both_sides() {
 fn state_has_mesos_members_in_mesos_order() {
     let flags = Flags::default();
     let identity = Identity::new(&flags, "127.0.0.1:5050".parse().unwrap(), None);
-    let state = parsed(&state(&picture(), Master { identity: &identity, flags: &flags }));
+    let state = parsed(&state(&picture(), Master { identity: &identity, flags: &flags }, None).text());
     let members: Vec<&str> = state.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [
         "version",
@@ -322,20 +322,4 @@ fn what_goes_is_forgotten() {
     // Who holds an older version keeps it as it was.
     assert_eq!(view.recovered.len(), 1);
     assert_eq!(later.tasks.len(), 1);
-}
-
-#[test]
-fn many_unread_tasks_are_written_ahead() {
-    let running = [(v1::TaskState::TaskRunning, 1.0)];
-    let of = |count: usize| {
-        let published = Published::new(&Recovered::default());
-        let tasks = (0..count).map(|n| Change::Task(Arc::new(task(&format!("t-{n}"), TaskList::Active, &running))));
-        published.apply(tasks.collect());
-        published.snapshot()
-    };
-    let written = |view: &View| view.tasks.values().flat_map(HashMap::values).filter(|task| task.is_written()).count();
-    let (few, many) = (of(10), of(tasks::MANY + 1));
-    tasks::write_ahead(&few);
-    tasks::write_ahead(&many);
-    assert_eq!((written(&few), written(&many)), (0, tasks::MANY + 1));
 }
