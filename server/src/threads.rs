@@ -2,7 +2,7 @@
 //! for readers may run long and can.
 #![allow(unsafe_code)] // one system call that has no safe form
 
-use std::io;
+use std::{cell::Cell, io};
 
 use nix::libc;
 
@@ -35,11 +35,43 @@ pub fn prompt() {
     let _ = set(POLICY_OTHER, 0, SHORT_NANOSECONDS);
 }
 
-/// This thread can wait: it is nicer by so much, and takes no processor away from a thread that runs.
+thread_local! {
+    static PATIENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread can wait: it is nicer by so much, and takes no processor away from a thread that runs. It should [`give_way`] often.
 pub fn patient(nicer: i32) {
+    PATIENT.set(true);
     if set(POLICY_BATCH, nicer, 0).is_err() {
         // On Linux it is the thread that becomes nicer. Where that is not allowed, all are equal.
         let _ = rustix::process::nice(nicer);
+    }
+}
+
+/// Whether this thread can wait.
+pub fn is_patient() -> bool {
+    PATIENT.get()
+}
+
+/// If this thread can wait, others who want its processor come first now. However nice a thread is, it has its share at times,
+/// and once it runs, those that wake up may have to wait for the next tick of the clock: milliseconds.
+pub fn give_way() {
+    if is_patient() {
+        rustix::thread::sched_yield();
+    }
+}
+
+/// Gives way at every 256th of many small steps.
+#[derive(Debug, Default)]
+pub struct Steps(Cell<u8>);
+
+impl Steps {
+    /// One more.
+    pub fn step(&self) {
+        self.0.set(self.0.get().wrapping_add(1));
+        if self.0.get() == 0 {
+            give_way();
+        }
     }
 }
 

@@ -88,7 +88,6 @@ pub(crate) async fn look_on(words: &[String]) -> Result<()> {
     let [address, pollers, subscribers] = words else { bail!("ADDRESS POLLERS SUBSCRIBERS are expected") };
     let (address, pollers, subscribers): (SocketAddr, usize, usize) =
         (address.parse()?, pollers.parse()?, subscribers.parse()?);
-    be_elsewhere();
     let seen = Arc::new(Seen::default());
     for _ in 0..subscribers {
         let seen = Arc::clone(&seen);
@@ -120,12 +119,6 @@ pub(crate) async fn look_on(words: &[String]) -> Result<()> {
     let line = tokio::task::spawn_blocking(|| std::io::stdin().lines().next().transpose()).await??;
     report(&seen, start.elapsed(), pollers, subscribers, line.as_deref() == Some("json"));
     Ok(())
-}
-
-/// As if it were another machine: a scheduling group of its own, which others come before (`man 7 sched`, autogroups).
-fn be_elsewhere() {
-    let _ = rustix::process::setsid();
-    let _ = std::fs::write("/proc/self/autogroup", "19");
 }
 
 async fn poller(address: SocketAddr, seen: &Seen) -> Result<()> {

@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use http::Response;
+use mezzo_server::threads;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
@@ -105,6 +106,7 @@ impl<S> Counted<S> {
         if let Ok(written) = written {
             self.owed.0.taken.fetch_add(written as u64, Ordering::Relaxed);
         }
+        threads::give_way();
         Poll::Ready(written)
     }
 }

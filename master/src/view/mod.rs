@@ -36,6 +36,7 @@ use mezzo_master_core::{
     model::{Agent, Executor, Framework, FrameworkState, InverseOffer, Maintenance, Mark, Offer, Operation, Task},
     registry::Recovered,
 };
+use mezzo_server::threads::Steps;
 
 use crate::{activity::TERMINAL, outbox, server::Cut};
 use changes::Draft;
@@ -334,12 +335,17 @@ impl View {
     /// A framework's tasks in each of its lists (active, unreachable, completed), by the time of their latest status.
     pub(crate) fn tasks_of(&self, framework: &FrameworkId) -> [Vec<&Arc<Shown<Task>>>; 3] {
         let mut lists = [const { Vec::new() }; 3];
+        let steps = Steps::default();
         for task in self.tasks.get(framework).into_iter().flat_map(HashMap::values) {
+            steps.step();
             let latest = task.statuses.last_time().unwrap_or_default();
             lists[task.list as usize].push((latest, task));
         }
         lists.map(|mut tasks| {
-            tasks.sort_by(|(a, one), (b, other)| a.total_cmp(b).then_with(|| one.id.cmp(&other.id)));
+            tasks.sort_by(|(a, one), (b, other)| {
+                steps.step();
+                a.total_cmp(b).then_with(|| one.id.cmp(&other.id))
+            });
             tasks.into_iter().map(|(_, task)| task).collect()
         })
     }

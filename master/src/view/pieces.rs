@@ -15,6 +15,7 @@ use std::{
 
 use crc32fast::Hasher;
 use flate2::{Compress, Compression, FlushCompress, Status};
+use mezzo_server::threads::{self, Steps};
 
 use super::shown::Text;
 
@@ -85,8 +86,9 @@ impl Pieces {
 
     /// Adds entities, with commas between them.
     pub(super) fn extend<T: Text + 'static>(&mut self, entities: &[&Arc<T>], known: &Known) {
-        let mut rest = entities;
+        let (mut rest, steps) = (entities, Steps::default());
         while !rest.is_empty() {
+            steps.step();
             if rest.len() < entities.len() {
                 self.push(b",".to_vec());
             }
@@ -137,9 +139,10 @@ impl Pieces {
         on_threads_with(unpacked, Packer::new, |packer, run: &Arc<Run>| {
             run.pack(packer);
         });
-        let (mut out, mut sum, mut packer) = (HEADER.to_vec(), Hasher::new(), Packer::new());
+        let (mut out, mut sum, mut packer, steps) = (HEADER.to_vec(), Hasher::new(), Packer::new(), Steps::default());
         out.reserve(self.runs().map(|run| run.pack(&mut packer).blocks.len() + SHORT).sum());
         for piece in &self.0 {
+            steps.step();
             match piece {
                 Piece::Own(text) => {
                     sum.update(text);
@@ -266,19 +269,26 @@ fn on_threads_with<T: Send, S>(all: Vec<T>, make: impl Fn() -> S + Sync, work: i
         0..MANY => 1,
         _ => thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS),
     };
-    let rest = Mutex::new(all.into_iter());
+    let (rest, is_patient) = (Mutex::new(all.into_iter()), threads::is_patient());
     let go_on = || {
         let mut with = make();
         loop {
             let next = rest.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(next) = next else { break };
             work(&mut with, next);
+            threads::give_way();
         }
     };
     thread::scope(|scope| {
         for _ in 1..threads {
-            // They are as nice as this one: threads inherit that. Without them this one does it all.
-            let _ = thread::Builder::new().name("rendering".into()).spawn_scoped(scope, go_on);
+            let work = || {
+                if is_patient {
+                    threads::patient(0); // they are as nice as this one: threads inherit that
+                }
+                go_on();
+            };
+            // Without them this one does it all.
+            let _ = thread::Builder::new().name("rendering".into()).spawn_scoped(scope, work);
         }
         go_on();
     });

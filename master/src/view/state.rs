@@ -1,7 +1,7 @@
 //! `/state` (src/master/readonly_handler.cpp, Master::ReadOnlyHandler::state).
 
 use mezzo_api::MESOS_VERSION;
-use mezzo_server::build;
+use mezzo_server::{build, threads::Steps};
 use serde_json::json;
 
 use super::{View, agents::agent_info, document::Document, frameworks, pieces::Pieces};
@@ -28,7 +28,8 @@ pub(crate) fn state(view: &View, master: Master<'_>, older: Option<&Pieces>) -> 
 
 #[allow(clippy::cast_precision_loss)] // counts of agents, shown as numbers with a fraction
 fn of_master(document: &mut Document, view: &View, Master { identity, flags }: Master<'_>) {
-    let active = view.agents.values().filter(|agent| agent.active).count();
+    let steps = Steps::default();
+    let active = view.agents.values().inspect(|_| steps.step()).filter(|agent| agent.active).count();
     let info = &identity.info;
     let capabilities = info.capabilities.iter().map(|capability| capability.r#type().as_str_name());
     document
