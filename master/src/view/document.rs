@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use mezzo_api::{
     codec::{ApiMessage, to_json_value},
+    ids::FrameworkId,
     v1,
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    pieces::{Known, Pieces},
+    View,
+    pieces::{Known, Pieces, Run},
     shown::Text,
 };
 
@@ -106,10 +108,24 @@ impl Document {
         name: &str,
         entities: impl IntoIterator<Item = &'a Arc<T>>,
     ) -> &mut Self {
+        let runs = self.known.runs(&entities.into_iter().collect::<Vec<_>>());
+        self.runs(name, &runs)
+    }
+
+    /// Adds the arrays of a framework's tasks.
+    pub(super) fn tasks(&mut self, names: [&str; 3], view: &View, framework: &FrameworkId) -> &mut Self {
+        let runs = self.before.task_runs(view, framework, &self.known);
+        for (name, runs) in names.into_iter().zip(runs.lists()) {
+            self.runs(name, runs);
+        }
+        self
+    }
+
+    fn runs(&mut self, name: &str, runs: &[Arc<Run>]) -> &mut Self {
         self.name(name);
         self.out.push(b'[');
         self.before.push(std::mem::take(&mut self.out));
-        self.before.extend(&entities.into_iter().collect::<Vec<_>>(), &self.known);
+        self.before.extend(runs);
         self.out.push(b']');
         self
     }

@@ -91,11 +91,8 @@ pub(super) fn framework_summary(framework: &Framework) -> FrameworkSummaryJson<'
 fn framework(document: &mut Document, view: &View, framework: &Framework, offers: &[&Offer]) {
     let info = &framework.info;
     document.members(&head(framework));
-    let names = ["tasks", "unreachable_tasks", "completed_tasks"];
-    for (name, list) in names.into_iter().zip(view.tasks_of(&framework.id)) {
-        document.shown(name, list);
-    }
     document
+        .tasks(["tasks", "unreachable_tasks", "completed_tasks"], view, &framework.id)
         .list("offers", offers.iter().map(|shown| offer(shown)))
         .list("executors", executors_of(view, &framework.id).map(executor))
         .optional("labels", info.labels.as_ref().map(labels));

@@ -57,6 +57,9 @@ pub(crate) use summary::summary;
 pub(crate) use tasks::{TaskQuery, tasks};
 pub(crate) use written::{Field, Part, with_part};
 
+/// The tasks of a framework.
+pub(crate) type Tasks = HashMap<TaskId, Arc<Shown<Task>>>;
+
 /// One version of the picture.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
@@ -71,7 +74,7 @@ pub(crate) struct View {
     pub(crate) gone: OrdMap<AgentId, i64>,
     /// Completed ones too.
     pub(crate) frameworks: OrdMap<FrameworkId, Arc<Framework>>,
-    pub(crate) tasks: OrdMap<FrameworkId, HashMap<TaskId, Arc<Shown<Task>>>>,
+    pub(crate) tasks: OrdMap<FrameworkId, Tasks>,
     /// All tasks, by the time of their first status.
     pub(crate) by_first_status: OrdSet<tasks::Place>,
     pub(crate) executors: OrdMap<(FrameworkId, AgentId, ExecutorId), Arc<Executor>>,

@@ -15,14 +15,15 @@ use std::{
 
 use crc32fast::Hasher;
 use flate2::{Compress, Compression, FlushCompress, Status};
+use mezzo_api::ids::FrameworkId;
 use mezzo_server::threads::{self, Steps};
 
-use super::shown::Text;
+use super::{Tasks, View, shown::Text};
 
 /// About every so many entities a run begins: shorter ones are packed less well, longer ones packed again when one of them changes.
 const RUN: u64 = 32;
 /// No run is longer.
-const LONGEST_RUN: usize = 4 * RUN as usize;
+const LONGEST_RUN: usize = 128;
 /// As many runs are worked at on several threads.
 const MANY: usize = 128;
 /// Reading is to leave room for others.
@@ -41,16 +42,35 @@ const LAST: [u8; 2] = [3, 0];
 
 /// The text.
 #[derive(Debug, Default)]
-pub(crate) struct Pieces(Vec<Piece>);
+pub(crate) struct Pieces {
+    list: Vec<Piece>,
+    /// Of the frameworks in it.
+    tasks: HashMap<FrameworkId, Arc<TaskRuns>>,
+}
 
 #[derive(Debug)]
 enum Piece {
     Own(Box<[u8]>),
+    Comma,
     Run(Arc<Run>),
 }
 
+/// The lists of a framework's tasks, which stay as they are as long as none of them changes.
+#[derive(Debug)]
+pub(super) struct TaskRuns {
+    tasks: Tasks,
+    lists: [Vec<Arc<Run>>; 3],
+}
+
+impl TaskRuns {
+    /// In each of its lists.
+    pub(super) fn lists(&self) -> &[Vec<Arc<Run>>; 3] {
+        &self.lists
+    }
+}
+
 /// Entities one behind the other, with commas between them.
-struct Run {
+pub(super) struct Run {
     members: Vec<Arc<dyn Text>>,
     length: OnceLock<usize>,
     packed: OnceLock<Packed>,
@@ -61,70 +81,82 @@ struct Packed {
     sum: Hasher,
 }
 
-/// Runs of an older text, by where their first member is.
+/// What there is of an older text.
 #[derive(Debug, Default)]
-pub(super) struct Known(HashMap<usize, Arc<Run>>);
+pub(super) struct Known {
+    /// By where their first member is.
+    runs: HashMap<usize, Arc<Run>>,
+    tasks: HashMap<FrameworkId, Arc<TaskRuns>>,
+}
 
 impl From<Vec<u8>> for Pieces {
     fn from(text: Vec<u8>) -> Self {
-        Self(vec![Piece::Own(text.into())])
+        Self { list: vec![Piece::Own(text.into())], ..Self::default() }
     }
 }
 
 impl Pieces {
     /// What a later text can share.
     pub(super) fn known(&self) -> Known {
-        Known(self.runs().map(|run| (run.address(), Arc::clone(run))).collect())
+        let runs = self.runs().map(|run| (run.address(), Arc::clone(run))).collect();
+        Known { runs, tasks: self.tasks.clone() }
     }
 
     /// Adds a text of its own.
     pub(super) fn push(&mut self, text: Vec<u8>) {
         if !text.is_empty() {
-            self.0.push(Piece::Own(text.into()));
+            self.list.push(Piece::Own(text.into()));
         }
     }
 
-    /// Adds entities, with commas between them.
-    pub(super) fn extend<T: Text + 'static>(&mut self, entities: &[&Arc<T>], known: &Known) {
-        let (mut rest, steps) = (entities, Steps::default());
-        while !rest.is_empty() {
-            steps.step();
-            if rest.len() < entities.len() {
-                self.push(b",".to_vec());
+    /// Adds runs, with commas between them.
+    pub(super) fn extend(&mut self, runs: &[Arc<Run>]) {
+        for (index, run) in runs.iter().enumerate() {
+            if index > 0 {
+                self.list.push(Piece::Comma);
             }
-            let after = rest.iter().take(LONGEST_RUN).skip(1).position(|entity| begins_run(address(&***entity)));
-            let (members, others) = rest.split_at(after.map_or(LONGEST_RUN.min(rest.len()), |index| index + 1));
-            self.0.push(Piece::Run(known.run(members)));
-            rest = others;
+            self.list.push(Piece::Run(Arc::clone(run)));
         }
+    }
+
+    /// The runs of a framework's tasks: those that are known, if they are still the same.
+    pub(super) fn task_runs(&mut self, view: &View, framework: &FrameworkId, known: &Known) -> Arc<TaskRuns> {
+        let tasks = view.tasks.get(framework).cloned().unwrap_or_default();
+        let same = known.tasks.get(framework).filter(|runs| runs.tasks.ptr_eq(&tasks));
+        let runs = same.cloned().unwrap_or_else(|| {
+            let lists = view.tasks_of(framework).map(|list| known.runs(&list));
+            Arc::new(TaskRuns { tasks, lists })
+        });
+        self.tasks.insert(framework.clone(), Arc::clone(&runs));
+        runs
     }
 
     /// Whether it takes a while to write or to pack.
     pub(crate) fn is_long(&self) -> bool {
         let own = |piece: &Piece| match piece {
             Piece::Own(text) => text.len(),
-            Piece::Run(_) => 0,
+            Piece::Run(_) | Piece::Comma => 0,
         };
-        self.runs().count() >= MANY || self.0.iter().map(own).sum::<usize>() >= LONG
+        self.runs().count() >= MANY || self.list.iter().map(own).sum::<usize>() >= LONG
     }
 
     /// Whether there is nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     /// How long it is. Entities are written now that never were.
     pub(crate) fn len(&self) -> usize {
         self.write();
-        self.0.iter().map(Piece::len).sum()
+        self.list.iter().map(Piece::len).sum()
     }
 
     /// All of it.
     pub(crate) fn text(&self) -> Vec<u8> {
         let mut text = vec![0; self.len()];
         let mut rest = text.as_mut_slice();
-        let mut parts = Vec::with_capacity(self.0.len());
-        for piece in &self.0 {
+        let mut parts = Vec::with_capacity(self.list.len());
+        for piece in &self.list {
             let (part, others) = mem::take(&mut rest).split_at_mut(piece.len());
             parts.push((piece, part));
             rest = others;
@@ -141,12 +173,16 @@ impl Pieces {
         });
         let (mut out, mut sum, mut packer, steps) = (HEADER.to_vec(), Hasher::new(), Packer::new(), Steps::default());
         out.reserve(self.runs().map(|run| run.pack(&mut packer).blocks.len() + SHORT).sum());
-        for piece in &self.0 {
+        for piece in &self.list {
             steps.step();
             match piece {
                 Piece::Own(text) => {
                     sum.update(text);
                     packer.pack(text, &mut out);
+                }
+                Piece::Comma => {
+                    sum.update(b",");
+                    store(b",", &mut out);
                 }
                 Piece::Run(run) => {
                     let packed = run.pack(&mut packer);
@@ -157,8 +193,7 @@ impl Pieces {
         }
         out.extend_from_slice(&LAST);
         out.extend_from_slice(&sum.finalize().to_le_bytes());
-        // Of a long length the format keeps the lower half.
-        out.extend_from_slice(&(self.len() as u32).to_le_bytes());
+        out.extend_from_slice(&length(self.len()).to_le_bytes());
         out
     }
 
@@ -171,8 +206,8 @@ impl Pieces {
     }
 
     fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
-        self.0.iter().filter_map(|piece| match piece {
-            Piece::Own(_) => None,
+        self.list.iter().filter_map(|piece| match piece {
+            Piece::Own(_) | Piece::Comma => None,
             Piece::Run(run) => Some(run),
         })
     }
@@ -182,6 +217,7 @@ impl Piece {
     fn len(&self) -> usize {
         match self {
             Self::Own(text) => text.len(),
+            Self::Comma => 1,
             Self::Run(run) => run.len(),
         }
     }
@@ -194,6 +230,7 @@ impl Piece {
         };
         match self {
             Self::Own(text) => copy(text),
+            Self::Comma => copy(b","),
             Self::Run(run) => run.texts().for_each(copy),
         }
     }
@@ -233,9 +270,22 @@ impl std::fmt::Debug for Run {
 }
 
 impl Known {
+    /// Entities in runs.
+    pub(super) fn runs<T: Text + 'static>(&self, entities: &[&Arc<T>]) -> Vec<Arc<Run>> {
+        let (mut runs, mut rest, steps) = (Vec::new(), entities, Steps::default());
+        while !rest.is_empty() {
+            steps.step();
+            let after = rest.iter().take(LONGEST_RUN).skip(1).position(|entity| begins_run(address(&***entity)));
+            let (members, others) = rest.split_at(after.map_or(LONGEST_RUN.min(rest.len()), |index| index + 1));
+            runs.push(self.run(members));
+            rest = others;
+        }
+        runs
+    }
+
     /// The run of these members: one that is known, if it has them all and no others.
     fn run<T: Text + 'static>(&self, members: &[&Arc<T>]) -> Arc<Run> {
-        let known = members.first().and_then(|first| self.0.get(&address(&***first)));
+        let known = members.first().and_then(|first| self.runs.get(&address(&***first)));
         let same = |known: &&Arc<Run>| {
             known.members.len() == members.len()
                 && known.members.iter().zip(members).all(|(one, other)| address(&**one) == address(&***other))
@@ -245,6 +295,12 @@ impl Known {
             Arc::new(Run { members, length: OnceLock::new(), packed: OnceLock::new() })
         })
     }
+}
+
+/// As gzip notes it.
+#[expect(clippy::cast_possible_truncation, reason = "of a long one the format keeps the lower half")]
+fn length(bytes: usize) -> u32 {
+    bytes as u32
 }
 
 /// Where something is. As long as it is held nothing else is there.
@@ -361,7 +417,7 @@ mod tests {
     fn pieces(words: &[Arc<Word>], known: &Known) -> Pieces {
         let mut pieces = Pieces::default();
         pieces.push(b"[".to_vec());
-        pieces.extend(&words.iter().collect::<Vec<_>>(), known);
+        pieces.extend(&known.runs(&words.iter().collect::<Vec<_>>()));
         pieces.push(Vec::new());
         pieces.push(format!("{}]", " ".repeat(100_000)).into_bytes());
         pieces
@@ -417,7 +473,7 @@ mod tests {
             let mut sum = Hasher::new();
             sum.update(&noise[..length]);
             stored.extend_from_slice(&sum.finalize().to_le_bytes());
-            stored.extend_from_slice(&(length as u32).to_le_bytes());
+            stored.extend_from_slice(&crate::view::pieces::length(length).to_le_bytes());
             let mut back = Vec::new();
             flate2::read::GzDecoder::new(&stored[..]).read_to_end(&mut back).unwrap();
             assert!(back == noise[..length], "{length} bytes");
