@@ -58,10 +58,21 @@ pub async fn serve(address: SocketAddr, load: Load) -> std::io::Result<()> {
         (0..load.tasks.div_ceil(TASKS_PER_FRAMEWORK)).map(|number| Change::Framework(Arc::new(framework(number))));
     published.apply(agents.chain(frameworks).collect());
     published.apply((0..load.tasks).map(|number| Change::Task(Arc::new(task(&load, number, 0)))).collect());
+    let app = app(flags, identity, Arc::clone(&published));
+    let node = Node::new(app.flags.clone(), app.identity.start_time, app.files.clone());
+    node.set(Role::Leading(Arc::new(app)));
+    tokio::spawn(change(published, load));
+    let (_never, stop) = watch::channel(false);
+    http::serve(Arc::new(node), listener, stop).await;
+    Ok(())
+}
+
+/// What serves a picture without a core.
+pub(crate) fn app(flags: Flags, identity: Identity, published: Arc<Published>) -> App {
     let files = Files::default();
-    let app = App {
+    App {
         core: CoreHandle::of_nobody(),
-        published: Arc::clone(&published),
+        published,
         links: Arc::new(Links::new(1)),
         identity,
         file_router: mezzo_server::files::router(files.clone()),
@@ -71,13 +82,7 @@ pub async fn serve(address: SocketAddr, load: Load) -> std::io::Result<()> {
         joining: Default::default(),
         page: Default::default(),
         lease: Lease::standing(),
-    };
-    let node = Node::new(app.flags.clone(), app.identity.start_time, app.files.clone());
-    node.set(Role::Leading(Arc::new(app)));
-    tokio::spawn(change(published, load));
-    let (_never, stop) = watch::channel(false);
-    http::serve(Arc::new(node), listener, stop).await;
-    Ok(())
+    }
 }
 
 async fn change(published: Arc<Published>, load: Load) {

@@ -35,8 +35,8 @@ const SMALL: usize = 256 * 1024;
 /// As many who want the same read at once are a crowd.
 const CROWD: usize = 4;
 /// For a crowd nothing is made for so many times as long as the latest picture took: however many look at a large cluster, that
-/// costs a quarter of a processor.
-const REST: u32 = 3;
+/// costs a twentieth of a processor.
+const REST: u32 = 19;
 /// They do not wait longer than that.
 const LONGEST_REST: Duration = Duration::from_millis(500);
 
@@ -235,7 +235,7 @@ impl Rendered {
             if let Some(due) = latest.due.filter(|_| latest.readers >= CROWD) {
                 tokio::time::sleep_until(due).await;
             }
-            let begin = Instant::now();
+            let begin = std::time::Instant::now();
             let older = latest.picture.as_ref().map(|picture| Arc::clone(&picture.pieces));
             let mut picture = Picture::of(app, read, older).await?;
             picture.write(packed).await?;
@@ -288,7 +288,37 @@ fn render(view: &View, app: &App, read: &Read, older: Option<&Pieces>) -> Pieces
 
 #[cfg(test)]
 mod tests {
+    use mezzo_master_core::{effect::Change, registry::Recovered};
+
     use super::*;
+    use crate::{flags::Flags, identity::Identity, stand_in, view::Published};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_waits_for_its_next_picture_and_one_reader_does_not() {
+        let (flags, published) = (Flags::default(), Arc::new(Published::new(&Recovered::default())));
+        let identity = Identity::new(&flags, "127.0.0.1:5050".parse().unwrap(), None);
+        let app = Arc::new(stand_in::app(flags, identity, published));
+        let next = |role: &str| app.published.apply(vec![Change::Weight(role.to_owned(), 2.0)]);
+        let read = async || {
+            let begin = Instant::now();
+            let picture = app.rendered.get(&app, Read::State, true).await.unwrap();
+            assert_eq!(picture.version, app.published.version());
+            begin.elapsed()
+        };
+        for role in ["a", "b", "c"] {
+            next(role);
+            assert_eq!((read().await, read().await), (Duration::ZERO, Duration::ZERO));
+        }
+        for _ in 0..CROWD {
+            assert_eq!(read().await, Duration::ZERO, "it was written");
+        }
+        assert_eq!(app.rendered.hits(), 3 + CROWD as u64);
+        next("d");
+        let waited = read().await;
+        assert!(!waited.is_zero() && waited <= LONGEST_REST, "{waited:?}");
+        next("e");
+        assert_eq!(read().await, Duration::ZERO, "the crowd is gone");
+    }
 
     #[test]
     fn numbers_of_tasks_are_read_leniently() {
