@@ -49,15 +49,16 @@ pub struct Load {
 /// # Errors
 /// When the address cannot be listened on.
 pub async fn serve(address: SocketAddr, load: Load) -> std::io::Result<()> {
-    let listener = TcpListener::bind(address).await?;
     let flags = Flags::default();
-    let identity = Identity::new(&flags, listener.local_addr()?, None);
+    let identity = Identity::new(&flags, address, None);
     let published = Arc::new(Published::new(&Recovered::default()));
     let agents = (0..load.agents).map(|number| Change::Agent(Arc::new(agent(number))));
     let frameworks =
         (0..load.tasks.div_ceil(TASKS_PER_FRAMEWORK)).map(|number| Change::Framework(Arc::new(framework(number))));
     published.apply(agents.chain(frameworks).collect());
     published.apply((0..load.tasks).map(|number| Change::Task(Arc::new(task(&load, number, 0)))).collect());
+    // Whoever connects finds all of it: what is measured is reading.
+    let listener = TcpListener::bind(address).await?;
     let app = app(flags, identity, Arc::clone(&published));
     let node = Node::new(app.flags.clone(), app.identity.start_time, app.files.clone());
     node.set(Role::Leading(Arc::new(app)));

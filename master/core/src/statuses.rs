@@ -1,6 +1,6 @@
 //! A task's statuses, encoded: as messages they take more memory than everything else that is known of the task.
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use mezzo_api::v1::{TaskState, TaskStatus};
 use prost::Message;
 
@@ -35,32 +35,32 @@ impl Statuses {
 
     /// All, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = TaskStatus> + '_ {
-        self.parts().map(decoded)
+        self.parts().map(|part| self.whole(part))
     }
 
     /// Their states, the oldest first.
     pub fn states(&self) -> impl Iterator<Item = TaskState> + '_ {
-        self.parts().map(|part| decoded::<Brief>(part).state())
+        self.parts().map(|part| brief(part).state())
     }
 
     /// The newest.
     pub fn last(&self) -> Option<TaskStatus> {
-        self.parts().last().map(decoded)
+        self.parts().last().map(|part| self.whole(part))
     }
 
     /// The state of the newest, by number.
     pub fn last_state(&self) -> Option<i32> {
-        self.parts().last().map(|part| decoded::<Brief>(part).state)
+        self.parts().last().map(|part| brief(part).state)
     }
 
     /// When the first state was reached, in seconds since the epoch; `None` also if that status has no time.
     pub fn first_time(&self) -> Option<f64> {
-        decoded::<Brief>(self.parts().next()?).timestamp
+        brief(self.parts().next()?).timestamp
     }
 
     /// When the latest state was reached, in seconds since the epoch; `None` also if that status has no time.
     pub fn last_time(&self) -> Option<f64> {
-        decoded::<Brief>(self.parts().last()?).timestamp
+        brief(self.parts().last()?).timestamp
     }
 
     /// One more.
@@ -71,7 +71,7 @@ impl Statuses {
     /// One more, which takes the place of the newest if that has the same state.
     pub(crate) fn push_or_replace(&mut self, status: &TaskStatus) {
         let kept = match self.last_state() {
-            Some(state) if state == status.state => self.0.len() - self.parts().last().map_or(0, |part| whole(&part)),
+            Some(state) if state == status.state => self.0.len() - self.parts().last().map_or(0, length),
             _ => self.0.len(),
         };
         self.append(kept, status);
@@ -87,18 +87,23 @@ impl Statuses {
     }
 
     /// Each by itself, without its length.
-    fn parts(&self) -> impl Iterator<Item = Bytes> + '_ {
-        let mut rest = self.0.clone();
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.0[..];
         std::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;
             }
             // Encoded above, so it can be read.
             let length = prost::decode_length_delimiter(&mut rest).ok()?;
-            let part = rest.slice(..length.min(rest.len()));
-            rest.advance(part.len());
+            let (part, others) = rest.split_at(length.min(rest.len()));
+            rest = others;
             Some(part)
         })
+    }
+
+    /// All of a status; its longer parts are shared.
+    fn whole(&self, part: &[u8]) -> TaskStatus {
+        TaskStatus::decode(self.0.slice_ref(part)).unwrap_or_default()
     }
 }
 
@@ -114,12 +119,12 @@ impl FromIterator<TaskStatus> for Statuses {
 }
 
 /// A part with its length.
-fn whole(part: &Bytes) -> usize {
+fn length(part: &[u8]) -> usize {
     prost::length_delimiter_len(part.len()) + part.len()
 }
 
-fn decoded<M: Message + Default>(part: Bytes) -> M {
-    M::decode(part).unwrap_or_default()
+fn brief(part: &[u8]) -> Brief {
+    Brief::decode(part).unwrap_or_default()
 }
 
 #[cfg(test)]
