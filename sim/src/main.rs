@@ -255,17 +255,14 @@ fn mutants(arguments: &Arguments, names: &[String], wishes: Wishes) -> anyhow::R
     }
     for mutant in &chosen {
         let begun = Instant::now();
-        let batch = Batch {
-            from: arguments.from,
-            seeds: BUDGET,
-            wishes,
-            jobs: arguments.jobs,
-            stop_at_first: true,
-            mutant: Some(mutant.name),
+        let batch = |from, seeds| {
+            let (jobs, mutant) = (arguments.jobs, Some(mutant.name));
+            Batch { from, seeds, wishes, jobs, stop_at_first: true, mutant }.run(&|_, _| {})
         };
         let (failures, runs) = match mutant.simulation {
             Simulation::Cluster => {
-                let outcome = batch.run(&|_, _| {});
+                let first = mutant.first.map(|seed| batch(seed, 1)).filter(|outcome| !outcome.failures.is_empty());
+                let outcome = first.unwrap_or_else(|| batch(arguments.from, BUDGET));
                 (outcome.failures, outcome.runs)
             }
             Simulation::Election => {
