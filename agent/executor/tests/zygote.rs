@@ -289,8 +289,13 @@ fn a_supervisor_is_small() {
         let private = kilobytes(pid, "smaps_rollup", "Private_Dirty:");
         println!("{what}: VmRSS {rss} kB, PSS {pss} kB, private dirty {private} kB");
     }
-    let rss = kilobytes(zygote.processes(1).supervisor.pid, "status", "VmRSS:");
-    assert!(rss <= 1536, "a supervisor takes {rss} kB");
+    let supervisor = zygote.processes(1).supervisor.pid;
+    // How much of the program counts is up to the page cache, and differs by 200 kB from run to run; it is shared by all. The
+    // figure of an optimised build is `mezzo-bench agent`'s.
+    let (rss, private) =
+        (kilobytes(supervisor, "status", "VmRSS:"), kilobytes(supervisor, "smaps_rollup", "Private_Dirty:"));
+    assert!(rss <= 2048, "a supervisor takes {rss} kB");
+    assert!(private <= 384, "a supervisor has {private} kB of its own");
 }
 
 #[test]
