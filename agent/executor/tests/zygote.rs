@@ -274,7 +274,7 @@ fn three_hundred_at_once_all_end_well() {
 
 #[test]
 fn a_supervisor_is_small() {
-    let zygote = Zygote::start();
+    let zygote = Zygote::start_in_place();
     let environment: Vec<_> = (0..30).map(|n| (format!("MESOS_VARIABLE_{n}"), "x".repeat(60))).collect();
     zygote.launch_as(1, Command::Exec("/bin/sleep", &["sleep".into(), "1000".into()]), &environment, None);
     zygote.running();
@@ -290,11 +290,9 @@ fn a_supervisor_is_small() {
         println!("{what}: VmRSS {rss} kB, PSS {pss} kB, private dirty {private} kB");
     }
     let supervisor = zygote.processes(1).supervisor.pid;
-    // How much of the program counts is up to the page cache, and differs by 200 kB from run to run; it is shared by all. The
-    // figure of an optimised build is `mezzo-bench agent`'s.
     let (rss, private) =
         (kilobytes(supervisor, "status", "VmRSS:"), kilobytes(supervisor, "smaps_rollup", "Private_Dirty:"));
-    assert!(rss <= 2048, "a supervisor takes {rss} kB");
+    assert!(rss <= 1536, "a supervisor takes {rss} kB");
     assert!(private <= 384, "a supervisor has {private} kB of its own");
 }
 

@@ -26,8 +26,6 @@ use tokio::time::Instant;
 use super::{App, body::Body, metrics, plain, route::Route};
 use crate::view::{self, Pieces, TaskQuery, View};
 
-/// Pictures with more entities than this are rendered on a thread that serves nobody else.
-const LARGE: usize = 2000;
 /// Different reads of one version that are remembered.
 const REMEMBERED: usize = 32;
 /// Texts up to this length are remembered of any of them.
@@ -77,7 +75,7 @@ impl Picture {
     async fn of(app: &Arc<App>, read: Read, older: Option<Arc<Pieces>>) -> Option<Self> {
         let view = app.published.snapshot();
         let (version, size, app) = (view.version, view.size(), Arc::clone(app));
-        let pieces = aside(size >= LARGE, move || render(&view, &app, &read, older.as_deref())).await?;
+        let pieces = aside(size >= view::LARGE, move || render(&view, &app, &read, older.as_deref())).await?;
         Some(Self { version, pieces: Arc::new(pieces), text: None, packed: None })
     }
 

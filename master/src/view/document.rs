@@ -151,13 +151,12 @@ impl Document {
 
     /// The object as text.
     pub(crate) fn end(self) -> Vec<u8> {
-        let Self { before, out, .. } = self.closed();
+        let Self { mut before, out, .. } = self.closed();
         if before.is_empty() {
             return out;
         }
-        let mut pieces = before;
-        pieces.push(out);
-        pieces.text()
+        before.push(out);
+        before.text()
     }
 
     /// The object in pieces.

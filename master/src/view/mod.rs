@@ -48,7 +48,7 @@ pub(crate) use feed::Batch;
 pub(crate) use frameworks::frameworks;
 pub(crate) use messages::get_roles;
 pub(crate) use operator::{get_operations, quota_status, weight_infos};
-pub(crate) use pieces::Pieces;
+pub(crate) use pieces::{LARGE, Pieces};
 pub(crate) use registry::registry;
 pub(crate) use roles::{roles, roles_of};
 pub(crate) use shown::Shown;

@@ -28,7 +28,9 @@ const LONGEST_RUN: usize = 128;
 const MANY: usize = 128;
 /// Reading is to leave room for others.
 const MOST_THREADS: usize = 4;
-/// From here on it is no work for a thread that serves others; bytes.
+/// To write as many entities is no work for a thread that serves others.
+pub(crate) const LARGE: usize = 2000;
+/// Nor is it to pack a text of so many bytes.
 const LONG: usize = 256 * 1024;
 /// Shorter texts are not worth packing.
 const SHORT: usize = 64;
@@ -137,7 +139,8 @@ impl Pieces {
             Piece::Own(text) => text.len(),
             Piece::Run(_) | Piece::Comma => 0,
         };
-        self.runs().count() >= MANY || self.list.iter().map(own).sum::<usize>() >= LONG
+        self.runs().map(|run| run.members.len()).sum::<usize>() >= LARGE
+            || self.list.iter().map(own).sum::<usize>() >= LONG
     }
 
     /// Whether there is nothing.

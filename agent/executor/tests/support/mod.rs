@@ -23,6 +23,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+const EXECUTOR: &str = env!("CARGO_BIN_EXE_mezzo-executor");
+
 pub struct Zygote {
     pub process: Child,
     pub frames: Option<UnixStream>,
@@ -37,6 +39,17 @@ pub struct Zygote {
 
 impl Zygote {
     pub fn start() -> Self {
+        Self::start_by(Process::new(EXECUTOR))
+    }
+
+    /// One whose memory lies where it always does: how much of a file the kernel maps around a page that is wanted depends on that.
+    pub fn start_in_place() -> Self {
+        let mut process = Process::new("setarch");
+        process.args(["--addr-no-randomize", EXECUTOR]);
+        Self::start_by(process)
+    }
+
+    fn start_by(mut process: Process) -> Self {
         let directory = tempfile::tempdir().unwrap();
         // Task users of the tests must get through.
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -45,7 +58,7 @@ impl Zygote {
         let (frames, far_frames) = UnixStream::pair().unwrap();
         let (events, far_events) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-        let process = Process::new(env!("CARGO_BIN_EXE_mezzo-executor"))
+        let process = process
             .args(["zygote", "--records"])
             .arg(directory.path().join("containers"))
             .stdin(OwnedFd::from(far_frames))
