@@ -12,7 +12,11 @@ use mezzo_api::{
 };
 use mezzo_master_core::{input::RequestId, registry::RegistryError};
 
-use crate::{fact::Fact, invariants::Books, world::World};
+use crate::{
+    fact::Fact,
+    invariants::{Books, is_stream},
+    world::World,
+};
 
 /// Counts by input and state.
 #[derive(Clone, Debug, Default)]
@@ -51,8 +55,8 @@ impl Coverage {
                 let state = match framework.map(|framework| framework.stream) {
                     None => "unknown",
                     Some(None) => "away",
-                    Some(Some(stream)) if Some(stream.0.to_string()) == *stream_id => "current stream",
-                    Some(Some(_)) => "another stream",
+                    Some(stream) if is_stream(stream, stream_id) => "current stream",
+                    Some(_) => "another stream",
                 };
                 self.count(TABLES[1].0, call.r#type().as_str_name(), state);
             }

@@ -1,6 +1,6 @@
 //! What happened, as invariants, the reference model and the trace see it. The trace is these, one a line.
 
-use std::{collections::BTreeSet, fmt, path::Path, rc::Rc};
+use std::{collections::BTreeSet, fmt, path::Path, rc::Rc, sync::Arc};
 
 use mezzo_agent_core::container::Launch;
 use mezzo_api::{
@@ -65,13 +65,13 @@ pub enum Fact {
     /// The master's core said this to an agent.
     ToAgent(ProcessId, LinkId, Rc<to_agent::Message>),
     /// A framework's SUBSCRIBE reached the master's core.
-    StreamOpened(ProcessId, StreamId, Rc<Call>),
+    StreamOpened(ProcessId, StreamId, Arc<Call>),
     /// The master's core heard that a stream ended; whether the master had cut it.
     StreamClosed(ProcessId, StreamId, bool),
     /// The master's core sent this event.
     Event(ProcessId, StreamId, Rc<Event>),
     /// A call reached the master's core.
-    Called(ProcessId, RequestId, Option<String>, Rc<Call>),
+    Called(ProcessId, RequestId, Option<String>, Arc<Call>),
     /// The master's core answered it.
     Answered(ProcessId, RequestId, Answer),
     /// The master's core shows readers a change.
@@ -138,7 +138,7 @@ pub enum Fact {
     /// A framework's process is no more.
     SchedulerEnded(u16, End),
     /// A framework put this call on the wire, for the framework of this id.
-    Sent(u16, Rc<Call>),
+    Sent(u16, Arc<Call>),
     /// A framework's driver took this event.
     Delivered {
         /// Which.
@@ -426,6 +426,14 @@ pub fn launched(call: &Call) -> impl Iterator<Item = &v1::TaskInfo> {
         let group = operation.launch_group.iter().flat_map(|group| &group.task_group.tasks);
         single.chain(group)
     })
+}
+
+/// The framework and the task (or executor) that a container is of, as its sandbox and its launch name them.
+pub fn of_sandbox(launch: &Launch) -> Option<(&str, &str)> {
+    let mut parts = launch.sandbox.to_str()?.split('/');
+    let framework = parts.find(|part| *part == "frameworks").and_then(|_| parts.next())?;
+    let executor = parts.find(|part| *part == "executors").and_then(|_| parts.next())?;
+    Some((framework, launch.nested.as_ref().map_or(executor, |nested| nested.task.as_str())))
 }
 
 /// The name of an operator's call.

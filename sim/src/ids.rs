@@ -33,7 +33,7 @@ pub enum Service {
 }
 
 /// One run of a program; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub u32);
 
 impl fmt::Display for ProcessId {

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -71,7 +72,7 @@ pub enum Packet {
     /// Of a framework's stream.
     Event(Rc<v1::scheduler::Event>),
     /// A framework's call.
-    Call(u64, Option<String>, Rc<v1::scheduler::Call>),
+    Call(u64, Option<String>, Arc<v1::scheduler::Call>),
     /// The answer to it.
     Answer(u64, effect::Answer),
     /// An executor's call, numbered by it.
@@ -92,7 +93,7 @@ pub enum Opening {
     /// An agent's link.
     Link,
     /// An event stream of a framework.
-    Subscribe(Rc<v1::scheduler::Call>),
+    Subscribe(Arc<v1::scheduler::Call>),
     /// A connection for a framework's calls.
     Calls,
     /// An event stream of an executor.

@@ -24,6 +24,7 @@ impl Invariant for Answers {
         "answers"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, books: &Books, world: &World) -> Result<(), String> {
         match fact {
             Fact::Answered(master, request, answer) => {

@@ -17,6 +17,8 @@ use mezzo_master_core::{
     model,
 };
 
+use uuid::Uuid;
+
 use crate::{fact::Fact, ids::ProcessId, time::Moment};
 
 /// A framework as one master has it.
@@ -59,6 +61,14 @@ pub struct Master {
     pub fenced: bool,
 }
 
+/// Whether a call names this stream, or there is neither.
+pub(crate) fn is_stream(stream: Option<StreamId>, named: &Option<String>) -> bool {
+    match (stream, named) {
+        (Some(stream), Some(named)) => stream.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == named,
+        (stream, named) => stream.is_none() && named.is_none(),
+    }
+}
+
 /// All masters that live.
 #[derive(Clone, Debug, Default)]
 pub struct Books {
@@ -87,8 +97,10 @@ impl Books {
             }
             Fact::FromAgent(master, link, _) => {
                 let Some(master) = self.masters.get_mut(master) else { return };
-                if let Some(agent) = master.links.get(link) {
-                    master.heard.insert(agent.clone(), now);
+                let Some(agent) = master.links.get(link) else { return };
+                match master.heard.get_mut(agent) {
+                    Some(heard) => *heard = now,
+                    None => drop(master.heard.insert(agent.clone(), now)),
                 }
             }
             Fact::ToAgent(master, link, message) => {
@@ -190,8 +202,7 @@ impl Books {
         let id = call.framework_id.as_ref().map_or("", |id| id.value.as_str());
         let framework = master.frameworks.get_mut(id);
         let right = framework.as_ref().is_some_and(|framework| {
-            let current = framework.stream.map(|stream| stream.0.to_string());
-            current.is_some() && current == *stream_id
+            framework.stream.is_some() && is_stream(framework.stream, stream_id)
         });
         master.unanswered.insert(request, (now, right));
         let Some(framework) = framework.filter(|_| right) else { return };

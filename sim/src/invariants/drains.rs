@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use foldhash::HashMap;
 use mezzo_api::{
     ids::{AgentId, FrameworkId, TaskId},
     v1::DrainState,
@@ -14,7 +15,7 @@ use super::{Books, Invariant};
 use crate::{fact::Fact, ids::ProcessId, time::Moment, world::World};
 
 /// Where each task of a master is, by framework and task.
-type Tasks = BTreeMap<(FrameworkId, TaskId), AgentId>;
+type Tasks = HashMap<(FrameworkId, TaskId), AgentId>;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -29,11 +30,13 @@ impl Invariant for Drains {
         "drains"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, _books: &Books, world: &World) -> Result<(), String> {
         if self.taken.iter().any(|(at, ..)| *at < world.now) {
             for (_, master, agent) in std::mem::take(&mut self.taken) {
-                let task = self.tasks.get(&master).and_then(|tasks| tasks.iter().find(|(_, at)| **at == agent));
-                if let Some(((_, task), _)) = task {
+                let tasks = self.tasks.get(&master).into_iter().flatten();
+                let first = tasks.filter(|(_, at)| **at == agent).map(|((_, task), _)| task).min();
+                if let Some(task) = first {
                     return Err(format!("agent {agent} is taken for drained, and {task} is on it"));
                 }
             }

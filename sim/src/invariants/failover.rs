@@ -17,6 +17,7 @@ impl Invariant for Failover {
         "failover"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, books: &Books, world: &World) -> Result<(), String> {
         let Fact::Asked(process, operations) = fact else { return Ok(()) };
         let Some(master) = books.masters.get(process) else { return Ok(()) };

@@ -64,6 +64,7 @@ impl Invariant for Groups {
         "groups"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, _books: &Books, world: &World) -> Result<(), String> {
         match fact {
             Fact::ToAgent(_, _, message) => {

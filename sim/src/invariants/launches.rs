@@ -1,8 +1,9 @@
 //! A task is given to an agent only because its framework accepted offers that were outstanding and its own, each of
 //! them once (src/master/master.cpp of apache/mesos, accept); an offer's id is never used twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use foldhash::{HashMap, HashSet};
 use mezzo_api::{
     ids::{AgentId, OfferId},
     link::to_agent,
@@ -10,7 +11,7 @@ use mezzo_api::{
 };
 use mezzo_master_core::effect::Change;
 
-use super::{Books, Invariant};
+use super::{Books, Invariant, books::is_stream};
 use crate::{
     fact::{self, Fact},
     ids::ProcessId,
@@ -21,8 +22,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Launches {
     /// By master, framework and task: where it may be launched.
-    granted: BTreeMap<(ProcessId, String, String), AgentId>,
-    offered: BTreeSet<OfferId>,
+    granted: HashMap<(ProcessId, String, String), AgentId>,
+    offered: HashSet<OfferId>,
 }
 
 impl Invariant for Launches {
@@ -30,6 +31,7 @@ impl Invariant for Launches {
         "launches"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, books: &Books, _world: &World) -> Result<(), String> {
         match fact {
             Fact::Published(_, change) => {
@@ -43,7 +45,7 @@ impl Invariant for Launches {
                 let (Some(accept), Some(master)) = (&call.accept, books.masters.get(process)) else { return Ok(()) };
                 let id = call.framework_id.as_ref().map_or("", |id| id.value.as_str());
                 let current = master.frameworks.get(id).and_then(|framework| framework.stream);
-                if current.map(|stream| stream.0.to_string()) != *stream_id {
+                if !is_stream(current, stream_id) {
                     return Ok(());
                 }
                 let offers: Vec<_> =

@@ -26,6 +26,7 @@ impl Invariant for Leaders {
         "leaders"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, _books: &Books, world: &World) -> Result<(), String> {
         let (newest, since) = self.newest;
         match fact {

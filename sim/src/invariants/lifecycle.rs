@@ -11,8 +11,9 @@
 //! 4. States that a framework did not say it understands are not sent to it.
 //! 5. A status speaks of a task that its framework launched, or asked about.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use foldhash::{HashMap, HashMapExt};
 use mezzo_api::v1::{
     TaskState, TaskStatus,
     scheduler::{call, event},
@@ -54,6 +55,7 @@ impl Invariant for Lifecycle {
         "lifecycle"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, books: &Books, _world: &World) -> Result<(), String> {
         match fact {
             Fact::Sent(_, call) => {

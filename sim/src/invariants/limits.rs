@@ -13,7 +13,7 @@ use mezzo_api::v1::{self, TaskState, task_status::Reason};
 
 use super::{Books, Invariant};
 use crate::{
-    fact::Fact,
+    fact::{self, Fact},
     world::{AgentMachine, World},
 };
 
@@ -29,18 +29,12 @@ impl Invariant for Limits {
         "limits"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, _books: &Books, _world: &World) -> Result<(), String> {
         match fact {
             Fact::Limited(_, launch) => {
-                let parts: Vec<&str> = launch.sandbox.iter().filter_map(|part| part.to_str()).collect();
-                let after = |name: &str| {
-                    let place = parts.iter().position(|part| *part == name)?;
-                    Some((*parts.get(place + 1)?).to_owned())
-                };
-                let task =
-                    launch.nested.as_ref().map_or_else(|| after("executors"), |nested| Some(nested.task.clone()));
-                if let (Some(framework), Some(task)) = (after("frameworks"), task) {
-                    self.limited.insert((framework, task));
+                if let Some((framework, task)) = fact::of_sandbox(launch) {
+                    self.limited.insert((framework.to_owned(), task.to_owned()));
                 }
             }
             // The end is told, or the agent ended before it could write it down: then it finds a process that is gone.

@@ -25,6 +25,7 @@ impl Invariant for Liveness {
         "liveness"
     }
 
+    #[inline]
     fn see(&mut self, _fact: &Fact, _books: &Books, _world: &World) -> Result<(), String> {
         Ok(())
     }

@@ -26,6 +26,7 @@ mod whitelist;
 mod wishes;
 
 pub use books::Books;
+pub(crate) use books::is_stream;
 
 use crate::{coverage::Coverage, fact::Fact, plan::Plan, world::World};
 
@@ -49,64 +50,82 @@ pub trait Invariant {
     }
 }
 
-/// All of them.
-pub struct Watchers {
-    books: Books,
-    list: Vec<Box<dyn Invariant>>,
+/// Each sees every fact. They stand side by side, not in a list of pointers: most facts are none of most invariants'
+/// business, and a call through a pointer would cost more than to see that.
+macro_rules! watchers {
+    (of $plan:ident: $($name:ident: $invariant:ty = $new:expr;)*) => {
+        /// All of them.
+        pub struct Watchers {
+            books: Books,
+            $($name: $invariant,)*
+        }
+
+        impl Watchers {
+            /// For a run of this plan.
+            pub fn new($plan: &Plan) -> Self {
+                Self { books: Books::default(), $($name: $new,)* }
+            }
+
+            fn see_one(&mut self, fact: &Fact, world: &World) -> Result<(), Broken> {
+                $(self.$name.see(fact, &self.books, world).map_err(|detail| broken(&self.$name, detail))?;)*
+                Ok(())
+            }
+
+            /// Asks every invariant about the end.
+            ///
+            /// # Errors
+            /// The first invariant that is broken, and how.
+            pub fn finish(&mut self, world: &World) -> Result<(), Broken> {
+                $(self.$name.finish(&self.books, world).map_err(|detail| broken(&self.$name, detail))?;)*
+                Ok(())
+            }
+        }
+    };
+}
+
+watchers! { of plan:
+    acknowledgements: acknowledgements::Acknowledgements = Default::default();
+    answers: answers::Answers = Default::default();
+    drains: drains::Drains = Default::default();
+    exits: exits::Exits = Default::default();
+    failover: failover::Failover = failover::Failover;
+    groups: groups::Groups = groups::Groups::new(plan);
+    launches: launches::Launches = Default::default();
+    leaders: leaders::Leaders = Default::default();
+    lifecycle: lifecycle::Lifecycle = Default::default();
+    limits: limits::Limits = Default::default();
+    operations: operations::Operations = Default::default();
+    pace: pace::Pace = pace::Pace::new(plan);
+    quotas: quotas::Quotas = Default::default();
+    registry_first: registry_first::RegistryFirst = registry_first::RegistryFirst;
+    resources: resources::Never = Default::default();
+    returns: returns::Returns = Default::default();
+    silence: silence::Silence = silence::Silence::new(plan);
+    terms: terms::Terms = Default::default();
+    volumes: volumes::Volumes = volumes::Volumes;
+    whitelist: whitelist::Whitelist = Default::default();
+    wishes: wishes::Wishes = Default::default();
+    liveness: liveness::Liveness = liveness::Liveness;
+}
+
+/// The invariant that is broken, and how.
+pub type Broken = (String, String);
+
+#[cold]
+fn broken(invariant: &impl Invariant, detail: String) -> Broken {
+    (invariant.name().to_owned(), detail)
 }
 
 impl Watchers {
-    /// For a run of this plan.
-    pub fn new(plan: &Plan) -> Self {
-        let list: Vec<Box<dyn Invariant>> = vec![
-            Box::new(acknowledgements::Acknowledgements::default()),
-            Box::new(answers::Answers::default()),
-            Box::new(drains::Drains::default()),
-            Box::new(exits::Exits::default()),
-            Box::new(failover::Failover),
-            Box::new(groups::Groups::new(plan)),
-            Box::new(launches::Launches::default()),
-            Box::new(leaders::Leaders::default()),
-            Box::new(lifecycle::Lifecycle::default()),
-            Box::new(limits::Limits::default()),
-            Box::new(operations::Operations::default()),
-            Box::new(pace::Pace::new(plan)),
-            Box::new(quotas::Quotas::default()),
-            Box::new(registry_first::RegistryFirst),
-            Box::new(resources::Never::default()),
-            Box::new(returns::Returns::default()),
-            Box::new(silence::Silence::new(plan)),
-            Box::new(terms::Terms::default()),
-            Box::new(volumes::Volumes),
-            Box::new(whitelist::Whitelist::default()),
-            Box::new(wishes::Wishes::default()),
-            Box::new(liveness::Liveness),
-        ];
-        Self { books: Books::default(), list }
-    }
-
     /// Shows every invariant every fact of a step, and counts what was reached.
     ///
     /// # Errors
     /// The first invariant that is broken, and how.
-    pub fn see(&mut self, facts: &[Fact], world: &World, coverage: &mut Coverage) -> Result<(), (String, String)> {
+    pub fn see(&mut self, facts: &[Fact], world: &World, coverage: &mut Coverage) -> Result<(), Broken> {
         for fact in facts {
             coverage.see(fact, &self.books, world);
-            for invariant in &mut self.list {
-                invariant.see(fact, &self.books, world).map_err(|detail| (invariant.name().to_owned(), detail))?;
-            }
+            self.see_one(fact, world)?;
             self.books.enter(world.now, fact);
-        }
-        Ok(())
-    }
-
-    /// Asks every invariant about the end.
-    ///
-    /// # Errors
-    /// The first invariant that is broken, and how.
-    pub fn finish(&mut self, world: &World) -> Result<(), (String, String)> {
-        for invariant in &mut self.list {
-            invariant.finish(&self.books, world).map_err(|detail| (invariant.name().to_owned(), detail))?;
         }
         Ok(())
     }

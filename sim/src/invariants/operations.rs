@@ -4,11 +4,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use mezzo_api::{
+    ids::AgentId,
     link::{from_agent, to_agent},
     resources::Resources,
 };
@@ -35,7 +37,7 @@ pub(super) struct Operations {
     /// Those that it has written down.
     over: BTreeSet<Bytes>,
     /// What each master shows of each agent.
-    shown: BTreeMap<(ProcessId, String), Resources>,
+    shown: BTreeMap<(ProcessId, AgentId), Arc<Resources>>,
 }
 
 /// Within this an agent has what it heard on its disk.
@@ -49,6 +51,7 @@ impl Invariant for Operations {
         "operations"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, _books: &Books, world: &World) -> Result<(), String> {
         match fact {
             Fact::Said(agent, message) => {
@@ -96,7 +99,7 @@ impl Invariant for Operations {
             }
             Fact::Published(master, change) => {
                 if let Change::Agent(agent) = &**change {
-                    self.shown.insert((*master, agent.id.to_string()), (*agent.total).clone());
+                    self.shown.insert((*master, agent.id.clone()), agent.total.clone());
                 }
                 Ok(())
             }
@@ -141,8 +144,8 @@ impl Operations {
             return Err(format!("agent{number} has the volumes {expected:?}, and {found:?} on its disk"));
         }
         let (Some(leader), Some(id)) = (world.leader, &view.agent_id) else { return Ok(()) };
-        match self.shown.get(&(leader, id.to_string())) {
-            Some(shown) if *shown != view.total => {
+        match self.shown.get(&(leader, id.clone())) {
+            Some(shown) if **shown != view.total => {
                 Err(format!("agent{number} has {}, and its master believes in {shown}", view.total))
             }
             _ => Ok(()),

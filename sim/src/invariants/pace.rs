@@ -34,6 +34,7 @@ impl Invariant for Pace {
         "pace"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, _books: &Books, world: &World) -> Result<(), String> {
         let Some(interval) = self.interval else { return Ok(()) };
         match fact {

@@ -26,6 +26,7 @@ impl Invariant for Quotas {
         "quotas"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, _books: &Books, world: &World) -> Result<(), String> {
         match fact {
             Fact::MasterStarted { master, recovered, .. } => {

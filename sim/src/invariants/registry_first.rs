@@ -17,6 +17,7 @@ impl Invariant for RegistryFirst {
         "registry first"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, _books: &Books, world: &World) -> Result<(), String> {
         let content = &world.registry.content;
         match fact {

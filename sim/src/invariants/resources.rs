@@ -21,6 +21,7 @@ impl Invariant for Never {
         "resources"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, books: &Books, world: &World) -> Result<(), String> {
         match fact {
             Fact::ToAgent(master, _, message) => {

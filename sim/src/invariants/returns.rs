@@ -39,6 +39,7 @@ impl Invariant for Returns {
         "returns"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, books: &Books, _world: &World) -> Result<(), String> {
         match fact {
             Fact::FromAgent(master, link, message) => self.heard(*master, *link, message),

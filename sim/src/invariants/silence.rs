@@ -52,6 +52,7 @@ impl Invariant for Silence {
         "silence"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, books: &Books, world: &World) -> Result<(), String> {
         match fact {
             Fact::Asked(process, operations) => {

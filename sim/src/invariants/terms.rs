@@ -25,6 +25,7 @@ impl Invariant for Terms {
         "terms"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, _books: &Books, _world: &World) -> Result<(), String> {
         match fact {
             Fact::Heard { agent, term, message, effects } => {

@@ -14,6 +14,7 @@ impl Invariant for Volumes {
         "volumes"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, _books: &Books, _world: &World) -> Result<(), String> {
         match fact {
             Fact::VolumeRemoved(agent, volume, Some(user)) => {

@@ -24,6 +24,7 @@ impl Invariant for Whitelist {
         "whitelist"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, _books: &Books, _world: &World) -> Result<(), String> {
         match fact {
             Fact::Listed(master, Some(hosts)) => drop(self.listed.insert(*master, hosts.clone())),

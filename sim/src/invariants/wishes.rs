@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use mezzo_api::{ids::AgentId, resources::Resources, v1::scheduler::call};
 use mezzo_master_core::{effect::Change, input::StreamId};
 
-use super::{Books, Invariant};
+use super::{Books, Invariant, books::is_stream};
 use crate::{fact::Fact, ids::ProcessId, time::Moment, world::World};
 
 #[derive(Debug)]
@@ -51,13 +51,14 @@ impl Invariant for Wishes {
         "wishes"
     }
 
+    #[inline]
     fn see(&mut self, fact: &Fact, books: &Books, world: &World) -> Result<(), String> {
         match fact {
             Fact::Called(process, _, stream_id, call) => {
                 let id = call.framework_id.as_ref().map_or("", |id| id.value.as_str());
                 let framework = books.masters.get(process).and_then(|master| master.frameworks.get(id));
                 let current = framework.and_then(|framework| framework.stream);
-                if current.map(|stream| stream.0.to_string()) != *stream_id {
+                if !is_stream(current, stream_id) {
                     return Ok(());
                 }
                 match call.r#type() {

@@ -135,7 +135,8 @@ impl Keeper {
 
     /// Ends what is too much: tasks that came back, or that an earlier run of the program had launched.
     fn trim(&mut self) -> Option<Call> {
-        if self.active() <= self.wanted {
+        // Hardly ever are there more than it wants: then there is nothing to count.
+        if self.tasks.len() <= self.wanted || self.active() <= self.wanted {
             return None;
         }
         let (id, known) = self

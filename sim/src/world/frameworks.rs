@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -355,7 +356,7 @@ impl World {
         let from = (Host::Framework(number), scheduler.process);
         match effect {
             Effect::Open { stream, master, call } => {
-                let call = Rc::new(*call);
+                let call = Arc::new(*call);
                 self.note(Fact::Sent(number, call.clone()));
                 let host = host(&master);
                 let opening = Opening::Subscribe(call);
@@ -410,7 +411,7 @@ impl World {
                 conn
             }
         };
-        let call = Rc::new((*outgoing.call).clone());
+        let call = outgoing.call.clone();
         let (call_number, stream_id) = (stream.next_number, stream.mesos_stream_id.clone());
         stream.next_number += 1;
         stream.unanswered.push_back((call_number, outgoing));

@@ -1,7 +1,7 @@
 //! A client that does everything that a client should not: it takes offers twice, never acknowledges, comes and goes in
 //! storms, speaks with wrong stream ids, and sends calls that make no sense.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use mezzo_api::v1::{
@@ -191,7 +191,7 @@ impl World {
             subscribe: Some(call::Subscribe { framework_info: info, ..Default::default() }),
             ..Default::default()
         };
-        let call = Rc::new(call);
+        let call = Arc::new(call);
         self.note(Fact::Sent(number, call.clone()));
         let from = (Host::Framework(number), hostile.process);
         let to = (leader, Service::Master);
@@ -216,7 +216,7 @@ impl World {
             _ => hostile.stream_id.clone(),
         };
         hostile.next += 1;
-        let call = Rc::new(call);
+        let call = Arc::new(call);
         self.note(Fact::Sent(number, call.clone()));
         let packet = Packet::Call(hostile.next, stream_id, call);
         if self.network.send(&mut self.queue, self.now, conn, Side::Dialer, packet).is_err() {

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -355,7 +356,7 @@ impl World {
     }
 
     /// The door's part of a SUBSCRIBE.
-    fn master_subscribe(&mut self, process: ProcessId, conn: ConnId, stream: StreamId, call: &Rc<v1::scheduler::Call>) {
+    fn master_subscribe(&mut self, process: ProcessId, conn: ConnId, stream: StreamId, call: &Arc<v1::scheduler::Call>) {
         let head = |answer: answer::Answer| Packet::Head(Rc::new(answer));
         if let Err(error) = validate::scheduler_call(call, None) {
             let packet = head(answer::Answer::new(400, error.to_string()));

@@ -1,6 +1,6 @@
 //! What the scheduler's core asks for, and what a framework's author is told.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use mezzo_api::v1::{
@@ -21,8 +21,8 @@ pub struct Ticket(pub u64);
 /// A call on its way: given back to the core with its answer, or as lost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outgoing {
-    /// Complete, framework id included.
-    pub call: Box<Call>,
+    /// Complete, framework id included. Shared: whoever sends it may keep it until it is answered.
+    pub call: Arc<Call>,
     /// Who waits for the outcome.
     pub ticket: Option<Ticket>,
 }

@@ -1,5 +1,7 @@
 //! Calls of the framework, and what becomes of them.
 
+use std::sync::Arc;
+
 use mezzo_api::{
     ids::{AgentId, TaskId},
     time::Now,
@@ -28,7 +30,7 @@ impl Core {
     /// The framework makes a call. With a ticket, its outcome is told by [`Effect::Settle`]; without, only a refusal
     /// is told, as an event.
     pub fn call(&mut self, now: Now, call: Call, ticket: Option<Ticket>, out: &mut Effects) {
-        let outgoing = Outgoing { call: Box::new(call), ticket };
+        let outgoing = Outgoing { call: Arc::new(call), ticket };
         if self.ended() {
             return self.fail(now, outgoing, CallError::Ended, out);
         }
@@ -114,12 +116,12 @@ impl Core {
     }
 
     pub(super) fn send(&mut self, stream: StreamId, mut outgoing: Outgoing, out: &mut Effects) {
-        outgoing.call.framework_id = self.framework.id.clone();
+        Arc::make_mut(&mut outgoing.call).framework_id = self.framework.id.clone();
         out.push(Effect::Send(stream, outgoing));
     }
 
     pub(super) fn send_own(&mut self, stream: StreamId, call: Call, out: &mut Effects) {
-        self.send(stream, Outgoing { call: Box::new(call), ticket: None }, out);
+        self.send(stream, Outgoing { call: Arc::new(call), ticket: None }, out);
     }
 
     /// Asks what is due to be asked about tasks.
