@@ -150,8 +150,8 @@ impl Core {
             to_agent::Message::Ping(ping) => {
                 self.say(from_agent::Message::Pong(link::Pong { sequence: ping.sequence }), out);
             }
-            to_agent::Message::RunTask(message) => self.run_task(now, message, out),
-            to_agent::Message::RunTaskGroup(message) => self.run_task_group(now, message, out),
+            to_agent::Message::RunTask(message) => self.run_task(now, *message, out),
+            to_agent::Message::RunTaskGroup(message) => self.run_task_group(now, *message, out),
             to_agent::Message::KillTask(message) => self.kill_task(now, message, out),
             to_agent::Message::ShutdownExecutor(message) => self.shutdown_executor_message(now, &message, out),
             to_agent::Message::ShutdownFramework(message) => {
@@ -162,7 +162,7 @@ impl Core {
             to_agent::Message::UpdateFramework(message) => self.update_framework(now, message, out),
             to_agent::Message::DrainAgent(message) => self.drain(now, message, out),
             to_agent::Message::Shutdown(message) => self.shut_down(now, message.reason, out),
-            to_agent::Message::ApplyOperation(message) => self.apply_operation(now, message, out),
+            to_agent::Message::ApplyOperation(message) => self.apply_operation(now, *message, out),
             to_agent::Message::AcknowledgeOperation(message) => self.acknowledge_operation(&message, out),
             to_agent::Message::Notice(message) => tracing::warn!("the master says: {}", message.text),
             to_agent::Message::OpenBulk(message) => out.push(Effect::OpenBulk(message.token)),

@@ -261,7 +261,7 @@ fn a_shutdown_asks_first_and_then_ends() {
 #[test]
 fn groups_are_delivered_whole_or_not_at_all() {
     let group = || {
-        to_agent::Message::RunTaskGroup(link::RunTaskGroup {
+        to_agent::Message::RunTaskGroup(Box::new(link::RunTaskGroup {
             framework: modern(),
             executor: executor("e"),
             task_group: v1::TaskGroupInfo {
@@ -269,7 +269,7 @@ fn groups_are_delivered_whole_or_not_at_all() {
             },
             launch_executor: true,
             resource_version: None,
-        })
+        }))
     };
     let mut agent = Agent::registered();
     agent.say(group());

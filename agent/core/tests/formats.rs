@@ -83,12 +83,12 @@ fn the_first_format_is_recovered() {
 }
 
 fn operation(agent: &mut Agent, number: u8, operation: v1::offer::Operation) {
-    agent.say(to_agent::Message::ApplyOperation(link::ApplyOperation {
+    agent.say(to_agent::Message::ApplyOperation(Box::new(link::ApplyOperation {
         operation_uuid: vec![number; 16].into(),
         framework_id: Some(v1::FrameworkId { value: FRAMEWORK.into() }),
         operation,
         resource_version: None,
-    }));
+    })));
 }
 
 /// 64 MB of disk, reserved; with a volume on it.
@@ -99,7 +99,7 @@ fn disk(with_volume: bool) -> v1::Resource {
         role: Some("dev".into()),
         ..Default::default()
     }];
-    disk.disk = with_volume.then(|| v1::resource::DiskInfo {
+    let volume = || v1::resource::DiskInfo {
         persistence: Some(v1::resource::disk_info::Persistence { id: "v".into(), principal: None }),
         volume: Some(v1::Volume {
             container_path: "data".into(),
@@ -107,7 +107,8 @@ fn disk(with_volume: bool) -> v1::Resource {
             ..Default::default()
         }),
         ..Default::default()
-    });
+    };
+    disk.disk = with_volume.then(volume).map(Box::new);
     disk
 }
 

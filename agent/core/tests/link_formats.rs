@@ -77,7 +77,7 @@ fn conversation() -> Vec<to_agent::Message> {
         run_task(&framework, &executor_task("custom", "e"), true),
         run_group(&framework, &pod("p"), &[command_task("member", "sleep 1000")], true),
         To::UpdateFramework(link::UpdateFramework { framework: framework.clone() }),
-        To::ApplyOperation(reserve()),
+        To::ApplyOperation(Box::new(reserve())),
         To::FrameworkMessage(link::FrameworkMessage {
             framework_id: framework_id.clone(),
             executor_id: executor_id.clone(),

@@ -34,7 +34,7 @@ fn reserved(text: &str) -> Vec<v1::Resource> {
 
 fn volume(id: &str, size: u32) -> v1::Resource {
     let mut proto = reserved(&format!("disk:{size}")).remove(0);
-    proto.disk = Some(v1::resource::DiskInfo {
+    proto.disk = Some(Box::new(v1::resource::DiskInfo {
         persistence: Some(v1::resource::disk_info::Persistence { id: id.into(), principal: None }),
         volume: Some(v1::Volume {
             container_path: "data".into(),
@@ -42,7 +42,7 @@ fn volume(id: &str, size: u32) -> v1::Resource {
             ..Default::default()
         }),
         ..Default::default()
-    });
+    }));
     proto
 }
 
@@ -85,7 +85,7 @@ fn message(number: u8, operation: Operation, version: Option<Bytes>) -> link::Ap
 }
 
 fn apply(agent: &mut Agent, number: u8, operation: Operation) {
-    agent.say(to_agent::Message::ApplyOperation(message(number, operation, None)));
+    agent.say(to_agent::Message::ApplyOperation(Box::new(message(number, operation, None))));
 }
 
 fn statuses(agent: &mut Agent) -> Vec<link::OperationStatus> {
@@ -205,7 +205,7 @@ fn what_cannot_be_done_is_dropped_and_with_it_all_that_counts_on_it() {
     let version = report(&mut agent).register.resource_version;
     agent.say(reregistered());
     let say = |agent: &mut Agent, number, operation| {
-        agent.say(to_agent::Message::ApplyOperation(message(number, operation, version.clone())));
+        agent.say(to_agent::Message::ApplyOperation(Box::new(message(number, operation, version.clone()))));
     };
     say(&mut agent, 1, reserve("cpus:99"));
     let messages = agent.take_messages();
@@ -218,12 +218,12 @@ fn what_cannot_be_done_is_dropped_and_with_it_all_that_counts_on_it() {
     assert_eq!(dropped.status.state(), OperationState::OperationDropped);
     say(&mut agent, 2, reserve("cpus:1"));
     assert_eq!(states(&mut agent), [OperationState::OperationDropped], "it counted on the one before");
-    let task = to_agent::Message::RunTask(link::RunTask {
+    let task = to_agent::Message::RunTask(Box::new(link::RunTask {
         framework: modern(),
         task: command_task("t", "x"),
         launch_executor: true,
         resource_version: version.clone(),
-    });
+    }));
     agent.say(task);
     let update = agent.take_update();
     assert_eq!((update.state(), update.reason()), (TaskState::TaskDropped, Reason::InvalidOffers));

@@ -69,8 +69,8 @@ pub fn conversions(operation: &Operation) -> Result<Vec<Conversion>, ConversionE
         operation::Type::Unreserve => operation.unreserve.as_ref().map(unreserve),
         operation::Type::Create => operation.create.as_ref().map(create),
         operation::Type::Destroy => operation.destroy.as_ref().map(destroy),
-        operation::Type::GrowVolume => operation.grow_volume.as_ref().map(grow),
-        operation::Type::ShrinkVolume => operation.shrink_volume.as_ref().map(shrink),
+        operation::Type::GrowVolume => operation.grow_volume.as_deref().map(grow),
+        operation::Type::ShrinkVolume => operation.shrink_volume.as_deref().map(shrink),
         operation::Type::Unknown
         | operation::Type::Launch
         | operation::Type::LaunchGroup
@@ -217,7 +217,7 @@ mod tests {
 
     fn volume(id: &str, size: f64) -> v1::Resource {
         let mut proto = parse(&format!("disk:{size}")).push_reservation(&dynamic("r")).to_protos().remove(0);
-        proto.disk = Some(v1::resource::DiskInfo {
+        proto.disk = Some(Box::new(v1::resource::DiskInfo {
             persistence: Some(v1::resource::disk_info::Persistence { id: id.into(), principal: None }),
             volume: Some(v1::Volume {
                 container_path: "data".into(),
@@ -225,7 +225,7 @@ mod tests {
                 ..Default::default()
             }),
             ..Default::default()
-        });
+        }));
         proto
     }
 
@@ -272,20 +272,20 @@ mod tests {
         let start: Resources =
             [Resource::from_proto(&volume("v", 64.0)).unwrap()].into_iter().collect::<Resources>() + &parse("cpus:1");
         let shrink = Operation {
-            shrink_volume: Some(operation::ShrinkVolume {
+            shrink_volume: Some(Box::new(operation::ShrinkVolume {
                 volume: volume("v", 64.0),
                 subtract: v1::value::Scalar { value: 16.0 },
-            }),
+            })),
             ..operation(operation::Type::ShrinkVolume)
         };
         let smaller = after(&start, &shrink).unwrap();
         assert_eq!(smaller.disk(), Scalar::from_f64(64.0));
         assert_eq!(smaller.persistent_volumes().disk(), Scalar::from_f64(48.0));
         let grow = Operation {
-            grow_volume: Some(operation::GrowVolume {
+            grow_volume: Some(Box::new(operation::GrowVolume {
                 volume: volume("v", 48.0),
                 addition: parse("disk:16").push_reservation(&dynamic("r")).to_protos().remove(0),
-            }),
+            })),
             ..operation(operation::Type::GrowVolume)
         };
         assert_eq!(after(&smaller, &grow).unwrap(), start);

@@ -83,7 +83,7 @@ fn any_resource(side: u64) -> impl Strategy<Value = Resource> {
         |((name, value), reservations, disk, (role, revocable, shared), provider)| {
             let mut proto = Resource::new(name, value).to_proto();
             proto.reservations = reservations;
-            proto.disk = disk.filter(|_| name == "disk");
+            proto.disk = disk.filter(|_| name == "disk").map(Box::new);
             proto.allocation_info = role.map(|role| v1::resource::AllocationInfo { role: Some(role.into()) });
             proto.revocable = revocable.then(Default::default);
             let persistent = proto.disk.as_ref().is_some_and(|disk| disk.persistence.is_some());

@@ -42,7 +42,7 @@ impl Resource {
             .map_err(|reason| ResourcesError::Invalid { resource: display_proto(proto).to_string(), reason })?;
         let details = Details {
             reservations: stack(proto),
-            disk: proto.disk.clone().map(Box::new),
+            disk: proto.disk.clone(),
             revocable: proto.revocable.is_some(),
             shared: proto.shared.is_some(),
             provider_id: proto.provider_id.as_ref().map(|id| id.value.clone()),
@@ -106,7 +106,7 @@ impl Resource {
         proto.allocation_info =
             self.allocation_role().map(|role| v1::resource::AllocationInfo { role: Some(role.into()) });
         if let Some(details) = self.details() {
-            proto.disk = details.disk.as_deref().cloned();
+            proto.disk = details.disk.clone();
             proto.revocable = details.revocable.then(v1::resource::RevocableInfo::default);
             proto.shared = details.shared.then(v1::resource::SharedInfo::default);
             proto.provider_id = details.provider_id.clone().map(|value| v1::ResourceProviderId { value });

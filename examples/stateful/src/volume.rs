@@ -27,7 +27,7 @@ pub(crate) fn make(offer: &v1::Offer) -> Option<Vec<Operation>> {
     let carved = carve(&mut left, &Resources::parse(ALL, "*").ok()?, 0, 0)?;
     let reserved: Vec<v1::Resource> = carved.resources.into_iter().map(reserved).collect();
     let disk = reserved.iter().find(|resource| resource.name == "disk")?.clone();
-    let volume = v1::Resource { disk: Some(persistent()), ..disk };
+    let volume = v1::Resource { disk: Some(Box::new(persistent())), ..disk };
     Some(vec![with_feedback(reserve(reserved), RESERVE), with_feedback(create(vec![volume]), CREATE)])
 }
 

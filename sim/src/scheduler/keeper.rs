@@ -199,7 +199,7 @@ impl Keeper {
         let group = v1::offer::operation::LaunchGroup { executor, task_group: v1::TaskGroupInfo { tasks } };
         v1::offer::Operation {
             r#type: Some(v1::offer::operation::Type::LaunchGroup as i32),
-            launch_group: Some(group),
+            launch_group: Some(Box::new(group)),
             ..Default::default()
         }
     }

@@ -75,7 +75,7 @@ pub fn volume_of(reserved: Resource, id: String) -> Resource {
         v1::Volume { container_path: "data".to_owned(), mode: v1::volume::Mode::Rw.into(), ..Default::default() };
     let persistence = Persistence { id, principal: None };
     Resource {
-        disk: Some(DiskInfo { persistence: Some(persistence), volume: Some(volume), ..Default::default() }),
+        disk: Some(Box::new(DiskInfo { persistence: Some(persistence), volume: Some(volume), ..Default::default() })),
         ..reserved
     }
 }

@@ -410,12 +410,12 @@ pub fn executor_task(id: &str, executor_id: &str) -> v1::TaskInfo {
 }
 
 pub fn run_task(framework: &v1::FrameworkInfo, task: &v1::TaskInfo, launch_executor: bool) -> to_agent::Message {
-    to_agent::Message::RunTask(link::RunTask {
+    to_agent::Message::RunTask(Box::new(link::RunTask {
         framework: framework.clone(),
         task: task.clone(),
         launch_executor,
         resource_version: None,
-    })
+    }))
 }
 
 /// The default executor.
@@ -434,13 +434,13 @@ pub fn run_group(
     tasks: &[v1::TaskInfo],
     launch_executor: bool,
 ) -> to_agent::Message {
-    to_agent::Message::RunTaskGroup(link::RunTaskGroup {
+    to_agent::Message::RunTaskGroup(Box::new(link::RunTaskGroup {
         resource_version: Default::default(),
         framework: framework.clone(),
         executor: executor.clone(),
         task_group: v1::TaskGroupInfo { tasks: tasks.to_vec() },
         launch_executor,
-    })
+    }))
 }
 
 /// A task with a health check by command and a check by TCP, each second.

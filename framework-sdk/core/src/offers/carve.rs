@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn leaves_volumes_and_revocable_resources_alone() {
         let mut volume = resources("disk(web):100").to_protos();
-        volume[0].disk = Some(v1::resource::DiskInfo {
+        volume[0].disk = Some(Box::new(v1::resource::DiskInfo {
             persistence: Some(v1::resource::disk_info::Persistence { id: "v".into(), principal: None }),
             volume: Some(v1::Volume {
                 container_path: "data".into(),
@@ -180,7 +180,7 @@ mod tests {
                 ..Default::default()
             }),
             ..Default::default()
-        });
+        }));
         let mut revocable = resources("cpus:8").to_protos();
         revocable[0].revocable = Some(v1::resource::RevocableInfo {});
         volume.append(&mut revocable);

@@ -28,7 +28,7 @@ pub fn launch_group(executor: v1::ExecutorInfo, tasks: Vec<v1::TaskInfo>) -> v1:
     let launch_group = v1::offer::operation::LaunchGroup { executor, task_group: v1::TaskGroupInfo { tasks } };
     v1::offer::Operation {
         r#type: Some(v1::offer::operation::Type::LaunchGroup as i32),
-        launch_group: Some(launch_group),
+        launch_group: Some(Box::new(launch_group)),
         ..Default::default()
     }
 }

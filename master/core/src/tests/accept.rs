@@ -14,7 +14,7 @@ use super::*;
 pub(crate) fn group(executor: v1::ExecutorInfo, tasks: Vec<TaskInfo>) -> Operation {
     Operation {
         r#type: Some(operation::Type::LaunchGroup.into()),
-        launch_group: Some(operation::LaunchGroup { executor, task_group: v1::TaskGroupInfo { tasks } }),
+        launch_group: Some(Box::new(operation::LaunchGroup { executor, task_group: v1::TaskGroupInfo { tasks } })),
         ..Default::default()
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn reserved(text: &str, role: &str) -> Vec<Resource> {
 
 pub(crate) fn volume(id: &str, size: u32, role: &str) -> Resource {
     let mut proto = reserved(&format!("disk:{size}"), role).remove(0);
-    proto.disk = Some(v1::resource::DiskInfo {
+    proto.disk = Some(Box::new(v1::resource::DiskInfo {
         persistence: Some(v1::resource::disk_info::Persistence { id: id.into(), principal: None }),
         volume: Some(v1::Volume {
             container_path: "data".into(),
@@ -34,7 +34,7 @@ pub(crate) fn volume(id: &str, size: u32, role: &str) -> Resource {
             ..Default::default()
         }),
         ..Default::default()
-    });
+    }));
     proto
 }
 
@@ -68,7 +68,7 @@ impl World {
     /// What the agent was asked to apply since the last call.
     pub(crate) fn applied(&mut self, agent: &Slave) -> Vec<link::ApplyOperation> {
         let of = |message| match message {
-            to_agent::Message::ApplyOperation(message) => message,
+            to_agent::Message::ApplyOperation(message) => *message,
             other => panic!("an operation: {other:?}"),
         };
         self.messages(agent.link).into_iter().map(of).collect()
@@ -337,10 +337,10 @@ fn a_volume_is_resized_for_the_next_offer() {
     world.accepted(&scheduler, accept(&[&offer], operations, 0.0));
     let offer = world.offer(&scheduler);
     let shrink = Operation {
-        shrink_volume: Some(operation::ShrinkVolume {
+        shrink_volume: Some(Box::new(operation::ShrinkVolume {
             volume: volume("v", 64, "dev"),
             subtract: v1::value::Scalar { value: 16.0 },
-        }),
+        })),
         ..with_id("", operation::Type::ShrinkVolume)
     };
     let too_early = destroy("early", vec![volume("v", 48, "dev")]);
@@ -350,10 +350,10 @@ fn a_volume_is_resized_for_the_next_offer() {
     let offer = world.offer(&scheduler);
     assert!(text(&offer.resources).contains("[v:data]:48"), "{}", text(&offer.resources));
     let grow = Operation {
-        grow_volume: Some(operation::GrowVolume {
+        grow_volume: Some(Box::new(operation::GrowVolume {
             volume: volume("v", 48, "dev"),
             addition: reserved("disk:16", "dev").remove(0),
-        }),
+        })),
         ..with_id("", operation::Type::GrowVolume)
     };
     world.accepted(&scheduler, accept(&[&offer], vec![grow], 0.0));
@@ -424,11 +424,11 @@ fn bad_operations_are_refused_with_mesos_texts_and_change_nothing() {
         ),
         (
             Operation {
-                create_disk: Some(operation::CreateDisk {
+                create_disk: Some(Box::new(operation::CreateDisk {
                     source: resources("disk:1").remove(0),
                     target_type: v1::resource::disk_info::source::Type::Mount.into(),
                     target_profile: None,
-                }),
+                })),
                 ..with_id("o", operation::Type::CreateDisk)
             },
             format!("'source' is not managed by a resource provider{place}"),
