@@ -28,7 +28,22 @@ const FILES: &[&str] = &[
 /// Fields that are seldom there and large, or much larger than their siblings: without a box of its own a `Resource`
 /// would take 1,200 bytes for the disk that few have, and a PING to an agent 7,300 for the operation that it is not.
 const BOXED: &[&str] = &[
+    ".mesos.v1.ExecutorInfo.container",
     ".mesos.v1.Resource.disk",
+    ".mesos.v1.Task.check",
+    ".mesos.v1.Task.container",
+    ".mesos.v1.Task.health_check",
+    ".mesos.v1.TaskInfo.check",
+    ".mesos.v1.TaskInfo.container",
+    ".mesos.v1.TaskInfo.executor",
+    ".mesos.v1.TaskInfo.health_check",
+    ".mesos.v1.executor.Event.launch",
+    ".mesos.v1.executor.Event.launch_group",
+    ".mesos.v1.executor.Event.subscribed",
+    ".mesos.v1.scheduler.Call.subscribe",
+    ".mesos.v1.scheduler.Call.update_framework",
+    ".mesos.v1.scheduler.Event.subscribed",
+    ".mesos.v1.scheduler.Event.update_operation_status",
     ".mesos.v1.Offer.Operation.launch_group",
     ".mesos.v1.Offer.Operation.grow_volume",
     ".mesos.v1.Offer.Operation.shrink_volume",

@@ -109,7 +109,7 @@ impl Framework {
             ..Default::default()
         };
         v1::TaskInfo {
-            container: self.image.as_deref().map(container_of),
+            container: self.image.as_deref().map(container_of).map(Box::new),
             name: "bench".into(),
             task_id: v1::TaskId { value: format!("bench-{}", self.launched) },
             agent_id: offer.agent_id.clone(),

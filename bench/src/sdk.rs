@@ -114,7 +114,7 @@ fn send_updates(stream: TcpStream, updates: usize, encoding: Encoding) -> Result
     let kind = Some(event::Type::Subscribed as i32);
     write_chunk(
         &mut out,
-        &[MasterEvent { r#type: kind, subscribed: Some(subscribed), ..Default::default() }],
+        &[MasterEvent { r#type: kind, subscribed: Some(Box::new(subscribed)), ..Default::default() }],
         encoding,
     )?;
     out.flush()?;

@@ -319,7 +319,11 @@ mod tests {
         let subscribed = event::Subscribed { framework_id: id.clone(), ..Default::default() };
         activity.event(
             stream,
-            &Event { r#type: Some(event::Type::Subscribed as i32), subscribed: Some(subscribed), ..Event::default() },
+            &Event {
+                r#type: Some(event::Type::Subscribed as i32),
+                subscribed: Some(Box::new(subscribed)),
+                ..Event::default()
+            },
         );
         let decline = call::Decline { offer_ids: vec![Default::default(); 2], filters: None };
         activity.call(&Call {

@@ -184,9 +184,9 @@ impl Core {
         let program = container::Command::of(command, None).ok_or("the check has no command")?;
         let on_top = environment::with(Vec::new(), command.environment.as_ref()).map_err(|error| error.to_string())?;
         let described = if executor.is_pod() {
-            executor.launched.get(&task).and_then(|task| task.container.as_ref())
+            executor.launched.get(&task).and_then(|task| task.container.as_deref())
         } else {
-            executor.info.container.as_ref()
+            executor.info.container.as_deref()
         };
         let described = image::describe(self.config.images, described, None).map_err(Unlaunchable::text)?;
         let own = if executor.is_pod() { run.spec.command.as_ref() } else { executor.info.command.as_ref() };

@@ -181,8 +181,8 @@ impl Executor {
     /// What is told of the network that a task's container has, but for its address; `None`: it has the host's.
     pub(crate) fn network_of(&self, task: &TaskId) -> Option<v1::NetworkInfo> {
         let info = match self.is_pod() {
-            true => self.launched.get(task)?.container.as_ref(),
-            false => self.info.container.as_ref(),
+            true => self.launched.get(task)?.container.as_deref(),
+            false => self.info.container.as_deref(),
         };
         network::described(info)
     }

@@ -222,7 +222,8 @@ impl Core {
             agent_info,
             container_id: Some(executor.container_id.proto()),
         };
-        let first = v1::executor::Event { subscribed: Some(subscribed), ..event(event_type::Type::Subscribed) };
+        let first =
+            v1::executor::Event { subscribed: Some(Box::new(subscribed)), ..event(event_type::Type::Subscribed) };
         out.push(Effect::ToExecutor(stream, Box::new(first)));
         for event in executor.waiting.drain(..) {
             out.push(Effect::ToExecutor(stream, Box::new(event)));
@@ -240,13 +241,13 @@ impl Core {
             executor.queued.keys().filter(|task| !groups.iter().any(|group| group.contains(task))).cloned().collect();
         for task in singles {
             let Some(task) = deliver(executor, framework, &task) else { continue };
-            let launch = Some(event_type::Launch { task });
+            let launch = Some(Box::new(event_type::Launch { task }));
             let event = v1::executor::Event { launch, ..event(event_type::Type::Launch) };
             out.push(Effect::ToExecutor(stream, Box::new(event)));
         }
         for group in groups {
             let tasks = group.iter().filter_map(|task| deliver(executor, framework, task)).collect();
-            let launch_group = Some(event_type::LaunchGroup { task_group: v1::TaskGroupInfo { tasks } });
+            let launch_group = Some(Box::new(event_type::LaunchGroup { task_group: v1::TaskGroupInfo { tasks } }));
             let event = v1::executor::Event { launch_group, ..event(event_type::Type::LaunchGroup) };
             out.push(Effect::ToExecutor(stream, Box::new(event)));
         }

@@ -135,7 +135,7 @@ pub(crate) fn of_executor(executor: &Executor) -> Allotment {
 pub(crate) fn pod(executor: &Executor) -> Pod {
     Pod {
         container_id: executor.container_id.clone(),
-        info: executor.info.container.clone(),
+        info: executor.info.container.as_deref().cloned(),
         allotment: of_executor(executor),
     }
 }
@@ -143,7 +143,7 @@ pub(crate) fn pod(executor: &Executor) -> Pod {
 /// Limits need isolators; the reason for their refusal is Mesos' (src/slave/slave.cpp, validateResourceLimitsAndIsolators).
 pub(crate) fn unsupported_limit(abilities: Abilities, task: &v1::TaskInfo) -> Option<&'static str> {
     let docker = |info: &v1::ContainerInfo| info.r#type() == container_info::Type::Docker;
-    if task.container.as_ref().is_some_and(docker) {
+    if task.container.as_deref().is_some_and(docker) {
         return None;
     }
     if task.limits.contains_key("cpus") && !abilities.cpu_limits {

@@ -51,7 +51,7 @@ impl Core {
         let task = message.task;
         let command = task.executor.is_none();
         let executor = match &task.executor {
-            Some(executor) => executor.clone(),
+            Some(executor) => (**executor).clone(),
             None => generated::executor(&framework, &task),
         };
         let request = Request {
@@ -69,11 +69,10 @@ impl Core {
     /// Tasks that are delivered together or not at all.
     pub(crate) fn run_task_group(&mut self, now: Now, message: link::RunTaskGroup, out: &mut Effects) {
         let executor = message.executor;
-        let tasks = message
-            .task_group
-            .tasks
-            .into_iter()
-            .map(|task| v1::TaskInfo { executor: Some(task.executor.unwrap_or_else(|| executor.clone())), ..task });
+        let tasks = message.task_group.tasks.into_iter().map(|task| v1::TaskInfo {
+            executor: Some(task.executor.unwrap_or_else(|| Box::new(executor.clone()))),
+            ..task
+        });
         let request = Request {
             framework: framework_id(&message.framework),
             tasks: tasks.collect(),
@@ -351,7 +350,7 @@ impl Core {
         let (abilities, images) = (self.config.abilities, self.config.images);
         let Some(executor) = self.executor(framework, id) else { return };
         if executor.container == Container::Launched {
-            let unlaunchable = image::describe(images, executor.info.container.as_ref(), None)
+            let unlaunchable = image::describe(images, executor.info.container.as_deref(), None)
                 .and_then(Described::without_image)
                 .and_then(|info| executor_volumes(abilities, info.as_ref()));
             let container = executor.container_id.clone();
@@ -396,7 +395,7 @@ impl Core {
         let agent = self.agent_id.as_ref().ok_or(Unlaunchable::Unknown)?;
         let task = &request.tasks[0];
         let info = if request.command { task.command.as_ref() } else { executor.info.command.as_ref() };
-        let described = image::describe(self.config.images, executor.info.container.as_ref(), info)?;
+        let described = image::describe(self.config.images, executor.info.container.as_deref(), info)?;
         executor_volumes(self.config.abilities, described.info.as_ref())?;
         let allotment = isolation::of_executor(executor);
         network::check_ports(described.network.as_ref(), &allotment.ports).map_err(Unlaunchable::Container)?;
@@ -430,7 +429,7 @@ impl Core {
             isolation: Some(Box::new(isolation::Isolation { info: described.info, allotment, pod: None })),
             image: described.image.map(Box::new),
             network: described.network,
-            io: container::Io::of_task(executor.info.container.as_ref()),
+            io: container::Io::of_task(executor.info.container.as_deref()),
             enter: None,
             called: None,
         })
@@ -552,7 +551,7 @@ pub(crate) fn sandbox_volumes(
     task: &v1::TaskInfo,
 ) -> Result<Vec<container::SandboxVolume>, Unlaunchable> {
     if abilities.mounts {
-        isolation::check_volumes(task.container.as_ref(), true)?;
+        isolation::check_volumes(task.container.as_deref(), true)?;
         return Ok(Vec::new()); // they are mounted
     }
     let refuse = |text: String| Err(Unlaunchable::Container(text));

@@ -100,7 +100,7 @@ impl Core {
         let framework = self.frameworks.get(framework_id).ok_or(Unlaunchable::Unknown)?;
         let executor = framework.executors.get(id).ok_or(Unlaunchable::Unknown)?;
         let run = executor.run_of(task).ok_or(Unlaunchable::Unknown)?;
-        let described = image::describe(self.config.images, info.container.as_ref(), info.command.as_ref())?;
+        let described = image::describe(self.config.images, info.container.as_deref(), info.command.as_ref())?;
         let volumes = sandbox_volumes(self.config.abilities, info)?;
         let allotment = isolation::of_task(info);
         network::check_ports(described.network.as_ref(), &allotment.ports).map_err(Unlaunchable::Container)?;
@@ -130,7 +130,7 @@ impl Core {
             })),
             image: described.image.map(Box::new),
             network: described.network,
-            io: container::Io::of_task(info.container.as_ref()),
+            io: container::Io::of_task(info.container.as_deref()),
             enter: None,
             called: None,
         })

@@ -123,8 +123,8 @@ impl Spec {
             grace,
             max_completion: limit.filter(|limit| !limit.is_zero()),
             check_type: task.check.as_ref().and_then(|check| check.r#type?.try_into().ok()),
-            check: task.check.clone(),
-            health_check: task.health_check.clone(),
+            check: task.check.as_deref().cloned(),
+            health_check: task.health_check.as_deref().cloned(),
             command: task.command.clone().filter(|_| nested),
             role: if nested { role() } else { None },
         }

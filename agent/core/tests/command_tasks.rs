@@ -174,7 +174,7 @@ fn what_this_host_has_not_is_refused() {
         ),
     ] {
         let mut agent = Agent::registered();
-        let task = v1::TaskInfo { container: Some(info), ..command_task("t", "x") };
+        let task = v1::TaskInfo { container: Some(Box::new(info)), ..command_task("t", "x") };
         agent.say(run_task(&plain(), &task, true));
         let update = agent.take_update();
         assert_eq!((update.state(), update.reason), (TaskState::TaskFailed, Some(reason as i32)));
@@ -282,7 +282,7 @@ fn a_task_that_runs_too_long_fails() {
 fn a_check_shows_in_every_status() {
     let mut agent = Agent::registered();
     let check = v1::CheckInfo { r#type: Some(v1::check_info::Type::Command as i32), ..Default::default() };
-    agent.say(run_task(&plain(), &v1::TaskInfo { check: Some(check), ..command_task("t", "x") }, true));
+    agent.say(run_task(&plain(), &v1::TaskInfo { check: Some(Box::new(check)), ..command_task("t", "x") }, true));
     let id = agent.take_launch().container_id;
     agent.running(&id);
     let status = agent.take_update().check_status.unwrap();

@@ -279,7 +279,7 @@ fn groups_are_delivered_whole_or_not_at_all() {
     let events = agent.take_events();
     let tasks = &events[1].1.launch_group.as_ref().unwrap().task_group.tasks;
     assert_eq!(tasks.len(), 2);
-    assert_eq!(tasks[0].executor, Some(executor("e")));
+    assert_eq!(tasks[0].executor.as_deref(), Some(&executor("e")));
 
     let mut agent = Agent::registered();
     agent.say(group());

@@ -43,7 +43,7 @@ fn of_image(command: v1::CommandInfo) -> v1::TaskInfo {
         mesos: Some(container_info::MesosInfo { image: Some(image) }),
         ..Default::default()
     };
-    v1::TaskInfo { command: Some(command), container: Some(container), ..command_task("t", "") }
+    v1::TaskInfo { command: Some(command), container: Some(Box::new(container)), ..command_task("t", "") }
 }
 
 fn of_docker(command: v1::CommandInfo, network: Network) -> v1::TaskInfo {
@@ -55,7 +55,7 @@ fn of_docker(command: v1::CommandInfo, network: Network) -> v1::TaskInfo {
     };
     let container =
         v1::ContainerInfo { r#type: container_info::Type::Docker as i32, docker: Some(docker), ..Default::default() };
-    v1::TaskInfo { container: Some(container), ..of_image(command) }
+    v1::TaskInfo { container: Some(Box::new(container)), ..of_image(command) }
 }
 
 fn argv(value: Option<&str>, arguments: &[&str]) -> v1::CommandInfo {

@@ -52,7 +52,7 @@ fn exited_statuses(agent: &Agent) -> Vec<i32> {
 fn each_task_has_a_sandbox_within_the_executors() {
     let mut agent = Agent::registered();
     let mut sharing = command_task("b", "cat shared/file");
-    sharing.container = Some(v1::ContainerInfo {
+    sharing.container = Some(Box::new(v1::ContainerInfo {
         r#type: v1::container_info::Type::Mesos as i32,
         volumes: vec![v1::Volume {
             mode: v1::volume::Mode::Rw as i32,
@@ -68,7 +68,7 @@ fn each_task_has_a_sandbox_within_the_executors() {
             ..Default::default()
         }],
         ..Default::default()
-    });
+    }));
     agent.say(run_group(&modern(), &pod("p"), &[command_task("a", "echo a"), sharing], true));
     let launches = agent.take_launches();
     assert_eq!(launches.len(), 2);
@@ -209,7 +209,7 @@ fn volumes_that_lead_out_of_the_sandbox_are_refused() {
     {
         let mut agent = Agent::registered();
         let mut task = command_task("a", "x");
-        task.container = Some(v1::ContainerInfo {
+        task.container = Some(Box::new(v1::ContainerInfo {
             r#type: v1::container_info::Type::Mesos as i32,
             volumes: vec![v1::Volume {
                 mode: v1::volume::Mode::Rw as i32,
@@ -225,7 +225,7 @@ fn volumes_that_lead_out_of_the_sandbox_are_refused() {
                 ..Default::default()
             }],
             ..Default::default()
-        });
+        }));
         agent.say(run_group(&modern(), &pod("p"), &[task], true));
         assert_eq!(agent.take_update().state(), TaskState::TaskStarting);
         let failed = agent.take_update();

@@ -161,10 +161,10 @@ fn task(task: &v1::Task) -> Value {
     if let Some(discovery) = &task.discovery {
         put("discovery", to_json_value(discovery));
     }
-    if let Some(container) = &task.container {
+    if let Some(container) = task.container.as_deref() {
         put("container", to_json_value(container));
     }
-    if let Some(health_check) = &task.health_check {
+    if let Some(health_check) = task.health_check.as_deref() {
         put("health_check", to_json_value(health_check));
     }
     out.into()

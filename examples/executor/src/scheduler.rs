@@ -77,7 +77,7 @@ impl Squares {
                 name: format!("square of {number}"),
                 task_id: v1::TaskId { value: id },
                 agent_id: offer.agent_id.clone(),
-                executor: Some(executor.clone()),
+                executor: Some(Box::new(executor.clone())),
                 resources: carved.resources,
                 data: Some(number.to_string().into()),
                 ..Default::default()

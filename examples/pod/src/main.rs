@@ -65,7 +65,7 @@ impl Pod {
                 agent_id: offer.agent_id.clone(),
                 resources: cut(TASK)?,
                 command: Some(v1::CommandInfo { value: Some(command.into()), ..Default::default() }),
-                container: Some(with_shared_directory()),
+                container: Some(Box::new(with_shared_directory())),
                 ..Default::default()
             });
         }

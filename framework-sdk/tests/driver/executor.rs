@@ -34,12 +34,20 @@ fn driver(agent: &Server, checkpoint: &str) -> ExecutorDriver {
 fn subscribed() -> AgentEvent {
     let mut subscribed = event::Subscribed::default();
     subscribed.agent_info.hostname = "h".into();
-    AgentEvent { r#type: Some(event::Type::Subscribed as i32), subscribed: Some(subscribed), ..Default::default() }
+    AgentEvent {
+        r#type: Some(event::Type::Subscribed as i32),
+        subscribed: Some(Box::new(subscribed)),
+        ..Default::default()
+    }
 }
 
 fn launch(task: &str) -> AgentEvent {
     let task = TaskInfo { task_id: v1::TaskId { value: task.into() }, ..Default::default() };
-    AgentEvent { r#type: Some(event::Type::Launch as i32), launch: Some(event::Launch { task }), ..Default::default() }
+    AgentEvent {
+        r#type: Some(event::Type::Launch as i32),
+        launch: Some(Box::new(event::Launch { task })),
+        ..Default::default()
+    }
 }
 
 fn acknowledged(status: &TaskStatus) -> AgentEvent {

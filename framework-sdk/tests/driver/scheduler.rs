@@ -37,11 +37,11 @@ pub(super) fn builder(masters: impl Into<String>) -> Builder {
 pub(super) fn subscribed() -> MasterEvent {
     MasterEvent {
         r#type: Some(event::Type::Subscribed as i32),
-        subscribed: Some(event::Subscribed {
+        subscribed: Some(Box::new(event::Subscribed {
             framework_id: v1::FrameworkId { value: "F".into() },
             heartbeat_interval_seconds: Some(15.0),
             master_info: None,
-        }),
+        })),
         ..Default::default()
     }
 }

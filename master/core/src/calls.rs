@@ -81,7 +81,7 @@ impl Core {
         match call.r#type() {
             call::Type::Unknown | call::Type::Subscribe => return Some(Answer::new(501, "")),
             call::Type::UpdateFramework => {
-                return Some(self.on_update_framework(now, key, call.update_framework?, out));
+                return Some(self.on_update_framework(now, key, *call.update_framework?, out));
             }
             call::Type::Teardown => {
                 self.counters.increment(Counter::MessagesUnregisterFramework);

@@ -61,7 +61,7 @@ fn event(kind: event::Type) -> Box<Event> {
 }
 
 pub(crate) fn subscribed(subscribed: event::Subscribed) -> Box<Event> {
-    Box::new(Event { subscribed: Some(subscribed), ..*event(event::Type::Subscribed) })
+    Box::new(Event { subscribed: Some(Box::new(subscribed)), ..*event(event::Type::Subscribed) })
 }
 
 pub(crate) fn heartbeat() -> Box<Event> {
@@ -103,7 +103,7 @@ pub(crate) fn failure(failure: event::Failure) -> Box<Event> {
 }
 
 pub(crate) fn operation_status(status: v1::OperationStatus) -> Box<Event> {
-    let update_operation_status = Some(event::UpdateOperationStatus { status });
+    let update_operation_status = Some(Box::new(event::UpdateOperationStatus { status }));
     Box::new(Event { update_operation_status, ..*event(event::Type::UpdateOperationStatus) })
 }
 

@@ -85,7 +85,7 @@ fn checked(
             }
             // Validation has seen that it is there.
             let subscribe = call.subscribe.unwrap_or_default();
-            Ok(Checked::Subscribe(Box::new(subscribe), encoding))
+            Ok(Checked::Subscribe(subscribe, encoding))
         }
         call::Type::ReconcileOperations if negotiate::accepted(headers).is_none() => {
             Err(Box::new(answer::not_acceptable()))

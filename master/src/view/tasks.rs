@@ -103,8 +103,8 @@ impl Entity for Task {
             .optional("user", fixed.user.as_deref())
             .labels(fixed.labels.as_ref())
             .message("discovery", fixed.discovery.as_ref())
-            .message("container", fixed.container.as_ref())
-            .message("health_check", fixed.health_check.as_ref());
+            .message("container", fixed.container.as_deref())
+            .message("health_check", fixed.health_check.as_deref());
         document.end()
     }
 }

@@ -76,7 +76,9 @@ impl Invariant for Acknowledgements {
                     let log = self.logs.entry(*agent).or_default();
                     if mezzo_agent_core::is_terminal(update.status.state()) && log.may_lose(&uuid) {
                         let short = fact::uuid(&uuid);
-                        return Err(format!("{task} update {short} is its last, is sent, and would be lost with the power"));
+                        return Err(format!(
+                            "{task} update {short} is its last, is sent, and would be lost with the power"
+                        ));
                     }
                     return log.may_send(framework, task, &uuid);
                 }

@@ -117,7 +117,7 @@ impl Books {
             Fact::StreamOpened(master, stream, call) => {
                 let Some(master) = self.masters.get_mut(master) else { return };
                 if let Some(subscribe) = &call.subscribe {
-                    master.opening.insert(*stream, subscribe.clone());
+                    master.opening.insert(*stream, (**subscribe).clone());
                 }
             }
             Fact::Event(master, stream, event) => self.event(now, *master, *stream, event),
@@ -201,9 +201,9 @@ impl Books {
         let Some(master) = self.masters.get_mut(&master) else { return };
         let id = call.framework_id.as_ref().map_or("", |id| id.value.as_str());
         let framework = master.frameworks.get_mut(id);
-        let right = framework.as_ref().is_some_and(|framework| {
-            framework.stream.is_some() && is_stream(framework.stream, stream_id)
-        });
+        let right = framework
+            .as_ref()
+            .is_some_and(|framework| framework.stream.is_some() && is_stream(framework.stream, stream_id));
         master.unanswered.insert(request, (now, right));
         let Some(framework) = framework.filter(|_| right) else { return };
         match call.r#type() {

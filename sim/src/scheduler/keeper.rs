@@ -192,7 +192,7 @@ impl Keeper {
 
     /// Tasks of a custom executor go as a group now and then.
     fn operation(&mut self, tasks: Vec<v1::TaskInfo>) -> v1::offer::Operation {
-        let executor = tasks.first().and_then(|task| task.executor.clone());
+        let executor = tasks.first().and_then(|task| task.executor.as_deref().cloned());
         let pod = executor.as_ref().is_some_and(is_pod);
         let Some(executor) = executor.filter(|_| pod || self.random.chance(400)) else { return calls::launch(tasks) };
         let tasks = tasks.into_iter().map(|task| v1::TaskInfo { executor: None, ..task }).collect();
@@ -229,7 +229,7 @@ impl Keeper {
             if cpus >= need_cpus && mem >= need_mem {
                 cpus -= need_cpus;
                 mem -= need_mem;
-                executor = Some(self.executor(offer, id, pod));
+                executor = Some(Box::new(self.executor(offer, id, pod)));
             }
         }
         let mut volume = storage::volume_in(offer).filter(|_| !settled && self.random.chance(600)).cloned();
@@ -256,7 +256,7 @@ impl Keeper {
         }
     }
 
-    fn task(&mut self, offer: &v1::Offer, executor: Option<v1::ExecutorInfo>, settled: bool) -> v1::TaskInfo {
+    fn task(&mut self, offer: &v1::Offer, executor: Option<Box<v1::ExecutorInfo>>, settled: bool) -> v1::TaskInfo {
         let for_ms = match self.style.task_time {
             _ if settled => 1_000_000_000,
             Some(time) => u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
@@ -268,7 +268,7 @@ impl Keeper {
         let program = Program::Run { for_ms, code, stubborn: self.random.chance(100) };
         let value = format!("{}-{}", self.prefix, self.next);
         self.next += 1;
-        let command_task = executor.as_ref().is_none_or(is_pod);
+        let command_task = executor.as_deref().is_none_or(is_pod);
         let bursts = !settled && self.style.bursts && self.random.chance(100);
         let more = || ("mem".to_owned(), v1::value::Scalar { value: 64.0 });
         let checked = command_task && !settled && self.style.task_time.is_none() && self.random.chance(200);
@@ -278,8 +278,8 @@ impl Keeper {
             agent_id: offer.agent_id.clone(),
             resources: vec![scalar(offer, "cpus", 0.1), scalar(offer, "mem", 32.0)],
             command: command_task.then(|| command(program)),
-            health_check: checked.then(health_check),
-            check: checked.then(check),
+            health_check: checked.then(health_check).map(Box::new),
+            check: checked.then(check).map(Box::new),
             limits: bursts.then(more).into_iter().collect(),
             data: (!command_task).then(|| program.text().into()),
             executor,

@@ -188,7 +188,7 @@ impl World {
         let call = Call {
             r#type: Some(call::Type::Subscribe as i32),
             framework_id: info.id.clone(),
-            subscribe: Some(call::Subscribe { framework_info: info, ..Default::default() }),
+            subscribe: Some(Box::new(call::Subscribe { framework_info: info, ..Default::default() })),
             ..Default::default()
         };
         let call = Arc::new(call);

@@ -356,7 +356,13 @@ impl World {
     }
 
     /// The door's part of a SUBSCRIBE.
-    fn master_subscribe(&mut self, process: ProcessId, conn: ConnId, stream: StreamId, call: &Arc<v1::scheduler::Call>) {
+    fn master_subscribe(
+        &mut self,
+        process: ProcessId,
+        conn: ConnId,
+        stream: StreamId,
+        call: &Arc<v1::scheduler::Call>,
+    ) {
         let head = |answer: answer::Answer| Packet::Head(Rc::new(answer));
         if let Err(error) = validate::scheduler_call(call, None) {
             let packet = head(answer::Answer::new(400, error.to_string()));
@@ -375,7 +381,7 @@ impl World {
         });
         let _ = self.network.send(&mut self.queue, self.now, conn, Side::Listener, packet);
         self.note(Fact::StreamOpened(process, stream, call.clone()));
-        let subscribe = Subscribe { stream, principal: None, subscribe };
+        let subscribe = Subscribe { stream, principal: None, subscribe: *subscribe };
         self.master_step(process, |core, now, out| core.subscribe(now, subscribe, out));
     }
 

@@ -406,7 +406,7 @@ pub fn executor(id: &str) -> v1::ExecutorInfo {
 }
 
 pub fn executor_task(id: &str, executor_id: &str) -> v1::TaskInfo {
-    v1::TaskInfo { command: None, executor: Some(executor(executor_id)), ..command_task(id, "") }
+    v1::TaskInfo { command: None, executor: Some(Box::new(executor(executor_id))), ..command_task(id, "") }
 }
 
 pub fn run_task(framework: &v1::FrameworkInfo, task: &v1::TaskInfo, launch_executor: bool) -> to_agent::Message {
@@ -446,7 +446,7 @@ pub fn run_group(
 /// A task with a health check by command and a check by TCP, each second.
 pub fn checked(task: v1::TaskInfo) -> v1::TaskInfo {
     v1::TaskInfo {
-        health_check: Some(v1::HealthCheck {
+        health_check: Some(Box::new(v1::HealthCheck {
             r#type: Some(v1::health_check::Type::Command as i32),
             command: Some(v1::CommandInfo { value: Some("true".into()), ..Default::default() }),
             delay_seconds: Some(1.0),
@@ -455,15 +455,15 @@ pub fn checked(task: v1::TaskInfo) -> v1::TaskInfo {
             grace_period_seconds: Some(0.0),
             consecutive_failures: Some(2),
             ..Default::default()
-        }),
-        check: Some(v1::CheckInfo {
+        })),
+        check: Some(Box::new(v1::CheckInfo {
             r#type: Some(v1::check_info::Type::Tcp as i32),
             tcp: Some(v1::check_info::Tcp { port: 80 }),
             delay_seconds: Some(1.0),
             interval_seconds: Some(1.0),
             timeout_seconds: Some(5.0),
             ..Default::default()
-        }),
+        })),
         ..task
     }
 }

@@ -76,8 +76,8 @@ impl Own<'_> {
     /// As its framework describes it.
     fn info(&self) -> Option<ContainerInfo> {
         match self.nested {
-            Some(_) => self.task()?.container.clone(),
-            None => self.executor.info.container.clone(),
+            Some(_) => self.task()?.container.as_deref().cloned(),
+            None => self.executor.info.container.as_deref().cloned(),
         }
     }
 

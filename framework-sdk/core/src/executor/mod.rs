@@ -147,7 +147,7 @@ impl Core {
         match event.r#type() {
             event::Type::Subscribed => {
                 if let Some(subscribed) = event.subscribed {
-                    self.subscribed(now, stream, subscribed, out);
+                    self.subscribed(now, stream, *subscribed, out);
                 }
             }
             event::Type::Launch => {

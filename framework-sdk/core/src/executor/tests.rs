@@ -53,7 +53,7 @@ impl Bench {
             stream,
             api::Event {
                 r#type: Some(event::Type::Subscribed as i32),
-                subscribed: Some(subscribed),
+                subscribed: Some(Box::new(subscribed)),
                 ..Default::default()
             },
         );
@@ -66,7 +66,7 @@ impl Bench {
 
     fn launch(&mut self, stream: StreamId, task: &str) {
         let task = TaskInfo { task_id: v1::TaskId { value: task.into() }, ..Default::default() };
-        let launch = Some(event::Launch { task });
+        let launch = Some(Box::new(event::Launch { task }));
         self.event(stream, api::Event { r#type: Some(event::Type::Launch as i32), launch, ..Default::default() });
     }
 

@@ -165,7 +165,11 @@ pub fn update_framework(
     offer_constraints: Option<v1::scheduler::OfferConstraints>,
 ) -> Call {
     Call {
-        update_framework: Some(call::UpdateFramework { framework_info: info, suppressed_roles, offer_constraints }),
+        update_framework: Some(Box::new(call::UpdateFramework {
+            framework_info: info,
+            suppressed_roles,
+            offer_constraints,
+        })),
         ..typed(call::Type::UpdateFramework)
     }
 }
@@ -182,7 +186,7 @@ pub(super) fn subscribe(
 ) -> Call {
     Call {
         framework_id: info.id.clone(),
-        subscribe: Some(call::Subscribe { framework_info: info, suppressed_roles, offer_constraints }),
+        subscribe: Some(Box::new(call::Subscribe { framework_info: info, suppressed_roles, offer_constraints })),
         ..typed(call::Type::Subscribe)
     }
 }

@@ -18,7 +18,7 @@ impl Core {
         match event.r#type() {
             event::Type::Subscribed => {
                 if let (State::Subscribing { .. }, Some(subscribed)) = (&self.state, event.subscribed) {
-                    self.subscribed_as(now, subscribed, out);
+                    self.subscribed_as(now, *subscribed, out);
                 }
             }
             event::Type::Error => {

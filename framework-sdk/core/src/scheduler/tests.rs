@@ -135,11 +135,11 @@ impl Bench {
 fn subscribed(id: &str) -> MasterEvent {
     MasterEvent {
         r#type: Some(event::Type::Subscribed as i32),
-        subscribed: Some(event::Subscribed {
+        subscribed: Some(Box::new(event::Subscribed {
             framework_id: v1::FrameworkId { value: id.into() },
             heartbeat_interval_seconds: Some(15.0),
             master_info: None,
-        }),
+        })),
         ..Default::default()
     }
 }
@@ -620,7 +620,7 @@ fn operation_update(id: &str, state: v1::OperationState) -> MasterEvent {
     };
     MasterEvent {
         r#type: Some(event::Type::UpdateOperationStatus as i32),
-        update_operation_status: Some(event::UpdateOperationStatus { status }),
+        update_operation_status: Some(Box::new(event::UpdateOperationStatus { status })),
         ..Default::default()
     }
 }

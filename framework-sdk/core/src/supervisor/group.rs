@@ -219,7 +219,7 @@ impl Group {
     /// With this health check: a task is ready only once it is healthy.
     #[must_use]
     pub fn health_check(mut self, check: v1::HealthCheck) -> Self {
-        self.task.health_check = Some(check);
+        self.task.health_check = Some(Box::new(check));
         self
     }
 

@@ -31,7 +31,7 @@ impl Core {
         let record = task_of(&task.info, &framework.id);
         ground.remaining -= &launchable.consumed;
         ground.progressed = true;
-        if let Some(executor) = task.info.executor.as_ref().filter(|_| launchable.launch_executor) {
+        if let Some(executor) = task.info.executor.as_deref().filter(|_| launchable.launch_executor) {
             self.insert_executor(ground.framework, ground.agent, executor.clone(), task.executor_resources, out);
         }
         self.add_task(ground.framework, ground.agent, record, task.resources, out);

@@ -82,7 +82,7 @@ impl Core {
                 let mut executor = group.executor;
                 let executor_resources = allocate(&mut executor.resources, role);
                 let prepare = |mut task: TaskInfo| {
-                    task.executor.get_or_insert_with(|| executor.clone());
+                    task.executor.get_or_insert_with(|| Box::new(executor.clone()));
                     prepare_task(task, role)
                 };
                 let tasks = group.task_group.tasks.into_iter().map(prepare).collect();
@@ -208,7 +208,7 @@ pub(crate) fn validate_form(operation: &Operation, kind: operation::Type, operat
 
 fn validate_task_form(task: &TaskInfo) -> Result<(), Invalid> {
     validate_resources(&task.resources)?;
-    task.executor.as_ref().map_or(Ok(()), validate_executor_form)
+    task.executor.as_deref().map_or(Ok(()), validate_executor_form)
 }
 
 fn validate_executor_form(executor: &ExecutorInfo) -> Result<(), Invalid> {

@@ -90,7 +90,7 @@ fn a_custom_executor_holds_resources_and_runs_several_tasks() {
     let offer = world.offer(&scheduler);
     let with = |id: &str, offer: &v1::Offer| TaskInfo {
         command: None,
-        executor: Some(custom_executor("e")),
+        executor: Some(Box::new(custom_executor("e"))),
         ..task(id, offer)
     };
     world.launch(&scheduler, &offer, vec![with("a", &offer), with("b", &offer)], 0.0);
@@ -158,7 +158,7 @@ fn a_group_runs_wholly_or_not_at_all() {
     let [to_agent::Message::RunTaskGroup(run)] = &messages[..] else { panic!("{messages:?}") };
     assert!(run.launch_executor);
     assert_eq!(run.task_group.tasks.len(), 2);
-    assert_eq!(run.task_group.tasks[0].executor.as_ref(), Some(&run.executor), "each task carries it");
+    assert_eq!(run.task_group.tasks[0].executor.as_deref(), Some(&run.executor), "each task carries it");
     assert_eq!(
         world.view.agents[agent.id.as_str()].used.to_string(),
         "cpus(allocated: dev):0.7; mem(allocated: dev):128; disk(allocated: dev):10"

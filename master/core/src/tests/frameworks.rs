@@ -154,7 +154,7 @@ fn teardown_is_answered_when_it_is_durable() {
     let offer = world.offer(&scheduler);
     let mut with_executor = task("t", &offer);
     with_executor.command = None;
-    with_executor.executor = Some(custom_executor("e"));
+    with_executor.executor = Some(Box::new(custom_executor("e")));
     world.launch(&scheduler, &offer, vec![with_executor], 0.0);
     world.messages(agent.link);
     world.offer(&scheduler);
@@ -225,11 +225,11 @@ fn update_framework_applies_or_says_why_not() {
     world.messages(agent.link);
     let offer = world.offer(&scheduler);
     let update = |framework_info: FrameworkInfo, suppressed: &[&str]| Call {
-        update_framework: Some(call::UpdateFramework {
+        update_framework: Some(Box::new(call::UpdateFramework {
             framework_info: with_id(framework_info, &scheduler.id),
             suppressed_roles: suppressed.iter().map(ToString::to_string).collect(),
             offer_constraints: None,
-        }),
+        })),
         ..bare(call::Type::UpdateFramework)
     };
     let refused = [
@@ -278,10 +278,10 @@ fn what_was_refused_stays_so_when_a_framework_changes_its_wishes() {
     let offer = world.offer(&scheduler);
     world.accepted(&scheduler, decline(&[&offer], Some(3600.0)));
     let update = |roles: &[&str]| Call {
-        update_framework: Some(call::UpdateFramework {
+        update_framework: Some(Box::new(call::UpdateFramework {
             framework_info: with_id(FrameworkInfo { roles: to_strings(roles), ..info.clone() }, &scheduler.id),
             ..Default::default()
-        }),
+        })),
         ..bare(call::Type::UpdateFramework)
     };
     // As one of its roles, and as one that it has no more: what was refused for a role is forgotten with it.

@@ -304,7 +304,7 @@ fn commands_and_environments() {
     assert_eq!(launched(|task| task.command.as_mut().unwrap().value = None), None, "that is the agent's affair");
     let one = "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present";
     refused(one, |task| task.command = None);
-    refused(one, |task| task.executor = Some(custom_executor("e")));
+    refused(one, |task| task.executor = Some(Box::new(custom_executor("e"))));
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn containers_checks_and_limits() {
             let mut container =
                 v1::ContainerInfo { r#type: v1::container_info::Type::Mesos.into(), ..Default::default() };
             change(&mut container);
-            task.container = Some(container);
+            task.container = Some(Box::new(container));
         }
     };
     refused(
@@ -329,7 +329,7 @@ fn containers_checks_and_limits() {
         move |task: &mut TaskInfo| {
             let mut check = v1::HealthCheck::default();
             change(&mut check);
-            task.health_check = Some(check);
+            task.health_check = Some(Box::new(check));
         }
     };
     let invalid = |detail: &str| format!("Task uses invalid health check: {detail}");
@@ -348,10 +348,10 @@ fn containers_checks_and_limits() {
         health(|check| check.r#type = Some(v1::health_check::Type::Http.into())),
     );
     refused(&invalid("The path 'x' of HTTP health check must start with '/'"), |task| {
-        http(task.health_check.insert(v1::HealthCheck::default()), Some("x"), None);
+        http(task.health_check.insert(Box::new(v1::HealthCheck::default())), Some("x"), None);
     });
     refused(&invalid("Unsupported HTTP health check scheme: 'ftp'"), |task| {
-        http(task.health_check.insert(v1::HealthCheck::default()), None, Some("ftp"));
+        http(task.health_check.insert(Box::new(v1::HealthCheck::default())), None, Some("ftp"));
     });
     refused(
         &invalid("Expecting 'delay_seconds' to be non-negative"),
@@ -362,10 +362,10 @@ fn containers_checks_and_limits() {
     );
     let check = |kind: v1::check_info::Type| v1::CheckInfo { r#type: Some(kind.into()), ..Default::default() };
     refused("Task uses invalid check: 'UNKNOWN' is not a valid check type", |task| {
-        task.check = Some(check(v1::check_info::Type::Unknown));
+        task.check = Some(Box::new(check(v1::check_info::Type::Unknown)));
     });
     refused("Task uses invalid check: Expecting 'command' to be set for COMMAND check", |task| {
-        task.check = Some(check(v1::check_info::Type::Command));
+        task.check = Some(Box::new(check(v1::check_info::Type::Command)));
     });
     refused("Task's `max_completion_time` must be non-negative", |task| {
         task.max_completion_time = Some(v1::DurationInfo { nanoseconds: -1 });
@@ -391,7 +391,7 @@ fn executors_of_tasks() {
             let mut executor = custom_executor("e");
             change(&mut executor);
             task.command = None;
-            task.executor = Some(executor);
+            task.executor = Some(Box::new(executor));
         }
     };
     refused(
@@ -480,7 +480,7 @@ fn malformed_calls() {
         }
     }
     let subscribe = |info: FrameworkInfo, framework_id: Option<v1::FrameworkId>| Call {
-        subscribe: Some(call::Subscribe { framework_info: info, ..Default::default() }),
+        subscribe: Some(Box::new(call::Subscribe { framework_info: info, ..Default::default() })),
         framework_id,
         ..bare(call::Type::Subscribe)
     };
@@ -499,7 +499,7 @@ fn malformed_calls() {
     assert_eq!(check(acknowledge(uuid::Uuid::from_u128(0x4000 << 64).as_bytes())), Ok(()));
     let update = Call {
         framework_id: id,
-        update_framework: Some(call::UpdateFramework { framework_info: modern("dev"), ..Default::default() }),
+        update_framework: Some(Box::new(call::UpdateFramework { framework_info: modern("dev"), ..Default::default() })),
         ..bare(call::Type::UpdateFramework)
     };
     fails(update, "'framework_id' differs from 'update_framework.framework_info.id'");

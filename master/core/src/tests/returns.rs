@@ -117,7 +117,7 @@ fn executors_that_ended_meanwhile_are_forgotten_and_generated_ones_never_count()
     let agent = world.agent(AGENT_RESOURCES);
     let scheduler = world.subscribe(modern("dev"));
     let offer = world.offer(&scheduler);
-    let with_executor = TaskInfo { command: None, executor: Some(custom_executor("e")), ..task("a", &offer) };
+    let with_executor = TaskInfo { command: None, executor: Some(Box::new(custom_executor("e"))), ..task("a", &offer) };
     world.launch(&scheduler, &offer, vec![with_executor, task("b", &offer)], 3600.0);
     world.messages(agent.link);
     let command = |id: &str, name: &str| v1::ExecutorInfo {

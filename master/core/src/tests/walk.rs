@@ -199,8 +199,10 @@ impl Walk {
                 1 | 2 => {
                     info.command = None;
                     let executor = if self.rng.random_bool(0.5) { "e1" } else { "e2" };
-                    info.executor =
-                        Some(v1::ExecutorInfo { resources: resources("cpus:0.2;mem:32"), ..custom_executor(executor) });
+                    info.executor = Some(Box::new(v1::ExecutorInfo {
+                        resources: resources("cpus:0.2;mem:32"),
+                        ..custom_executor(executor)
+                    }));
                     launch(vec![info])
                 }
                 _ => launch(vec![info]),
@@ -423,7 +425,7 @@ impl Machine {
                     }
                 }
             }
-            to_agent::Message::RunTask(run) => self.run(&run.framework, &run.task, run.task.executor.as_ref()),
+            to_agent::Message::RunTask(run) => self.run(&run.framework, &run.task, run.task.executor.as_deref()),
             to_agent::Message::RunTaskGroup(run) => {
                 run.task_group.tasks.iter().for_each(|task| self.run(&run.framework, task, Some(&run.executor)));
             }

@@ -42,7 +42,7 @@ pub(crate) fn validate(
 
 fn validate_in_group(task: &TaskInfo) -> Result<(), Invalid> {
     if let Some(container) = &task.container {
-        let kind = task.health_check.as_ref().map(mezzo_api::v1::HealthCheck::r#type);
+        let kind = task.health_check.as_deref().map(mezzo_api::v1::HealthCheck::r#type);
         if !container.network_infos.is_empty()
             && matches!(kind, Some(health_check::Type::Http | health_check::Type::Tcp))
         {
@@ -54,7 +54,7 @@ fn validate_in_group(task: &TaskInfo) -> Result<(), Invalid> {
             return Err(Invalid::new("Docker ContainerInfo is not supported on the task"));
         }
     }
-    if !task.limits.is_empty() && share_cgroups(task.container.as_ref()) != Some(false) {
+    if !task.limits.is_empty() && share_cgroups(task.container.as_deref()) != Some(false) {
         return Err(Invalid::new(
             "Resource limits may only be set for tasks within a task group when the 'share_cgroups' field is set to 'false'.",
         ));
@@ -85,10 +85,10 @@ fn validate_executor(
     if info.r#type() == executor_info::Type::Unknown {
         return Err(Invalid::new("Unknown executor type"));
     }
-    if is_docker(info.container.as_ref()) {
+    if is_docker(info.container.as_deref()) {
         return Err(Invalid::new("Docker ContainerInfo is not supported on the executor"));
     }
-    if let Some(task) = tasks.iter().find(|task| task.info.executor.as_ref().is_some_and(|own| own != info)) {
+    if let Some(task) = tasks.iter().find(|task| task.info.executor.as_deref().is_some_and(|own| own != info)) {
         return Err(Invalid(format!(
             "The `ExecutorInfo` of task '{}' is different from executor '{id}'",
             task.info.task_id.value
@@ -162,7 +162,7 @@ fn validate_together(group: &PreparedGroup) -> Result<(), Invalid> {
 }
 
 fn validate_share_cgroups(group: &PreparedGroup) -> Result<(), Invalid> {
-    let mut values = group.tasks.iter().map(|task| share_cgroups(task.info.container.as_ref()).unwrap_or(true));
+    let mut values = group.tasks.iter().map(|task| share_cgroups(task.info.container.as_deref()).unwrap_or(true));
     let first = values.next();
     if values.any(|value| Some(value) != first) {
         return Err(Invalid::new(

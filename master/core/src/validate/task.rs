@@ -52,7 +52,7 @@ pub(crate) struct Launchable {
 pub(crate) fn validate(task: &Prepared, site: &Site<'_>, offered: &Resources) -> Result<Launchable, Invalid> {
     validate_task(task, site)?;
     let launchable = validate_executor(task, site, offered)?;
-    if share_cgroups(task.info.container.as_ref()) == Some(false) {
+    if share_cgroups(task.info.container.as_deref()) == Some(false) {
         return Err(Invalid::new("Only tasks in a task group may have 'share_cgroups' set to 'false'"));
     }
     Ok(launchable)

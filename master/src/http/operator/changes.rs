@@ -54,7 +54,8 @@ pub(super) fn change(mut call: Call) -> Result<OperatorCall, Box<Call>> {
         }),
         call::Type::ShrinkVolume => call.shrink_volume.take().map(|shrink| {
             let payload = operation::ShrinkVolume { volume: shrink.volume, subtract: shrink.subtract };
-            let operation = Operation { shrink_volume: Some(Box::new(payload)), ..of_type(operation::Type::ShrinkVolume) };
+            let operation =
+                Operation { shrink_volume: Some(Box::new(payload)), ..of_type(operation::Type::ShrinkVolume) };
             on(shrink.agent_id.unwrap_or_default(), operation)
         }),
         call::Type::UpdateQuota => call
