@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use foldhash::HashMap;
 use mezzo_api::{
     ids::{AgentId, ContainerId},
     link::{from_agent, to_agent},
@@ -18,10 +19,13 @@ use crate::{
     world::World,
 };
 
+/// A table, an input, and the state in which it came.
+type Entry = (&'static str, Cow<'static, str>, &'static str);
+
 /// Counts by input and state.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
-    counts: BTreeMap<&'static str, BTreeMap<(Cow<'static, str>, &'static str), u64>>,
+    counts: HashMap<Entry, u64>,
     /// What operators asked for that is not answered.
     asked: BTreeMap<RequestId, &'static str>,
     /// Containers that have just ended, of which is not known yet how.
@@ -123,23 +127,24 @@ impl Coverage {
     }
 
     fn count(&mut self, table: &'static str, input: impl Into<Cow<'static, str>>, state: &'static str) {
-        *self.counts.entry(table).or_default().entry((input.into(), state)).or_default() += 1;
+        *self.counts.entry((table, input.into(), state)).or_default() += 1;
     }
 
     /// Adds another run's counts.
     pub fn add(&mut self, other: &Self) {
-        for (table, counts) in &other.counts {
-            let own = self.counts.entry(table).or_default();
-            for (entry, count) in counts {
-                *own.entry(entry.clone()).or_default() += count;
-            }
+        for (entry, count) in &other.counts {
+            *self.counts.entry(entry.clone()).or_default() += count;
         }
     }
 
     /// As text: a table for each kind of input, a line for each input, a count for each state.
     pub fn table(&self) -> Vec<String> {
+        let mut tables: BTreeMap<&str, BTreeMap<(Cow<'static, str>, &'static str), u64>> = BTreeMap::new();
+        for ((table, input, state), count) in &self.counts {
+            tables.entry(table).or_default().insert((input.clone(), *state), *count);
+        }
         let mut lines = Vec::new();
-        for (table, counts) in &self.counts {
+        for (table, counts) in &tables {
             let known = TABLES.iter().find(|(name, _)| name == table).map(|(_, states)| states.to_vec());
             let mut states = known.unwrap_or_default();
             for (_, state) in counts.keys() {

@@ -3,6 +3,7 @@
 
 mod acknowledgements;
 mod answers;
+mod attention;
 mod books;
 mod drains;
 mod exits;
@@ -86,6 +87,7 @@ macro_rules! watchers {
 watchers! { of plan:
     acknowledgements: acknowledgements::Acknowledgements = Default::default();
     answers: answers::Answers = Default::default();
+    attention: attention::Attention = attention::Attention::new(plan);
     drains: drains::Drains = Default::default();
     exits: exits::Exits = Default::default();
     failover: failover::Failover = failover::Failover;
