@@ -90,7 +90,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("volumes-left-out-of-snapshot", "an agent that compacts its log forgets reservations and volumes"),
     mutant("allotment-unchanged", "an agent does not tell that an executor's container may use more or less"),
     mutant("limitation-untold", "an agent takes the end of a process that took too much for any other"),
-    rare("silence-unnoticed", "a scheduler's driver does not notice that its stream is dead", 351),
+    mutant("silence-unnoticed", "a scheduler's driver does not notice that its stream is dead"),
     mutant("never-reconciled", "a scheduler's driver never asks what became of its tasks"),
     mutant("returned-task-kept", "a supervisor keeps a task that came back beside the one that took its place"),
     of_election("lease-never-ends", "a leader that ZooKeeper does not answer does not step down"),
