@@ -46,7 +46,8 @@ impl Invariant for Never {
                 Change::Agent(agent) => {
                     let mut taken = &agent.used + &agent.offered;
                     taken.unallocate();
-                    // A task may have been launched on a volume that its agent never came to make.
+                    // A task may have been launched on a volume that its agent never came to make
+                    // (src/master/master.cpp of apache/mesos, ___reregisterSlave and reconcileKnownSlave).
                     let missing = self.missing.get(&(*master, agent.id.clone()));
                     if missing.is_some_and(|missing| !missing.is_empty()) {
                         taken = taken.unreserved();
