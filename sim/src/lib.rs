@@ -18,6 +18,7 @@ pub mod mutants;
 pub mod nat;
 pub mod network;
 pub mod oracle;
+pub mod packet;
 pub mod plan;
 pub mod queue;
 pub mod random;

@@ -32,7 +32,7 @@ use crate::{
     fact::{End, Fact},
     ids::{Host, ProcessId, Service},
     nat::Nat,
-    network::{ConnId, Incoming, Opening, Packet, Side},
+    network::{ConnId, Opening, Packet, Side},
     random::Random,
     record::Written,
     time::{Clock, Moment},
@@ -68,19 +68,19 @@ pub struct Agent {
     pub process: ProcessId,
     /// The real thing.
     pub core: Core,
-    clock: Clock,
-    leader: Option<Host>,
-    link: Link,
+    pub(super) clock: Clock,
+    pub(super) leader: Option<Host>,
+    pub(super) link: Link,
     /// A second link, that is being dialled although the first one stands.
-    second: Option<ConnId>,
-    dial_after: Duration,
-    next_link: u64,
+    pub(super) second: Option<ConnId>,
+    pub(super) dial_after: Duration,
+    pub(super) next_link: u64,
     next_stream: u64,
     next_request: u64,
-    streams: BTreeMap<StreamId, ConnId>,
-    conns: BTreeMap<ConnId, Option<StreamId>>,
+    pub(super) streams: BTreeMap<StreamId, ConnId>,
+    pub(super) conns: BTreeMap<ConnId, Option<StreamId>>,
     requests: BTreeMap<RequestId, ConnId>,
-    staged: VecDeque<Effect>,
+    pub(super) staged: VecDeque<Effect>,
     /// So many of the staged effects are being committed.
     committing: usize,
     planned: Option<Moment>,
@@ -88,15 +88,14 @@ pub struct Agent {
     pub(super) finding: BTreeSet<ContainerId>,
 }
 
+/// An agent's link, as its shell has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Link {
+pub(super) enum Link {
     Down,
     Dialling(ConnId),
     Up(ConnId, LinkId),
 }
 
-const DIAL_FIRST: Duration = Duration::from_millis(500);
-const DIAL_MAX: Duration = Duration::from_secs(15);
 /// What each simulated machine has.
 const RESOURCES: &str = "cpus:4;mem:4096;disk:10000;ports:[31000-31100]";
 
@@ -427,116 +426,7 @@ impl World {
         None
     }
 
-    /// The link is no more: the core hears it, the shell dials again.
-    fn link_lost(&mut self, agent: &mut Agent) {
-        if let Link::Up(_, link) = std::mem::replace(&mut agent.link, Link::Down) {
-            let mut effects = Effects::new();
-            agent.core.link_down(agent.clock.read(self.now), link, &mut effects);
-            agent.staged.extend(effects);
-        }
-        let delay = self.random.duration(Duration::ZERO, DIAL_FIRST);
-        agent.dial_after = DIAL_FIRST;
-        self.queue.push(self.now + delay, Event::Dial(agent.process));
-    }
-
-    pub(super) fn agent_detects(&mut self, number: u16, host: Host) {
-        let Some(mut agent) = self.agents[usize::from(number)].agent.take() else { return };
-        let same = agent.leader == Some(host);
-        agent.leader = Some(host);
-        if !same {
-            if let Link::Up(conn, _) | Link::Dialling(conn) = agent.link {
-                self.network.close(&mut self.queue, self.now, conn, Side::Dialer);
-                self.link_lost(&mut agent);
-            } else {
-                self.queue.push(self.now, Event::Dial(agent.process));
-            }
-        }
-        self.agents[usize::from(number)].agent = Some(agent);
-    }
-
-    pub(super) fn agent_dials(&mut self, process: ProcessId) {
-        let Some(Owner::Agent(number)) = self.owners.get(&process).copied() else { return };
-        let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
-        let (Some(leader), Link::Down) = (agent.leader, agent.link) else { return };
-        let from = (Host::Agent(number), process);
-        let conn = self.network.dial(&mut self.queue, self.now, from, (leader, Service::Master), Opening::Link);
-        agent.link = Link::Dialling(conn);
-    }
-
-    /// The shell dials although its link stands: a second link to the same master.
-    pub(super) fn agent_second_link(&mut self, number: u16) {
-        let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
-        let (Some(leader), Link::Up(..)) = (agent.leader, agent.link) else { return };
-        let from = (Host::Agent(number), agent.process);
-        let conn = self.network.dial(&mut self.queue, self.now, from, (leader, Service::Master), Opening::Link);
-        agent.second = Some(conn);
-    }
-
-    pub(super) fn agent_incoming(&mut self, number: u16, conn: ConnId, side: Side, what: Incoming) {
-        match (side, what) {
-            (Side::Dialer, what) => self.agent_link(number, conn, what),
-            (Side::Listener, Incoming::Opened(opening)) => self.agent_opened(number, conn, opening),
-            (Side::Listener, Incoming::Packet(Packet::ExecutorCall(call))) => self.agent_called(number, conn, &call),
-            (Side::Listener, Incoming::Packet(_)) => {}
-            (Side::Listener, Incoming::Closed { .. }) => {
-                let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
-                if let Some(Some(stream)) = agent.conns.remove(&conn) {
-                    agent.streams.remove(&stream);
-                    self.agent_step(number, |core, now, out| core.stream_closed(now, stream, out));
-                }
-            }
-        }
-    }
-
-    fn agent_link(&mut self, number: u16, conn: ConnId, what: Incoming) {
-        let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
-        match what {
-            Incoming::Packet(Packet::Accepted) if agent.link == Link::Dialling(conn) => {
-                let link = LinkId(agent.next_link);
-                agent.next_link += 1;
-                agent.link = Link::Up(conn, link);
-                agent.dial_after = DIAL_FIRST;
-                self.agent_step(number, |core, now, out| core.link_up(now, link, out));
-            }
-            Incoming::Packet(Packet::Accepted) if agent.second == Some(conn) => {
-                agent.second = None;
-                let link = LinkId(agent.next_link);
-                agent.next_link += 1;
-                if let Link::Up(old, _) | Link::Dialling(old) = std::mem::replace(&mut agent.link, Link::Up(conn, link))
-                {
-                    self.network.vanish(old);
-                }
-                self.agent_step(number, |core, now, out| core.link_up(now, link, out));
-            }
-            Incoming::Packet(Packet::ToAgent(term, message)) => {
-                let Link::Up(current, link) = agent.link else { return };
-                if current == conn {
-                    self.agent_heard(number, link, term, &message);
-                }
-            }
-            Incoming::Closed { .. } if agent.second == Some(conn) => agent.second = None,
-            Incoming::Closed { .. } if agent.link == Link::Dialling(conn) => {
-                agent.link = Link::Down;
-                let ceiling = agent.dial_after.max(DIAL_FIRST);
-                agent.dial_after = (ceiling * 2).min(DIAL_MAX);
-                let process = agent.process;
-                let delay = self.random.duration(ceiling / 2, ceiling);
-                self.queue.push(self.now + delay, Event::Dial(process));
-            }
-            Incoming::Closed { .. } => {
-                let Link::Up(current, _) = agent.link else { return };
-                if current == conn {
-                    let Some(mut agent) = self.agents[usize::from(number)].agent.take() else { return };
-                    self.link_lost(&mut agent);
-                    self.agents[usize::from(number)].agent = Some(agent);
-                    self.agent_step(number, |_, _, _| {});
-                }
-            }
-            Incoming::Opened(_) | Incoming::Packet(_) => {}
-        }
-    }
-
-    fn agent_heard(&mut self, number: u16, link: LinkId, term: u64, message: &Rc<to_agent::Message>) {
+    pub(super) fn agent_heard(&mut self, number: u16, link: LinkId, term: u64, message: &Rc<to_agent::Message>) {
         let input = link::ToAgent { term, message: Some((**message).clone()) };
         let place = self.facts.len();
         let effects = self.agent_step(number, |core, now, out| core.master(now, link, input, out));
@@ -544,7 +434,7 @@ impl World {
         self.facts.insert(place, Fact::Heard { agent: number, term, message: message.clone(), effects });
     }
 
-    fn agent_opened(&mut self, number: u16, conn: ConnId, opening: Opening) {
+    pub(super) fn agent_opened(&mut self, number: u16, conn: ConnId, opening: Opening) {
         let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
         match opening {
             Opening::ExecutorSubscribe(call) => {
@@ -565,7 +455,7 @@ impl World {
         }
     }
 
-    fn agent_called(&mut self, number: u16, conn: ConnId, call: &Rc<v1::executor::Call>) {
+    pub(super) fn agent_called(&mut self, number: u16, conn: ConnId, call: &Rc<v1::executor::Call>) {
         let Some(agent) = self.agents[usize::from(number)].agent.as_mut() else { return };
         let refused = match validate::executor_call(call) {
             Err(error) => Some((400, error)),

@@ -7,6 +7,7 @@ mod executors;
 mod faults;
 mod frameworks;
 mod hostile;
+mod links;
 mod masters;
 mod operator;
 
