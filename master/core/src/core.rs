@@ -57,8 +57,8 @@ pub struct Core {
     pub(crate) counters: Counters,
     pub(crate) dirty: Dirty,
     pub(crate) deposed: bool,
-    /// What the checks of earlier steps have counted.
-    pub(crate) checked: Checked,
+    /// What the checks keep from step to step, where anybody checks.
+    pub(crate) checked: Option<Box<Checked>>,
 }
 
 /// What readers have not been shown yet: several changes of a batch are shown once.
@@ -96,7 +96,7 @@ impl Core {
             counters: Counters::default(),
             dirty: Dirty { maintenance: true, first: true, ..Dirty::default() },
             deposed: false,
-            checked: Checked::default(),
+            checked: None,
             config,
         };
         let (kinds, agents) = recovered.agents.into_parts();
@@ -337,7 +337,7 @@ impl Core {
     }
 
     fn offered_roles(&self) -> BTreeSet<&str> {
-        self.offers.iter().map(|(_, offer)| &*offer.role).collect()
+        self.offers.iter().map(|(_, offer)| &*offer.view.role).collect()
     }
 
     /// The registry refused a write because this master leads no more: the core decides nothing from then on.
@@ -374,7 +374,7 @@ impl Core {
     pub fn cross_check(&mut self) {
         self.check_touched();
         self.check();
-        self.checked.agrees(self);
+        self.checked.iter().for_each(|checked| checked.agrees(self));
         self.allocator.checked_agrees();
     }
 

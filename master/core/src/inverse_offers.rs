@@ -48,8 +48,8 @@ impl InverseOffers {
     }
 
     /// See [`Touched::take`].
-    pub(crate) fn take_touched(&mut self) -> Option<Vec<OfferNumber>> {
-        self.touched.take()
+    pub(crate) fn take_touched(&mut self, numbers: &mut Vec<OfferNumber>) -> bool {
+        self.touched.take(numbers)
     }
 
     fn insert(&mut self, number: OfferNumber, offer: InverseOffer) {

@@ -250,8 +250,8 @@ impl Clients {
     }
 
     /// See [`Touched::take`](crate::slots::Touched::take).
-    pub(super) fn take_touched(&mut self) -> Option<Vec<ClientKey>> {
-        self.slots.take_touched()
+    pub(super) fn take_touched(&mut self, keys: &mut Vec<ClientKey>) -> bool {
+        self.slots.take_touched(keys)
     }
 
     /// Those of a framework, in the order of their roles.

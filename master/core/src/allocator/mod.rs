@@ -134,8 +134,8 @@ pub(crate) struct Allocator {
     min_allocatable: Vec<Minimum>,
     region: Option<String>,
     rng: SmallRng,
-    /// What the checks of earlier steps have counted.
-    checked: Checked,
+    /// What the checks keep from step to step, where anybody checks.
+    checked: Option<Box<Checked>>,
 }
 
 impl Allocator {
@@ -169,7 +169,7 @@ impl Allocator {
             min_allocatable: rules::minima(&config.min_allocatable_resources),
             region: fault_domain.map(|domain| domain.region.name.clone()),
             rng: SmallRng::seed_from_u64(seed),
-            checked: Checked::default(),
+            checked: None,
         }
     }
 

@@ -293,8 +293,8 @@ impl Tree {
     }
 
     /// See [`Touched::take`](crate::slots::Touched::take).
-    pub(super) fn take_touched(&mut self) -> Option<Vec<RoleKey>> {
-        self.roles.take_touched()
+    pub(super) fn take_touched(&mut self, keys: &mut Vec<RoleKey>) -> bool {
+        self.roles.take_touched(keys)
     }
 
     /// The role, if it is there.

@@ -71,8 +71,8 @@ impl Operations {
     }
 
     /// See [`Touched::take`].
-    pub(crate) fn take_touched(&mut self) -> Option<Vec<Bytes>> {
-        self.touched.take()
+    pub(crate) fn take_touched(&mut self, uuids: &mut Vec<Bytes>) -> bool {
+        self.touched.take(uuids)
     }
 
     fn insert(&mut self, uuid: Bytes, operation: Operation) {
