@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use indexmap::IndexSet;
 use mezzo_api::{
     ids::{AgentId, FrameworkId},
     link,
@@ -27,6 +26,7 @@ use crate::{
     inverse_offers::InverseOffers,
     keys::{AgentKey, FrameworkKey, TaskKey},
     maintenance::Machines,
+    maps::IndexSet,
     offers::Offers,
     operations::Operations,
     registry::{Recovered, RegistryError},

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use indexmap::IndexMap;
 use mezzo_api::{ids::OfferId, resources::Resources, time::Now, v1};
 
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
     events,
     frameworks::Framework,
     keys::{AgentKey, FrameworkKey, OfferNumber},
+    maps::IndexMap,
     model,
     slots::Touched,
     timers::{Timer, TimerId},
@@ -103,7 +103,7 @@ impl Core {
     pub(crate) fn send_offers(&mut self, now: Now, out: &mut Effects) {
         let allocations = self.allocator.run(now.mono);
         self.counters.increment(Counter::AllocationRuns);
-        let mut by_framework: IndexMap<FrameworkKey, Vec<v1::Offer>> = IndexMap::new();
+        let mut by_framework: IndexMap<FrameworkKey, Vec<v1::Offer>> = IndexMap::default();
         for allocation in allocations {
             let framework = allocation.framework;
             if let Some(offer) = self.make_offer(now, allocation, out) {

@@ -37,7 +37,6 @@ use std::{
     time::Duration,
 };
 
-use indexmap::IndexSet;
 use mezzo_api::resources::{Resources, Scalar};
 use rand::{SeedableRng, rngs::SmallRng};
 
@@ -62,6 +61,7 @@ use crate::{
     frameworks::Capabilities,
     input::{Config, Sorter},
     keys::{AgentKey, FrameworkKey},
+    maps::IndexSet,
     slots::Beside,
     validate::constraints::ConstraintFilter,
 };
@@ -155,7 +155,7 @@ impl Allocator {
             whitelist: None,
             inverse_offers: Vec::new(),
             expiries: Expiries::default(),
-            urgent: IndexSet::new(),
+            urgent: IndexSet::default(),
             urgent_at: None,
             background: Queue::default(),
             everything: false,

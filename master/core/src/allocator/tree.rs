@@ -1,7 +1,7 @@
 //! The tree of roles: what each subtree has, is promised and may have, and in which order siblings are served.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use super::{
     amounts::{Amounts, Bounds, Name, Names, Sign, Totals},
     clients::ClientKey,
 };
-use crate::{keys::AgentKey, slots::Slots};
+use crate::{keys::AgentKey, maps::HashMap, slots::Slots};
 
 slotmap::new_key_type! {
     /// A role.

@@ -12,7 +12,6 @@ pub(crate) use report::total_of;
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use indexmap::IndexMap;
 use mezzo_api::{
     ids::FrameworkId,
     link::{self, to_agent},
@@ -26,6 +25,7 @@ use crate::{
     core::Core,
     effect::{Change, Effect, Effects},
     keys::{AgentKey, FrameworkKey},
+    maps::IndexMap,
     model,
     slots::Touched,
 };
@@ -59,7 +59,7 @@ impl Operations {
     pub(crate) fn new(seed: u64) -> Self {
         // Another stream than the allocator's.
         let random = SmallRng::seed_from_u64(seed ^ 0x6f70_6572_6174_696f);
-        Self { all: IndexMap::new(), touched: Touched::default(), names: BTreeMap::new(), random }
+        Self { all: IndexMap::default(), touched: Touched::default(), names: BTreeMap::new(), random }
     }
 
     pub(crate) fn get(&self, uuid: &Bytes) -> Option<&Operation> {
