@@ -80,7 +80,7 @@ impl Offers {
 
 impl Core {
     pub(crate) fn offer_id(&self, number: OfferNumber) -> String {
-        format!("{}-O{}", self.config.master_id, number.0)
+        [self.config.master_id.as_str(), "-O", &number.0.to_string()].concat()
     }
 
     /// The outstanding offer of this id.

@@ -58,6 +58,6 @@ impl Core {
             launch_executor,
             resource_version,
         };
-        self.tell(ground.agent, link::to_agent::Message::RunTaskGroup(message), out);
+        self.tell(ground.agent, Box::new(link::to_agent::Message::RunTaskGroup(message)), out);
     }
 }

@@ -331,23 +331,23 @@ impl Allocator {
         duration: Duration,
     ) {
         let Some(agent) = self.agents.get_mut(key) else { return };
-        for (role, refused) in allocated.allocations() {
-            let Some(client_key) = self.clients.find(framework, &role) else { continue };
-            let Some(client) = self.clients.get_mut(client_key).filter(|client| client.subscribed) else { continue };
-            let bare = unallocated(&refused);
+        allocated.each_allocation(|role, refused| {
+            let Some(client_key) = self.clients.find(framework, role) else { return };
+            let Some(client) = self.clients.get_mut(client_key).filter(|client| client.subscribed) else { return };
+            let bare = unallocated(refused);
             let known = (&mut agent.references, &agent.total);
             if let Some((at, expiry)) = client.filters.add(client_key, key, known, &bare, (now, duration)) {
                 self.expiries.add(at, expiry);
             }
-        }
+        });
     }
 
     /// Counts, role by role, what a framework takes or gives back.
     fn count(&mut self, now: Duration, framework: FrameworkKey, agent: AgentKey, allocated: &Resources, sign: Sign) {
-        for (role, resources) in allocated.allocations() {
-            let delta = Delta::new(&mut self.names, agent, &resources);
-            self.clients.book(now, (framework, &role), &delta, sign, &mut self.tree, &self.totals);
-        }
+        allocated.each_allocation(|role, resources| {
+            let delta = Delta::new(&mut self.names, agent, resources);
+            self.clients.book(now, (framework, role), &delta, sign, &mut self.tree, &self.totals);
+        });
     }
 
     /// The cluster has this more, or less, of which some may be reserved.

@@ -92,11 +92,17 @@ impl<'a> Delta<'a> {
             amounts.add(names.intern(resource.name()), resource.amount().unwrap_or_default());
             shared.push((agent, resource.persistence_id().unwrap_or_default(), amounts, resource.shares()));
         }
-        Self {
-            taken: names.amounts(resources, |resource| !resource.is_shared()),
-            unreserved: names.amounts(resources, |resource| resource.is_unreserved() && !resource.is_revocable()),
-            shared,
+        let (mut taken, mut unreserved) = (Amounts::default(), Amounts::default());
+        for (resource, amount) in resources.iter().filter_map(|resource| Some((resource, resource.amount()?))) {
+            let name = names.intern(resource.name());
+            if !resource.is_shared() {
+                taken.add(name, amount);
+            }
+            if resource.is_unreserved() && !resource.is_revocable() {
+                unreserved.add(name, amount);
+            }
         }
+        Self { taken, unreserved, shared }
     }
 }
 

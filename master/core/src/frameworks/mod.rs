@@ -98,6 +98,11 @@ impl Framework {
         self.info = Arc::new(info);
     }
 
+    /// It has a stream for its events.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.stream.is_some()
+    }
+
     pub(crate) fn state(&self) -> model::FrameworkState {
         if self.stream.is_some() {
             model::FrameworkState::Active
