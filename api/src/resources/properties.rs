@@ -181,6 +181,30 @@ proptest! {
     }
 
     #[test]
+    fn a_whole_is_split_as_its_sum_says(
+        a in any_resources(0),
+        b in any_resources(1),
+        free in any_resources(1),
+        more in any_resources(0),
+    ) {
+        let (plain, free) = (|all: &Resources| all.filter(Resource::is_divisible), &free);
+        for (a, b, free) in [(a.clone(), b.clone(), free.clone()), (plain(&a), plain(&b), plain(free))] {
+            let mut sum = &a + &b;
+            sum.unallocate();
+            let sum = sum + &free;
+            let reversed: Resources = sum.iter().collect::<Vec<_>>().into_iter().rev().cloned().collect();
+            prop_assert!(sum.are_split_into([&a, &b], &free) && reversed.are_split_into([&b, &a], &free));
+            let other = &sum + &more;
+            prop_assert_eq!(other.are_split_into([&a, &b], &free), other == sum);
+            prop_assert_eq!(sum.are_split_into([&a, &more], &free), {
+                let mut sum_with_more = &a + &more;
+                sum_with_more.unallocate();
+                sum == sum_with_more + &free
+            });
+        }
+    }
+
+    #[test]
     fn text_is_read_back(values in prop::collection::vec(any_value(0), 0..6)) {
         let plain: Resources = values.into_iter().map(|(name, value)| Resource::new(name, value)).collect();
         let text = if plain.is_empty() { String::new() } else { plain.to_string().replace("; ", ";") };

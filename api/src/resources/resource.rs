@@ -56,6 +56,7 @@ impl Value {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 
+    #[inline]
     fn contains(&self, other: &Self) -> bool {
         match (self, other) {
             (Value::Scalar(left), Value::Scalar(right)) => right <= left,
@@ -65,7 +66,7 @@ impl Value {
         }
     }
 
-    fn equals(&self, other: &Self) -> bool {
+    pub(super) fn equals(&self, other: &Self) -> bool {
         match (self, other) {
             (Value::Set(left), Value::Set(right)) => left.len() == right.len() && self.contains(other),
             _ => self == other,
@@ -85,6 +86,12 @@ impl Value {
             }
             _ => {}
         }
+    }
+
+    /// The sum.
+    pub(super) fn plus(mut self, other: &Self) -> Self {
+        self.add(other);
+        self
     }
 
     /// An amount may become negative.
@@ -310,22 +317,42 @@ impl Resource {
             })
     }
 
-    /// All but the value agrees.
-    fn same_kind(&self, other: &Self) -> bool {
-        self.name == other.name
-            && self.value.same_type(&other.value)
+    /// All but the value agrees. Most that are compared differ in the name: that is seen where it is asked.
+    #[inline]
+    pub(super) fn same_kind(&self, other: &Self) -> bool {
+        self.name == other.name && self.same_beside_name(other)
+    }
+
+    #[inline]
+    fn same_beside_name(&self, other: &Self) -> bool {
+        self.value.same_type(&other.value)
             && self.allocation == other.allocation
             && same_details(self.details.as_ref(), other.details.as_ref())
     }
 
+    /// All agrees but the value, and the role that the other one may be allocated to; this one is not.
+    pub(super) fn same_unallocated(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.value.same_type(&other.value)
+            && self.allocation.is_none()
+            && same_details(self.details.as_ref(), other.details.as_ref())
+    }
+
+    /// They are allocated to the same role, or both to none.
+    pub(super) fn same_allocation(&self, other: &Self) -> bool {
+        self.allocation == other.allocation
+    }
+
     /// Whether the sum is one resource (src/common/resources.cpp, `addable`).
+    #[inline]
     pub(super) fn is_addable(&self, other: &Self) -> bool {
         self.same_kind(other) && if self.is_shared() { self.value.equals(&other.value) } else { !self.is_exclusive() }
     }
 
     /// Whether the difference is one resource (src/common/resources.cpp, `subtractable`).
+    #[inline]
     pub(super) fn is_subtractable(&self, other: &Self) -> bool {
-        self.same_kind(other) && (!(self.is_shared() || self.is_exclusive()) || self.value.equals(&other.value))
+        self.same_kind(other) && (self.is_divisible() || self.value.equals(&other.value))
     }
 
     /// Adds what is addable.
@@ -348,6 +375,7 @@ impl Resource {
     }
 
     /// Whether `other` is a part of it.
+    #[inline]
     pub fn contains(&self, other: &Self) -> bool {
         self.is_subtractable(other)
             && if self.is_shared() { self.shares >= other.shares } else { self.value.contains(&other.value) }
@@ -361,20 +389,22 @@ impl PartialEq for Resource {
     }
 }
 
+#[inline]
 fn same_details(left: Option<&Arc<Details>>, right: Option<&Arc<Details>>) -> bool {
     match (left, right) {
         (None, None) => true,
-        (Some(left), Some(right)) => {
-            Arc::ptr_eq(left, right)
-                || left.name == right.name
-                    && left.revocable == right.revocable
-                    && left.shared == right.shared
-                    && left.provider_id == right.provider_id
-                    && same_reservations(&left.reservations, &right.reservations)
-                    && same_option(left.disk.as_deref(), right.disk.as_deref(), same_disk)
-        }
+        (Some(left), Some(right)) => Arc::ptr_eq(left, right) || same_in_detail(left, right),
         _ => false,
     }
+}
+
+fn same_in_detail(left: &Details, right: &Details) -> bool {
+    left.name == right.name
+        && left.revocable == right.revocable
+        && left.shared == right.shared
+        && left.provider_id == right.provider_id
+        && same_reservations(&left.reservations, &right.reservations)
+        && same_option(left.disk.as_deref(), right.disk.as_deref(), same_disk)
 }
 
 fn same_reservations(left: &[v1::resource::ReservationInfo], right: &[v1::resource::ReservationInfo]) -> bool {

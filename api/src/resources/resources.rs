@@ -7,7 +7,7 @@ use std::{
 
 use thin_vec::ThinVec;
 
-use super::Resource;
+use super::{Resource, Value};
 
 /// Resources, e.g. those of an agent, an offer or a task. Many have none: they are as small as a pointer.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +37,7 @@ impl Resources {
     /// Whether all of `other` is among these. What is taken whole or not at all counts once.
     pub fn contains(&self, other: &Self) -> bool {
         if !other.iter().any(Resource::is_exclusive) {
-            return other.iter().all(|wanted| self.contains_one(wanted));
+            return self.contains_each(other);
         }
         let mut remaining = self.clone();
         other.iter().all(|wanted| {
@@ -54,6 +54,45 @@ impl Resources {
         self.iter().any(|held| held.contains(wanted))
     }
 
+    /// Whether each of `other` is a part of one of these. It is looked for from behind the last that was found: most that
+    /// are compared are in nearly the same order.
+    fn contains_each(&self, other: &Self) -> bool {
+        let mut next = 0;
+        other.iter().all(|wanted| {
+            let (before, behind) = self.0.split_at(next);
+            let find = |part: &[Resource]| part.iter().position(|held| held.contains(wanted));
+            let found = find(behind).map(|at| next + at).or_else(|| find(before));
+            next = found.map_or(0, |at| at + 1);
+            found.is_some()
+        })
+    }
+
+    /// Whether these are what is allocated, to whomever, and what is free together.
+    pub fn are_split_into(&self, allocated: [&Self; 2], free: &Self) -> bool {
+        let [one, other] = allocated;
+        if [self, one, other, free].into_iter().flatten().all(Resource::is_divisible) {
+            return self.are_simply_split_into(allocated, free);
+        }
+        let mut sum = one + other;
+        sum.unallocate();
+        *self == sum + free
+    }
+
+    /// The same of what can be cut at will: kind by kind, without a sum of all being made.
+    fn are_simply_split_into(&self, allocated: [&Self; 2], free: &Self) -> bool {
+        let mut used = 0;
+        let each_is_whole = self.iter().all(|whole| {
+            let taken = allocated.into_iter().flatten().filter(|part| whole.same_unallocated(part));
+            let parts = taken.chain(free.iter().filter(|part| whole.same_kind(part)));
+            let sum = parts.map(Resource::value).fold(None, |sum: Option<Value>, part| {
+                used += 1;
+                Some(sum.map_or_else(|| part.clone(), |sum| sum.plus(part)))
+            });
+            sum.is_some_and(|sum| sum.equals(whole.value()))
+        });
+        each_is_whole && used == allocated.into_iter().chain([free]).map(Self::len).sum::<usize>()
+    }
+
     /// Adds one resource.
     pub fn add(&mut self, resource: Resource) {
         if resource.is_empty() {
@@ -62,6 +101,17 @@ impl Resources {
         match self.0.iter_mut().find(|held| held.is_addable(&resource)) {
             Some(held) => held.add(&resource),
             None => self.0.push(resource),
+        }
+    }
+
+    /// Adds one resource, which is copied only if nothing that it can be added to is there.
+    pub fn add_one(&mut self, resource: &Resource) {
+        if resource.is_empty() {
+            return;
+        }
+        match self.0.iter_mut().find(|held| held.is_addable(resource)) {
+            Some(held) => held.add(resource),
+            None => self.0.push(resource.clone()),
         }
     }
 
@@ -92,7 +142,7 @@ impl Resources {
 
     fn rebuild(&mut self, change: impl Fn(&mut Resource)) {
         let before = std::mem::take(&mut self.0);
-        if before.iter().all(|resource| resource.allocation_role() == before[0].allocation_role()) {
+        if before.iter().all(|resource| resource.same_allocation(&before[0])) {
             self.0 = before; // what could not be added before, cannot be after
             self.0.iter_mut().for_each(change);
             return;
@@ -108,10 +158,10 @@ impl Resources {
     }
 }
 
-/// Equal is what contains each other: the order does not count.
+/// Equal is what contains each other: the order does not count, but most that are equal have the same.
 impl PartialEq for Resources {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.contains(other) && other.contains(self)
+        self.len() == other.len() && (self.0 == other.0 || self.contains(other) && other.contains(self))
     }
 }
 
@@ -150,12 +200,7 @@ impl AddAssign<&Resources> for Resources {
             self.0.clone_from(&other.0);
             return;
         }
-        for resource in other.iter().filter(|resource| !resource.is_empty()) {
-            match self.0.iter_mut().find(|held| held.is_addable(resource)) {
-                Some(held) => held.add(resource),
-                None => self.0.push(resource.clone()),
-            }
-        }
+        other.iter().for_each(|resource| self.add_one(resource));
     }
 }
 

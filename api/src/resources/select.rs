@@ -51,6 +51,25 @@ impl Resources {
         self.group_by(Resource::allocation_role)
     }
 
+    /// The same, one role after the other. Nothing is copied where all have one role.
+    pub fn each_allocation(&self, mut see: impl FnMut(&str, &Resources)) {
+        match self.iter().next().and_then(Resource::allocation_role) {
+            Some(role) if self.iter().all(|resource| resource.allocation_role() == Some(role)) => see(role, self),
+            _ => self.allocations().iter().for_each(|(role, part)| see(role, part)),
+        }
+    }
+
+    /// The roles that some are allocated to, each once, in order.
+    pub fn allocation_roles(&self) -> Vec<&str> {
+        let mut roles: Vec<&str> = Vec::new();
+        for role in self.iter().filter_map(Resource::allocation_role) {
+            if let Err(at) = roles.binary_search(&role) {
+                roles.insert(at, role);
+            }
+        }
+        roles
+    }
+
     /// Those that the agent may take back.
     pub fn revocable(&self) -> Self {
         self.select(Resource::is_revocable)

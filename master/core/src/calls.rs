@@ -9,6 +9,7 @@ use mezzo_api::{
         scheduler::{Call, call},
     },
 };
+use uuid::Uuid;
 
 use crate::{
     allocator::refusal,
@@ -21,6 +22,11 @@ use crate::{
     keys::FrameworkKey,
     validate::scheduler_call,
 };
+
+/// Whether the text is the id, as it was told.
+fn is_spelt(id: Uuid, text: &str) -> bool {
+    text == &*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())
+}
 
 impl Core {
     pub(crate) fn on_scheduler_call(&mut self, now: Now, call: SchedulerCall, out: &mut Effects) {
@@ -57,7 +63,7 @@ impl Core {
         let Some(stream) = framework.stream else { return Err(Answer::new(403, "Framework is not subscribed")) };
         match &call.stream_id {
             None => Err(Answer::new(400, "All non-subscribe calls should include the 'Mesos-Stream-Id' header")),
-            Some(given) if *given != stream.0.to_string() && !mezzo_api::mutant!("stream-id-unchecked") => {
+            Some(given) if !is_spelt(stream.0, given) && !mezzo_api::mutant!("stream-id-unchecked") => {
                 Err(Answer::new(
                     400,
                     format!(
@@ -150,7 +156,7 @@ impl Core {
         if let Some(agent) = self.agents.get_mut(agent) {
             agent.killed.insert((key, id));
         }
-        self.tell(agent, link::to_agent::Message::KillTask(message), out);
+        self.tell(agent, Box::new(link::to_agent::Message::KillTask(message)), out);
     }
 
     /// An operator's kill of a task that has not ended.
@@ -177,7 +183,7 @@ impl Core {
         let Some(framework_id) = self.frameworks.get(key).map(|framework| framework.id.proto()) else { return };
         if let Some(agent) = self.agents.find(&shutdown.agent_id.value) {
             let message = link::ShutdownExecutor { framework_id, executor_id: shutdown.executor_id };
-            self.tell(agent, link::to_agent::Message::ShutdownExecutor(message), out);
+            self.tell(agent, Box::new(link::to_agent::Message::ShutdownExecutor(message)), out);
         }
     }
 
@@ -186,7 +192,7 @@ impl Core {
         let Some(framework_id) = self.frameworks.get(key).map(|framework| framework.id.proto()) else { return };
         let sent = self.agents.find(&message.agent_id.value).is_some_and(|agent| {
             let message = link::FrameworkMessage { framework_id, executor_id: message.executor_id, data: message.data };
-            self.tell(agent, link::to_agent::Message::FrameworkMessage(message), out)
+            self.tell(agent, Box::new(link::to_agent::Message::FrameworkMessage(message)), out)
         });
         self.counters.increment(if sent {
             Counter::ValidFrameworkToExecutorMessages
@@ -229,7 +235,7 @@ impl Core {
             }
         }
         let message = link::Acknowledge { framework_id, task_id, uuid };
-        self.tell(agent, link::to_agent::Message::Acknowledge(message), out);
+        self.tell(agent, Box::new(link::to_agent::Message::Acknowledge(message)), out);
         Some(())
     }
 }

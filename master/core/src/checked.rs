@@ -1,9 +1,8 @@
 //! The invariants of `check`, of what was touched since the last time alone: sums are carried on from step to step.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+mod step;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use mezzo_api::{
@@ -12,21 +11,32 @@ use mezzo_api::{
 };
 use slotmap::SecondaryMap;
 
+use self::step::{Changed, Step};
 use crate::{
     agents::Agent,
     check,
     core::Core,
     frameworks::Framework,
     keys::{AgentKey, FrameworkKey, OfferNumber, TaskKey},
+    model,
     offers::Offer,
+    slots::once_each,
     tasks::Task,
 };
 
-/// What the checks of earlier steps have counted.
+/// What the checks keep from step to step.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
+    sums: Sums,
+    /// Only its room is kept.
+    step: Step,
+}
+
+/// What the checks of earlier steps have counted.
+#[derive(Debug, Default)]
+struct Sums {
     tasks: SecondaryMap<TaskKey, Held>,
-    offers: BTreeMap<OfferNumber, Held>,
+    offers: BTreeMap<OfferNumber, HeldByOffer>,
     inverse_offers: BTreeMap<OfferNumber, AgentKey>,
     operations: BTreeMap<Bytes, AgentKey>,
     agents: BTreeMap<AgentKey, OfAgent>,
@@ -38,7 +48,7 @@ pub(crate) struct Checked {
     lists: [usize; 3],
 }
 
-/// What a task or an offer has of an agent.
+/// What a task has of an agent.
 #[derive(Debug)]
 struct Held {
     framework: FrameworkKey,
@@ -53,14 +63,24 @@ impl Held {
         Self { framework, agent, resources: task.resources.clone(), holds }
     }
 
-    fn of_offer(offer: &Offer) -> Self {
-        let Offer { framework, agent, .. } = *offer;
-        Self { framework, agent, resources: Arc::new(offer.resources.clone()), holds: true }
-    }
-
     fn is_of(&self, task: &Task) -> bool {
         let same = (self.framework, self.agent, self.holds) == (task.framework, task.agent, task.holds);
         same && Arc::ptr_eq(&self.resources, &task.resources)
+    }
+}
+
+/// What an offer has of an agent.
+#[derive(Debug)]
+struct HeldByOffer {
+    framework: FrameworkKey,
+    agent: AgentKey,
+    view: Arc<model::Offer>,
+}
+
+impl HeldByOffer {
+    fn new(offer: &Offer) -> Self {
+        let Offer { framework, agent, .. } = *offer;
+        Self { framework, agent, view: offer.view.clone() }
     }
 }
 
@@ -131,85 +151,51 @@ fn amounts(resources: &Resources) -> impl Iterator<Item = &Resource> {
     resources.iter().filter(|resource| resource.amount().is_some())
 }
 
+/// In whatever order; most have the same.
 fn same_amounts(left: &Resources, right: &Resources) -> bool {
     let contains = |all: &Resources, one: &Resource| all.contains_one(one);
-    amounts(left).all(|one| contains(right, one)) && amounts(right).all(|one| contains(left, one))
-}
-
-/// What a step changed.
-#[derive(Debug, Default)]
-struct Changed {
-    agents: BTreeSet<AgentKey>,
-    frameworks: BTreeSet<FrameworkKey>,
-    pairs: BTreeSet<(FrameworkKey, AgentKey)>,
-}
-
-impl Changed {
-    fn add(&mut self, framework: FrameworkKey, agent: AgentKey) {
-        self.agents.insert(agent);
-        self.frameworks.insert(framework);
-        self.pairs.insert((framework, agent));
-    }
+    amounts(left).eq(amounts(right))
+        || amounts(left).all(|one| contains(right, one)) && amounts(right).all(|one| contains(left, one))
 }
 
 /// See [`Core::check_touched`].
 pub(crate) fn check_touched(core: &mut Core) {
-    let mut checked = std::mem::take(&mut core.checked);
-    let mut changed = Changed::default();
-    checked.count_tasks(core, &mut changed);
-    checked.count_offers(core, &mut changed);
-    checked.count_inverse_offers(core, &mut changed);
-    checked.count_operations(core, &mut changed);
-    let agents = core.agents.slots.take_touched();
-    let all = || core.agents.slots.keys().chain(checked.agents.keys().copied()).collect();
-    let agents = agents.unwrap_or_else(all);
-    for key in &agents {
-        checked.count_executors(core, *key, &mut changed);
-    }
-    let mut unbalanced = core.allocator.check_touched();
-    unbalanced.extend(&changed.agents);
-    changed.agents.extend(agents);
-    for key in &changed.agents {
-        checked.look_at_agent(core, *key, &mut unbalanced);
-    }
-    unbalanced.sort_unstable();
-    unbalanced.dedup();
-    for (key, agent) in unbalanced.into_iter().filter_map(|key| Some((key, core.agents.get(key)?))) {
-        check::balance_of_agent(core, key, agent);
-    }
-    for key in &changed.frameworks {
-        checked.look_at_roles(core, *key);
-    }
-    let frameworks = core.frameworks.slots.take_touched();
-    let all = || core.frameworks.slots.keys().chain(checked.frameworks.keys().copied()).collect();
-    changed.frameworks.extend(frameworks.unwrap_or_else(all));
-    for key in &changed.frameworks {
-        checked.look_at_framework(core, *key);
-    }
-    checked.look_at_pairs(core, &changed.pairs);
-    checked.look_at_numbers(core);
-    core.checked = checked;
+    let mut checked = core.checked.take().unwrap_or_default();
+    let Checked { sums, step } = &mut *checked;
+    step.changed.clear();
+    sums.count_tasks(core, step);
+    sums.count_offers(core, step);
+    sums.count_inverse_offers(core, step);
+    sums.count_operations(core, step);
+    sums.count_executors(core, step);
+    sums.look_at_agents(core, step);
+    sums.look_at_frameworks(core, step);
+    sums.look_at_pairs(core, step);
+    sums.look_at_numbers(core);
+    core.checked = Some(checked);
 }
 
-impl Checked {
-    fn count_tasks(&mut self, core: &mut Core, changed: &mut Changed) {
-        let touched = core.tasks.take_touched().unwrap_or_else(|| core.tasks.keys().chain(self.tasks.keys()).collect());
-        let mut fresh = Vec::new();
-        for key in touched {
+impl Sums {
+    fn count_tasks(&mut self, core: &mut Core, step: &mut Step) {
+        let Step { tasks: touched, fresh, changed, .. } = step;
+        if !core.tasks.take_touched(touched) {
+            touched.extend(core.tasks.keys().chain(self.tasks.keys()));
+        }
+        for &mut key in touched {
             let now = core.tasks.get(key);
             if let Some(task) = now {
                 check::of_task(core, key, task);
             }
-            if now.is_some_and(|now| self.tasks.get(key).is_some_and(|before| before.is_of(now))) {
-                continue;
-            }
-            if let Some(before) = self.tasks.remove(key) {
+            if let Some(before) = self.tasks.get(key) {
+                if now.is_some_and(|now| before.is_of(now)) {
+                    continue;
+                }
                 changed.add(before.framework, before.agent);
-                self.drop_task(&before);
+                self.drop_task(key);
             }
             fresh.extend(now.map(|now| (key, Held::of_task(now))));
         }
-        for (key, held) in fresh {
+        for (key, held) in fresh.drain(..) {
             changed.add(held.framework, held.agent);
             self.take_task(&held);
             self.tasks.insert(key, held);
@@ -225,11 +211,12 @@ impl Checked {
         if held.holds {
             self.holding += 1;
             agent.used += &*held.resources;
-            framework.used.extend(amounts(&held.resources).cloned());
+            amounts(&held.resources).for_each(|resource| framework.used.add_one(resource));
         }
     }
 
-    fn drop_task(&mut self, held: &Held) {
+    fn drop_task(&mut self, key: TaskKey) {
+        let Some(held) = self.tasks.remove(key) else { return };
         let agent = self.agents.entry(held.agent).or_default();
         let framework = self.frameworks.entry(held.framework).or_default();
         agent.tasks -= 1;
@@ -242,67 +229,92 @@ impl Checked {
         }
     }
 
-    fn count_offers(&mut self, core: &mut Core, changed: &mut Changed) {
-        let touched = core.offers.take_touched();
-        let all = || core.offers.iter().map(|(number, _)| number).chain(self.offers.keys().copied()).collect();
-        for number in touched.unwrap_or_else(all) {
+    fn count_offers(&mut self, core: &mut Core, step: &mut Step) {
+        let Step { offers: touched, changed, .. } = step;
+        if !core.offers.take_touched(touched) {
+            touched.extend(core.offers.iter().map(|(number, _)| number).chain(self.offers.keys().copied()));
+        }
+        for &mut number in touched {
             if let Some(before) = self.offers.remove(&number) {
                 changed.add(before.framework, before.agent);
-                let agent = self.agents.entry(before.agent).or_default();
-                let framework = self.frameworks.entry(before.framework).or_default();
-                agent.offers -= 1;
-                agent.offered -= &*before.resources;
-                framework.offers -= 1;
-                amounts(&before.resources).for_each(|resource| framework.offered.subtract(resource));
+                self.drop_offer(&before);
             }
             let Some(offer) = core.offers.get(number) else { continue };
             check::of_offer(core, number, offer);
-            let held = Held::of_offer(offer);
-            changed.add(held.framework, held.agent);
-            let agent = self.agents.entry(held.agent).or_default();
-            let framework = self.frameworks.entry(held.framework).or_default();
-            agent.offers += 1;
-            agent.offered += &*held.resources;
-            framework.offers += 1;
-            framework.offered.extend(amounts(&held.resources).cloned());
+            changed.add(offer.framework, offer.agent);
+            let held = HeldByOffer::new(offer);
+            self.take_offer(&held);
             self.offers.insert(number, held);
         }
     }
 
-    fn count_inverse_offers(&mut self, core: &mut Core, changed: &mut Changed) {
-        let touched = core.inverse_offers.take_touched();
-        let known = self.inverse_offers.keys().copied();
-        let all = || core.inverse_offers.iter().map(|(number, _)| number).chain(known).collect();
-        for number in touched.unwrap_or_else(all) {
+    fn take_offer(&mut self, held: &HeldByOffer) {
+        let agent = self.agents.entry(held.agent).or_default();
+        let framework = self.frameworks.entry(held.framework).or_default();
+        let resources = &held.view.resources;
+        agent.offers += 1;
+        agent.offered += resources;
+        framework.offers += 1;
+        amounts(resources).for_each(|resource| framework.offered.add_one(resource));
+    }
+
+    fn drop_offer(&mut self, held: &HeldByOffer) {
+        let agent = self.agents.entry(held.agent).or_default();
+        let framework = self.frameworks.entry(held.framework).or_default();
+        let resources = &held.view.resources;
+        agent.offers -= 1;
+        agent.offered -= resources;
+        framework.offers -= 1;
+        amounts(resources).for_each(|resource| framework.offered.subtract(resource));
+    }
+
+    fn count_inverse_offers(&mut self, core: &mut Core, step: &mut Step) {
+        let Step { offers: touched, changed, .. } = step;
+        if !core.inverse_offers.take_touched(touched) {
+            let known = self.inverse_offers.keys().copied();
+            touched.extend(core.inverse_offers.iter().map(|(number, _)| number).chain(known));
+        }
+        for &mut number in touched {
             if let Some(before) = self.inverse_offers.remove(&number) {
-                changed.agents.insert(before);
+                changed.agents.push(before);
                 self.agents.entry(before).or_default().inverse_offers -= 1;
             }
             let Some(offer) = core.inverse_offers.get(number) else { continue };
             check::of_inverse_offer(core, number, offer);
-            changed.agents.insert(offer.agent);
+            changed.agents.push(offer.agent);
             self.agents.entry(offer.agent).or_default().inverse_offers += 1;
             self.inverse_offers.insert(number, offer.agent);
         }
     }
 
-    fn count_operations(&mut self, core: &mut Core, changed: &mut Changed) {
-        let touched = core.operations.take_touched();
-        let all = || core.operations.iter().map(|(uuid, _)| uuid).chain(self.operations.keys()).cloned().collect();
-        for uuid in touched.unwrap_or_else(all) {
-            if let Some(before) = self.operations.remove(&uuid) {
-                changed.agents.insert(before);
+    fn count_operations(&mut self, core: &mut Core, step: &mut Step) {
+        let Step { operations: touched, changed, .. } = step;
+        if !core.operations.take_touched(touched) {
+            touched.extend(core.operations.iter().map(|(uuid, _)| uuid).chain(self.operations.keys()).cloned());
+        }
+        for uuid in &*touched {
+            if let Some(before) = self.operations.remove(uuid) {
+                changed.agents.push(before);
                 self.agents.entry(before).or_default().operations -= 1;
             }
-            let Some(operation) = core.operations.get(&uuid) else { continue };
-            check::of_operation(core, &uuid, operation);
-            changed.agents.insert(operation.agent);
+            let Some(operation) = core.operations.get(uuid) else { continue };
+            check::of_operation(core, uuid, operation);
+            changed.agents.push(operation.agent);
             self.agents.entry(operation.agent).or_default().operations += 1;
-            self.operations.insert(uuid, operation.agent);
+            self.operations.insert(uuid.clone(), operation.agent);
         }
     }
 
-    fn count_executors(&mut self, core: &Core, key: AgentKey, changed: &mut Changed) {
+    fn count_executors(&mut self, core: &mut Core, step: &mut Step) {
+        if !core.agents.slots.take_touched(&mut step.agents) {
+            step.agents.extend(core.agents.slots.keys().chain(self.agents.keys().copied()));
+        }
+        for key in &step.agents {
+            self.count_executors_of(core, *key, &mut step.changed);
+        }
+    }
+
+    fn count_executors_of(&mut self, core: &Core, key: AgentKey, changed: &mut Changed) {
         let counted = self.agents.entry(key).or_default();
         let now = core.agents.get(key).map(|agent| &agent.executors);
         let pairs = || now.into_iter().flatten().map(|(key, executor)| (key, &executor.resources));
@@ -323,8 +335,24 @@ impl Checked {
             let framework = self.frameworks.entry(*framework_key).or_default();
             framework.attach(key);
             counted.used += resources;
-            framework.used.extend(amounts(resources).cloned());
+            amounts(resources).for_each(|resource| framework.used.add_one(resource));
             counted.executors.insert((*framework_key, executor.clone()), resources.clone());
+        }
+    }
+
+    /// Those that were touched, or of which something changed; and the sums of those that the allocator touched too.
+    fn look_at_agents(&mut self, core: &mut Core, step: &mut Step) {
+        let Step { agents: touched, changed, unbalanced, .. } = step;
+        core.allocator.check_touched(unbalanced);
+        unbalanced.extend(&changed.agents);
+        changed.agents.append(touched);
+        once_each(&mut changed.agents);
+        for key in &changed.agents {
+            self.look_at_agent(core, *key, unbalanced);
+        }
+        once_each(unbalanced);
+        for (key, agent) in unbalanced.iter().filter_map(|key| Some((*key, core.agents.get(*key)?))) {
+            check::balance_of_agent(core, key, agent);
         }
     }
 
@@ -346,20 +374,35 @@ impl Checked {
         }
     }
 
-    /// What the allocator counts for itself.
+    /// What the allocator counts for itself of those of which something changed; and those that were touched too.
+    fn look_at_frameworks(&mut self, core: &mut Core, step: &mut Step) {
+        let Step { frameworks: touched, changed: Changed { frameworks: changed, .. }, .. } = step;
+        once_each(changed);
+        for key in &*changed {
+            self.look_at_roles(core, *key);
+        }
+        if !core.frameworks.slots.take_touched(touched) {
+            touched.extend(core.frameworks.slots.keys().chain(self.frameworks.keys().copied()));
+        }
+        changed.append(touched);
+        once_each(changed);
+        for key in &*changed {
+            self.look_at_framework(core, *key);
+        }
+    }
+
     fn look_at_roles(&mut self, core: &Core, key: FrameworkKey) {
         let Some(framework) = core.frameworks.get(key) else { return };
         let counted = self.frameworks.entry(key).or_default();
         let all = &counted.used + &counted.offered;
-        let roles = all.allocations();
-        for (role, resources) in &roles {
-            check::allocated_to_role(core, (key, framework), role, resources);
+        let roles = all.allocation_roles();
+        for role in &roles {
+            check::allocated_to_role(core, (key, framework), role, &all);
         }
-        for gone in counted.roles.iter().filter(|role| !roles.contains_key(*role)) {
-            check::allocated_to_role(core, (key, framework), gone, &Resources::new());
-        }
-        if !roles.keys().eq(&counted.roles) {
-            counted.roles = roles.into_keys().collect();
+        let gone = counted.roles.iter().filter(|role| !roles.contains(&role.as_str()));
+        gone.for_each(|role| check::allocated_to_role(core, (key, framework), role, &Resources::new()));
+        if !roles.iter().eq(&counted.roles) {
+            counted.roles = roles.into_iter().map(str::to_owned).collect();
         }
     }
 
@@ -379,8 +422,10 @@ impl Checked {
         check::unreachable_tasks(core, framework);
     }
 
-    fn look_at_pairs(&self, core: &Core, pairs: &BTreeSet<(FrameworkKey, AgentKey)>) {
-        for (key, agent) in pairs {
+    fn look_at_pairs(&self, core: &Core, step: &mut Step) {
+        let pairs = &mut step.changed.pairs;
+        once_each(pairs);
+        for (key, agent) in &*pairs {
             let Some(framework) = core.frameworks.get(*key) else { continue };
             let counted = self.frameworks.get(key).and_then(|counted| counted.agents.get(agent));
             assert_eq!(framework.agents.get(agent), counted, "what {} has on an agent", framework.id);
@@ -397,11 +442,7 @@ impl Checked {
         }
     }
 
-    /// What was counted from step to step is what there is.
-    ///
-    /// # Panics
-    /// If it is not.
-    pub(crate) fn agrees(&self, core: &Core) {
+    fn agrees(&self, core: &Core) {
         assert_eq!(self.tasks.len(), core.tasks.len(), "tasks that were counted");
         for (key, task) in &core.tasks {
             assert!(self.tasks.get(key).is_some_and(|held| held.is_of(task)), "{} was not counted", task.view.id);
@@ -421,5 +462,15 @@ impl Checked {
             counted.agrees(framework);
             assert_eq!(framework.agents, counted.agents, "agents of {}", framework.id);
         }
+    }
+}
+
+impl Checked {
+    /// What was counted from step to step is what there is.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub(crate) fn agrees(&self, core: &Core) {
+        self.sums.agrees(core);
     }
 }

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use indexmap::IndexSet;
 use mezzo_api::{
     ids::{AgentId, FrameworkId},
     link,
@@ -27,6 +26,7 @@ use crate::{
     inverse_offers::InverseOffers,
     keys::{AgentKey, FrameworkKey, TaskKey},
     maintenance::Machines,
+    maps::IndexSet,
     offers::Offers,
     operations::Operations,
     registry::{Recovered, RegistryError},
@@ -57,8 +57,8 @@ pub struct Core {
     pub(crate) counters: Counters,
     pub(crate) dirty: Dirty,
     pub(crate) deposed: bool,
-    /// What the checks of earlier steps have counted.
-    pub(crate) checked: Checked,
+    /// What the checks keep from step to step, where anybody checks.
+    pub(crate) checked: Option<Box<Checked>>,
 }
 
 /// What readers have not been shown yet: several changes of a batch are shown once.
@@ -72,6 +72,23 @@ pub(crate) struct Dirty {
     pub(crate) maintenance: bool,
     /// Nothing was shown yet.
     first: bool,
+}
+
+impl Dirty {
+    fn is_empty(&self) -> bool {
+        let Self { agents, frameworks, recovered, marks, maintenance, first } = self;
+        let nothing = agents.is_empty() && frameworks.is_empty() && recovered.is_empty() && marks.is_empty();
+        nothing && !maintenance && !first
+    }
+
+    /// What many changes at once took; usual batches find room again.
+    fn give_up_room(&mut self) {
+        let Self { agents, frameworks, recovered, marks, maintenance: _, first: _ } = self;
+        let few = |capacity: usize| capacity <= 256;
+        if ![agents.capacity(), frameworks.capacity(), recovered.capacity(), marks.capacity()].into_iter().all(few) {
+            *self = Self::default();
+        }
+    }
 }
 
 impl Core {
@@ -96,7 +113,7 @@ impl Core {
             counters: Counters::default(),
             dirty: Dirty { maintenance: true, first: true, ..Dirty::default() },
             deposed: false,
-            checked: Checked::default(),
+            checked: None,
             config,
         };
         let (kinds, agents) = recovered.agents.into_parts();
@@ -288,34 +305,37 @@ impl Core {
     }
 
     fn publish(&mut self, out: &mut Effects) {
-        let dirty = std::mem::take(&mut self.dirty);
-        if dirty.first {
+        if self.dirty.is_empty() {
+            return;
+        }
+        if std::mem::take(&mut self.dirty.first) {
             let quotas = self.quotas.values().map(|quota| Change::Quota(Box::new(quota.clone())));
             let weights = self.weights.iter().map(|(role, weight)| Change::Weight(role.clone(), *weight));
             out.extend(quotas.chain(weights).map(Effect::Publish));
         }
-        if dirty.maintenance {
+        if std::mem::take(&mut self.dirty.maintenance) {
             out.push(Effect::Publish(Change::Maintenance(Arc::new(self.maintenance_view()))));
         }
-        for id in dirty.recovered {
+        for id in self.dirty.recovered.drain(..) {
             let info = self.agents.recovered.get(&id).cloned();
             out.push(Effect::Publish(Change::RecoveredAgent(id, info)));
         }
-        for key in dirty.agents {
+        for key in self.dirty.agents.drain(..) {
             if let Some(agent) = self.agents.get(key) {
                 out.push(Effect::Publish(Change::Agent(agent.view())));
             }
         }
         // After the agents: whoever hears that one is back still knows where it was.
-        for id in dirty.marks {
+        for id in self.dirty.marks.drain(..) {
             let mark = self.agents.mark(&id);
             out.push(Effect::Publish(Change::AgentMarked(id, mark)));
         }
-        for key in dirty.frameworks {
+        for key in self.dirty.frameworks.drain(..) {
             if let Some(framework) = self.frameworks.get(key) {
                 out.push(Effect::Publish(Change::Framework(framework.view(framework.state(), 0.0))));
             }
         }
+        self.dirty.give_up_room();
     }
 
     /// Plain numbers behind Mesos' metric names.
@@ -337,7 +357,7 @@ impl Core {
     }
 
     fn offered_roles(&self) -> BTreeSet<&str> {
-        self.offers.iter().map(|(_, offer)| &*offer.role).collect()
+        self.offers.iter().map(|(_, offer)| &*offer.view.role).collect()
     }
 
     /// The registry refused a write because this master leads no more: the core decides nothing from then on.
@@ -374,7 +394,7 @@ impl Core {
     pub fn cross_check(&mut self) {
         self.check_touched();
         self.check();
-        self.checked.agrees(self);
+        self.checked.iter().for_each(|checked| checked.agrees(self));
         self.allocator.checked_agrees();
     }
 
@@ -393,9 +413,9 @@ impl Core {
     }
 
     /// Sends a message to the agent, if it is connected.
-    pub(crate) fn tell(&self, agent: AgentKey, message: link::to_agent::Message, out: &mut Effects) -> bool {
+    pub(crate) fn tell(&self, agent: AgentKey, message: Box<link::to_agent::Message>, out: &mut Effects) -> bool {
         let Some(link) = self.agents.get(agent).and_then(|agent| agent.link) else { return false };
-        out.push(Effect::ToAgent(link, Box::new(message)));
+        out.push(Effect::ToAgent(link, message));
         true
     }
 

@@ -56,55 +56,59 @@ impl Statement<'_> {
     }
 }
 
-fn event(kind: event::Type) -> Box<Event> {
-    Box::new(Event { r#type: Some(kind.into()), ..Event::default() })
+/// Filled in where it lies: an event is large.
+fn event(kind: event::Type, fill: impl FnOnce(&mut Event)) -> Box<Event> {
+    let mut event = Box::<Event>::default();
+    event.r#type = Some(kind.into());
+    fill(&mut event);
+    event
 }
 
 pub(crate) fn subscribed(subscribed: event::Subscribed) -> Box<Event> {
-    Box::new(Event { subscribed: Some(Box::new(subscribed)), ..*event(event::Type::Subscribed) })
+    event(event::Type::Subscribed, |event| event.subscribed = Some(Box::new(subscribed)))
 }
 
 pub(crate) fn heartbeat() -> Box<Event> {
-    event(event::Type::Heartbeat)
+    event(event::Type::Heartbeat, |_| {})
 }
 
 pub(crate) fn error(message: impl Into<String>) -> Box<Event> {
-    Box::new(Event { error: Some(event::Error { message: message.into() }), ..*event(event::Type::Error) })
+    event(event::Type::Error, |event| event.error = Some(event::Error { message: message.into() }))
 }
 
 pub(crate) fn offers(offers: Vec<v1::Offer>) -> Box<Event> {
-    Box::new(Event { offers: Some(event::Offers { offers }), ..*event(event::Type::Offers) })
+    event(event::Type::Offers, |event| event.offers = Some(event::Offers { offers }))
 }
 
 pub(crate) fn rescind(offer_id: v1::OfferId) -> Box<Event> {
-    Box::new(Event { rescind: Some(event::Rescind { offer_id }), ..*event(event::Type::Rescind) })
+    event(event::Type::Rescind, |event| event.rescind = Some(event::Rescind { offer_id }))
 }
 
 pub(crate) fn inverse_offers(inverse_offers: Vec<v1::InverseOffer>) -> Box<Event> {
     let inverse_offers = Some(event::InverseOffers { inverse_offers });
-    Box::new(Event { inverse_offers, ..*event(event::Type::InverseOffers) })
+    event(event::Type::InverseOffers, |event| event.inverse_offers = inverse_offers)
 }
 
 pub(crate) fn rescind_inverse(inverse_offer_id: v1::OfferId) -> Box<Event> {
-    let rescind_inverse_offer = Some(event::RescindInverseOffer { inverse_offer_id });
-    Box::new(Event { rescind_inverse_offer, ..*event(event::Type::RescindInverseOffer) })
+    let rescind = Some(event::RescindInverseOffer { inverse_offer_id });
+    event(event::Type::RescindInverseOffer, |event| event.rescind_inverse_offer = rescind)
 }
 
 pub(crate) fn update(status: TaskStatus) -> Box<Event> {
-    Box::new(Event { update: Some(event::Update { status }), ..*event(event::Type::Update) })
+    event(event::Type::Update, |event| event.update = Some(event::Update { status }))
 }
 
 pub(crate) fn message(message: event::Message) -> Box<Event> {
-    Box::new(Event { message: Some(message), ..*event(event::Type::Message) })
+    event(event::Type::Message, |event| event.message = Some(message))
 }
 
 pub(crate) fn failure(failure: event::Failure) -> Box<Event> {
-    Box::new(Event { failure: Some(failure), ..*event(event::Type::Failure) })
+    event(event::Type::Failure, |event| event.failure = Some(failure))
 }
 
 pub(crate) fn operation_status(status: v1::OperationStatus) -> Box<Event> {
-    let update_operation_status = Some(Box::new(event::UpdateOperationStatus { status }));
-    Box::new(Event { update_operation_status, ..*event(event::Type::UpdateOperationStatus) })
+    let update = Some(Box::new(event::UpdateOperationStatus { status }));
+    event(event::Type::UpdateOperationStatus, |event| event.update_operation_status = update)
 }
 
 /// An operation's state that the master knows by itself.

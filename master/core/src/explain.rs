@@ -108,7 +108,7 @@ impl Core {
         let offers = numbers.filter_map(|number| self.offers.get(*number));
         offers
             .map(|offer| {
-                let mut resources = offer.resources.clone();
+                let mut resources = offer.view.resources.clone();
                 resources.unallocate();
                 (offer.framework, resources)
             })
@@ -119,7 +119,8 @@ impl Core {
         let question = &inquiry.question;
         let framework = self.frameworks.get(question.framework);
         let held = framework.map_or(0, |framework| {
-            let of_role = |number: &&_| self.offers.get(**number).is_some_and(|offer| *offer.role == *question.role);
+            let of_role =
+                |number: &&_| self.offers.get(**number).is_some_and(|offer| *offer.view.role == *question.role);
             framework.offers.iter().filter(of_role).count()
         });
         let reasons: Vec<Value> = inquiry.groups.iter().map(|(reason, group)| self.group(now, reason, group)).collect();

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use indexmap::IndexMap;
 use mezzo_api::{
     time::Now,
     v1::{
@@ -18,6 +17,7 @@ use crate::{
     effect::{Change, Effect, Effects},
     events,
     keys::{AgentKey, FrameworkKey, OfferNumber},
+    maps::IndexMap,
     model,
     slots::Touched,
     timers::{Timer, TimerId},
@@ -48,8 +48,8 @@ impl InverseOffers {
     }
 
     /// See [`Touched::take`].
-    pub(crate) fn take_touched(&mut self) -> Option<Vec<OfferNumber>> {
-        self.touched.take()
+    pub(crate) fn take_touched(&mut self, numbers: &mut Vec<OfferNumber>) -> bool {
+        self.touched.take(numbers)
     }
 
     fn insert(&mut self, number: OfferNumber, offer: InverseOffer) {
@@ -66,7 +66,7 @@ impl InverseOffers {
 impl Core {
     /// Sends each framework those of the last run in one event.
     pub(crate) fn send_inverse_offers(&mut self, now: Now, out: &mut Effects) {
-        let mut by_framework: IndexMap<FrameworkKey, Vec<v1::InverseOffer>> = IndexMap::new();
+        let mut by_framework: IndexMap<FrameworkKey, Vec<v1::InverseOffer>> = IndexMap::default();
         for allocation in self.allocator.take_inverse_offers() {
             let framework = allocation.framework;
             if let Some(offer) = self.make_inverse_offer(now, &allocation, out) {

@@ -23,6 +23,7 @@ pub mod input;
 mod inverse_offers;
 mod keys;
 mod maintenance;
+mod maps;
 pub mod model;
 mod offers;
 mod operations;

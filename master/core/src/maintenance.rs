@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use indexmap::IndexMap;
 use mezzo_api::{
     codec::{Encoding, encode},
     link,
@@ -20,6 +19,7 @@ use crate::{
     effect::{Answer, Effect, Effects},
     input::RequestId,
     keys::AgentKey,
+    maps::IndexMap,
     model,
     registry::{Machine, RegistryOp},
     validate::Invalid,
@@ -53,7 +53,7 @@ impl Machines {
 
     /// As it was given, without the machines that are up again.
     pub(crate) fn schedule(&self) -> Schedule {
-        let mut windows: IndexMap<u32, Window> = IndexMap::new();
+        let mut windows: IndexMap<u32, Window> = IndexMap::default();
         for machine in self.0.values() {
             let unavailability = machine.info.unavailability.unwrap_or_default();
             let window =
@@ -217,7 +217,7 @@ impl Core {
 
     fn take_down(&mut self, now: Now, key: AgentKey, out: &mut Effects) {
         let shutdown = link::Shutdown { reason: "Operator initiated 'Machine DOWN'".to_owned() };
-        self.tell(key, link::to_agent::Message::Shutdown(shutdown), out);
+        self.tell(key, Box::new(link::to_agent::Message::Shutdown(shutdown)), out);
         self.begin_agent_removal(now, key, Cause::MachineDown, out);
     }
 

@@ -6,7 +6,6 @@ use std::{
     time::Duration,
 };
 
-use indexmap::IndexMap;
 use mezzo_api::{ids::OfferId, resources::Resources, time::Now, v1};
 
 use crate::{
@@ -18,6 +17,7 @@ use crate::{
     events,
     frameworks::Framework,
     keys::{AgentKey, FrameworkKey, OfferNumber},
+    maps::IndexMap,
     model,
     slots::Touched,
     timers::{Timer, TimerId},
@@ -28,9 +28,8 @@ use crate::{
 pub(crate) struct Offer {
     pub(crate) framework: FrameworkKey,
     pub(crate) agent: AgentKey,
-    pub(crate) role: Arc<str>,
-    /// Allocated to the role.
-    pub(crate) resources: Resources,
+    /// Its role and resources too, which are allocated to the role.
+    pub(crate) view: Arc<model::Offer>,
     timer: Option<TimerId>,
 }
 
@@ -64,8 +63,8 @@ impl Offers {
     }
 
     /// See [`Touched::take`].
-    pub(crate) fn take_touched(&mut self) -> Option<Vec<OfferNumber>> {
-        self.touched.take()
+    pub(crate) fn take_touched(&mut self, numbers: &mut Vec<OfferNumber>) -> bool {
+        self.touched.take(numbers)
     }
 
     fn insert(&mut self, number: OfferNumber, offer: Offer) {
@@ -81,7 +80,7 @@ impl Offers {
 
 impl Core {
     pub(crate) fn offer_id(&self, number: OfferNumber) -> String {
-        format!("{}-O{}", self.config.master_id, number.0)
+        [self.config.master_id.as_str(), "-O", &number.0.to_string()].concat()
     }
 
     /// The outstanding offer of this id.
@@ -104,7 +103,7 @@ impl Core {
     pub(crate) fn send_offers(&mut self, now: Now, out: &mut Effects) {
         let allocations = self.allocator.run(now.mono);
         self.counters.increment(Counter::AllocationRuns);
-        let mut by_framework: IndexMap<FrameworkKey, Vec<v1::Offer>> = IndexMap::new();
+        let mut by_framework: IndexMap<FrameworkKey, Vec<v1::Offer>> = IndexMap::default();
         for allocation in allocations {
             let framework = allocation.framework;
             if let Some(offer) = self.make_offer(now, allocation, out) {
@@ -128,19 +127,19 @@ impl Core {
         agent.offers.push(number);
         agent.offered += &resources;
         let message = describe(&id, &role, &resources, framework_key, framework, agent);
-        let view = model::Offer {
+        let view = Arc::new(model::Offer {
             id: OfferId::from(id),
             framework_id: framework.id.clone(),
             agent_id: agent.id.clone(),
-            role: role.clone(),
-            resources: resources.clone(),
-        };
+            role,
+            resources,
+        });
         let timer = self.config.offer_timeout.map(|timeout| self.timers.set(now.mono + timeout, Timer::Offer(number)));
-        let offer = Offer { framework: framework_key, agent: agent_key, role, resources, timer };
+        let offer = Offer { framework: framework_key, agent: agent_key, view: view.clone(), timer };
         self.offers.insert(number, offer);
         self.dirty.frameworks.insert(framework_key);
         self.dirty.agents.insert(agent_key);
-        out.push(Effect::Publish(Change::Offer(Arc::new(view))));
+        out.push(Effect::Publish(Change::Offer(view)));
         Some(message)
     }
 
@@ -148,7 +147,7 @@ impl Core {
     pub(crate) fn take_offer(&mut self, number: OfferNumber, out: &mut Effects) -> Option<Offer> {
         let offer = self.offers.remove(number)?;
         if mezzo_api::mutant!("offer-reused") {
-            let again = Offer { role: offer.role.clone(), resources: offer.resources.clone(), timer: None, ..offer };
+            let again = Offer { view: offer.view.clone(), timer: None, ..offer };
             self.offers.insert(number, again);
         }
         if let Some(timer) = offer.timer {
@@ -156,22 +155,22 @@ impl Core {
         }
         if let Some(framework) = self.frameworks.get_mut(offer.framework) {
             framework.offers.remove(&number);
-            framework.offered -= &offer.resources;
+            framework.offered -= &offer.view.resources;
             self.dirty.frameworks.insert(offer.framework);
         }
         if let Some(agent) = self.agents.get_mut(offer.agent) {
             agent.offers.retain(|offer| *offer != number);
-            agent.offered -= &offer.resources;
+            agent.offered -= &offer.view.resources;
             self.dirty.agents.insert(offer.agent);
         }
-        out.push(Effect::Publish(Change::OfferRemoved(OfferId::from(self.offer_id(number)))));
+        out.push(Effect::Publish(Change::OfferRemoved(offer.view.id.clone())));
         Some(offer)
     }
 
     /// Ends an offer silently; with a filter it is not made again for a while.
     pub(crate) fn discard_offer(&mut self, now: Now, number: OfferNumber, filter: Option<Duration>, out: &mut Effects) {
         if let Some(offer) = self.take_offer(number, out) {
-            self.allocator.give_back(now.mono, offer.framework, offer.agent, &offer.resources, filter);
+            self.allocator.give_back(now.mono, offer.framework, offer.agent, &offer.view.resources, filter);
         }
     }
 
@@ -213,7 +212,7 @@ impl Core {
     ) {
         let Some(framework) = self.frameworks.get(key).filter(|_| !roles.is_empty()) else { return };
         let of_roles =
-            |number: &&OfferNumber| self.offers.get(**number).is_some_and(|offer| roles.contains(&*offer.role));
+            |number: &&OfferNumber| self.offers.get(**number).is_some_and(|offer| roles.contains(&*offer.view.role));
         let offers: Vec<_> = framework.offers.iter().filter(of_roles).copied().collect();
         offers.into_iter().for_each(|offer| self.rescind_offer(now, offer, out));
     }

@@ -148,8 +148,10 @@ impl Core {
             if within(&together, limits) {
                 return;
             }
-            let Some(offer) = self.offers.get(number).filter(|offer| in_subtree(&offer.role, role)) else { continue };
-            for (name, amount) in amounts(&offer.resources) {
+            let Some(offer) = self.offers.get(number).filter(|offer| in_subtree(&offer.view.role, role)) else {
+                continue;
+            };
+            for (name, amount) in amounts(&offer.view.resources) {
                 *together.entry(name).or_default() -= amount;
             }
             self.rescind_offer(now, number, out);
@@ -181,10 +183,10 @@ impl Core {
                     return;
                 }
                 let Some(offer) = self.offers.get(number) else { continue };
-                if !legacy && in_subtree(&offer.role, role) {
+                if !legacy && in_subtree(&offer.view.role, role) {
                     continue;
                 }
-                add(&mut covered, &amounts(&offer.resources));
+                add(&mut covered, &amounts(&offer.view.resources));
                 self.rescind_offer(now, number, out);
             }
         }
@@ -208,9 +210,9 @@ impl Core {
 
     pub(crate) fn offered_to(&self, role: &str) -> Amounts {
         let mut sum = Amounts::new();
-        for (_, offer) in self.offers.iter().filter(|(_, offer)| in_subtree(&offer.role, role)) {
+        for (_, offer) in self.offers.iter().filter(|(_, offer)| in_subtree(&offer.view.role, role)) {
             let own = |resource: &Resource| resource.is_unreserved() && !resource.is_revocable();
-            add(&mut sum, &amounts(&offer.resources.filter(own)));
+            add(&mut sum, &amounts(&offer.view.resources.filter(own)));
         }
         sum
     }

@@ -23,15 +23,30 @@ impl<K: Ord> Touched<K> {
         keys.for_each(|key| self.add(key));
     }
 
-    /// What was touched since the last time, once each, whether it is still there or not; `None` if that is too much.
-    pub(crate) fn take(&mut self) -> Option<Vec<K>> {
-        let mut touched = std::mem::take(&mut self.0);
-        if touched.len() >= MOST_TOUCHED {
-            return None;
+    /// Makes `keys` what was touched since the last time, once each, whether it is still there or not; false, and none
+    /// of it, if that is too much. The room of `keys` is used for what will be touched.
+    pub(crate) fn take(&mut self, keys: &mut Vec<K>) -> bool {
+        keys.clear();
+        if self.0.is_empty() {
+            return true;
         }
-        touched.sort_unstable();
-        touched.dedup();
-        Some(touched)
+        std::mem::swap(&mut self.0, keys);
+        let all = keys.len() < MOST_TOUCHED;
+        if all {
+            once_each(keys)
+        } else {
+            keys.clear()
+        }
+        all
+    }
+}
+
+/// In order, and nothing twice.
+#[inline]
+pub(crate) fn once_each<T: Ord>(list: &mut Vec<T>) {
+    if list.len() > 1 {
+        list.sort_unstable();
+        list.dedup();
     }
 }
 
@@ -75,8 +90,8 @@ impl<K: Key, V> Slots<K, V> {
     }
 
     /// See [`Touched::take`].
-    pub(crate) fn take_touched(&mut self) -> Option<Vec<K>> {
-        self.touched.take()
+    pub(crate) fn take_touched(&mut self, keys: &mut Vec<K>) -> bool {
+        self.touched.take(keys)
     }
 }
 
@@ -147,8 +162,8 @@ impl<K: Key, V> Beside<K, V> {
     }
 
     /// See [`Touched::take`].
-    pub(crate) fn take_touched(&mut self) -> Option<Vec<K>> {
-        self.touched.take()
+    pub(crate) fn take_touched(&mut self, keys: &mut Vec<K>) -> bool {
+        self.touched.take(keys)
     }
 }
 
@@ -181,19 +196,25 @@ mod tests {
 
     slotmap::new_key_type! { struct Number; }
 
+    /// Nothing of what was there before stays.
+    fn taken(touched: &mut Touched<Number>) -> Option<Vec<Number>> {
+        let mut keys = vec![Number::default()];
+        touched.take(&mut keys).then_some(keys)
+    }
+
     #[test]
     fn what_was_touched_is_told_once() {
         let mut slots: Slots<Number, u32> = Slots::default();
         let (one, two) = (slots.insert(1), slots.insert(2));
-        assert_eq!(slots.take_touched(), Some(vec![one, two]));
-        assert_eq!(slots.take_touched(), Some(vec![]));
+        assert_eq!(taken(&mut slots.touched), Some(vec![one, two]));
+        assert_eq!(taken(&mut slots.touched), Some(vec![]));
         slots.get_mut(two);
         slots[one] += 1;
         slots.get_mut(two);
         slots.remove(one);
-        assert_eq!(slots.take_touched(), Some(vec![one, two]), "what is gone was touched too");
+        assert_eq!(taken(&mut slots.touched), Some(vec![one, two]), "what is gone was touched too");
         slots.values_mut().for_each(|value| *value += 1);
-        assert_eq!(slots.take_touched(), Some(vec![two]));
+        assert_eq!(taken(&mut slots.touched), Some(vec![two]));
     }
 
     #[test]
@@ -202,11 +223,11 @@ mod tests {
         let key = slots.insert(());
         let mut beside: Beside<Number, u32> = Beside::default();
         beside.insert(key, 1);
-        assert_eq!(beside.take_touched(), Some(vec![key]));
+        assert_eq!(taken(&mut beside.touched), Some(vec![key]));
         assert!(beside.contains_key(key));
-        assert_eq!(beside.take_touched(), Some(vec![]), "who only looks touches nothing");
+        assert_eq!(taken(&mut beside.touched), Some(vec![]), "who only looks touches nothing");
         beside.remove(key);
-        assert_eq!(beside.take_touched(), Some(vec![key]));
+        assert_eq!(taken(&mut beside.touched), Some(vec![key]));
     }
 
     #[test]
@@ -215,7 +236,9 @@ mod tests {
         for value in 0..=MOST_TOUCHED {
             slots.insert(value);
         }
-        assert_eq!(slots.take_touched(), None);
-        assert_eq!(slots.take_touched(), Some(vec![]));
+        let mut keys = vec![Number::default()];
+        assert!(!slots.take_touched(&mut keys));
+        assert_eq!(keys, []);
+        assert_eq!(taken(&mut slots.touched), Some(vec![]));
     }
 }

@@ -81,9 +81,9 @@ impl Statuses {
         let length = status.encoded_len();
         let mut encoded = Vec::with_capacity(kept + prost::length_delimiter_len(length) + length);
         encoded.extend_from_slice(&self.0[..kept]);
-        if status.encode_length_delimited(&mut encoded).is_ok() {
-            self.0 = encoded.into();
-        }
+        prost::encoding::encode_varint(length as u64, &mut encoded);
+        status.encode_raw(&mut encoded);
+        self.0 = encoded.into();
     }
 
     /// Each by itself, without its length.

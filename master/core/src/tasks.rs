@@ -20,6 +20,7 @@ use crate::{
     counters::Counter,
     effect::{Change, Effect, Effects},
     events::{self, Statement, is_terminal},
+    frameworks::Framework,
     keys::{AgentKey, FrameworkKey, TaskKey},
     model::{self, TaskList},
 };
@@ -146,56 +147,60 @@ impl Core {
         if framework.is_none() && self.frameworks.is_completed(&framework_id.value) {
             // The agent has missed the framework's end: it would wait for an acknowledgement for ever.
             let shutdown = link::ShutdownFramework { framework_id: framework_id.clone() };
-            self.tell(agent, link::to_agent::Message::ShutdownFramework(shutdown), out);
+            self.tell(agent, Box::new(link::to_agent::Message::ShutdownFramework(shutdown)), out);
         }
         let task = framework
             .and_then(|key| self.frameworks.get(key)?.tasks.get(status.task_id.value.as_str()).copied())
             .filter(|task| self.tasks.get(*task).is_some_and(|task| task.agent == agent));
-        let forwarded = framework.is_some_and(|key| self.forward(key, task, &status, out));
+        let forwarded = framework.and_then(|key| self.frameworks.get(key)).is_some_and(Framework::is_connected);
         self.counters.increment(if forwarded && task.is_some() {
             Counter::ValidStatusUpdates
         } else {
             Counter::InvalidStatusUpdates
         });
-        if let Some(task) = task {
-            self.update_task(now, task, &status, latest, out);
+        if let Some(task) = task.filter(|_| forwarded) {
+            self.note_forwarded(task, &status);
+        }
+        // Booked first and shown last: so the status itself can go on to the framework.
+        let view = task.and_then(|task| self.book_status(now, task, &mut status, latest));
+        if let Some(framework) = framework {
+            self.send(framework, events::update(status), out);
+        }
+        out.extend(view.map(|view| Effect::Publish(Change::Task(view))));
+    }
+
+    /// The framework gets it from this master, which then passes its acknowledgement on.
+    fn note_forwarded(&mut self, task: TaskKey, status: &TaskStatus) {
+        if let (Some(task), Some(uuid)) = (self.tasks.get_mut(task), &status.uuid) {
+            Arc::make_mut(&mut task.view).status_update = Some((status.state(), uuid.clone()));
         }
     }
 
-    fn forward(
-        &mut self,
-        framework: FrameworkKey,
-        task: Option<TaskKey>,
-        status: &TaskStatus,
-        out: &mut Effects,
-    ) -> bool {
-        if !self.send(framework, events::update(status.clone()), out) {
-            return false;
-        }
-        if let (Some(task), Some(uuid)) = (task.and_then(|task| self.tasks.get_mut(task)), &status.uuid) {
-            Arc::make_mut(&mut task.view).status_update = Some((status.state(), uuid.clone()));
-        }
-        true
+    /// Books a status and shows it.
+    pub(crate) fn update_task(&mut self, now: Now, key: TaskKey, status: &mut TaskStatus, out: &mut Effects) {
+        let view = self.book_status(now, key, status, None);
+        out.extend(view.map(|view| Effect::Publish(Change::Task(view))));
     }
 
     /// Books a status; `latest` is the state that the task has reached by now if the status is an older one
-    /// (src/master/master.cpp, updateTask).
-    pub(crate) fn update_task(
+    /// (src/master/master.cpp, updateTask). Its data is not kept: `status` is without while it is written down.
+    fn book_status(
         &mut self,
         now: Now,
         key: TaskKey,
-        status: &TaskStatus,
+        status: &mut TaskStatus,
         latest: Option<TaskState>,
-        out: &mut Effects,
-    ) {
-        let Some(task) = self.tasks.get_mut(key) else { return };
+    ) -> Option<Arc<model::Task>> {
+        let task = self.tasks.get_mut(key)?;
         let view = Arc::make_mut(&mut task.view);
         let before = view.state;
         if !is_terminal(before) {
             view.state = latest.unwrap_or_else(|| status.state());
         }
         let after = view.state;
-        view.statuses.push_or_replace(&TaskStatus { data: None, ..status.clone() });
+        let data = status.data.take();
+        view.statuses.push_or_replace(status);
+        status.data = data;
         let view = task.view.clone();
         if task.holds {
             let ended = is_terminal(after) || after == TaskState::TaskUnreachable;
@@ -209,7 +214,7 @@ impl Core {
                 self.release_task(now, key);
             }
         }
-        out.push(Effect::Publish(Change::Task(view)));
+        Some(view)
     }
 
     /// Its resources are free.

@@ -83,11 +83,11 @@ impl Core {
             )));
         }
         let first = offers[0].1.1;
-        if let Some((id, (_, offer))) = offers.iter().find(|(_, (_, offer))| offer.role != first.role) {
+        if let Some((id, (_, offer))) = offers.iter().find(|(_, (_, offer))| offer.view.role != first.view.role) {
             // The quotation marks are Mesos'.
             return Err(Invalid(format!(
                 "Aggregated offers must be allocated to the same role. Offer {id} uses role '{} but another is using role '{}",
-                offer.role, first.role
+                offer.view.role, first.view.role
             )));
         }
         let agent_id = |key| self.agents.get(key).map_or("", |agent| agent.id.as_str());
@@ -141,7 +141,7 @@ impl Core {
         out: &mut Effects,
     ) {
         let Some(first) = offers.first().and_then(|number| self.offers.get(*number)) else { return };
-        let (agent, role) = (first.agent, first.role.clone());
+        let (agent, role) = (first.agent, first.view.role.clone());
         // What is wrong with the form of an operation is told before anything is carried out.
         let steps: Vec<Step> =
             operations.into_iter().filter_map(|operation| self.prepare(now, key, &role, operation, out)).collect();
@@ -155,7 +155,7 @@ impl Core {
         };
         for number in offers {
             if let Some(offer) = self.take_offer(*number, out) {
-                ground.remaining += &offer.resources;
+                ground.remaining += &offer.view.resources;
             }
         }
         let offered = ground.remaining.clone();

@@ -75,7 +75,7 @@ impl Core {
     fn rescind_offers_of_volumes(&mut self, now: Now, key: AgentKey, conversions: &[Conversion], out: &mut Effects) {
         let volumes: Vec<Resources> = conversions.iter().map(|conversion| unallocated(&conversion.consumed)).collect();
         let has_one = |number: &OfferNumber| {
-            let offered = self.offers.get(*number).map(|offer| unallocated(&offer.resources));
+            let offered = self.offers.get(*number).map(|offer| unallocated(&offer.view.resources));
             offered.is_some_and(|offered| volumes.iter().any(|volume| offered.contains(volume)))
         };
         let offers: Vec<OfferNumber> =

@@ -13,14 +13,13 @@ mod report;
 mod reregister;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use indexmap::{IndexMap, IndexSet};
 use mezzo_api::{
     ids::{AgentId, ExecutorId, FrameworkId, TaskId},
     link,
@@ -40,6 +39,7 @@ use crate::{
     description::{Description, Kinds},
     input::LinkId,
     keys::{AgentKey, FrameworkKey, OfferNumber, TaskKey},
+    maps::{HashMap, IndexMap, IndexSet},
     model::{self, Mark},
     registry::Standing,
     slots::Slots,

@@ -175,12 +175,12 @@ impl Core {
             reason,
             message,
         };
-        let status = TaskStatus {
+        let mut status = TaskStatus {
             unreachable_time: unreachable_since.map(|nanoseconds| TimeInfo { nanoseconds }),
             ..statement.status(now)
         };
         let framework = task.framework;
-        self.update_task(now, key, &status, None, out);
+        self.update_task(now, key, &mut status, out);
         match unreachable_since {
             Some(_) => self.strand_task(key, out),
             None => self.retire_task(now, key, out),

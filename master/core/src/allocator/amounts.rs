@@ -62,7 +62,7 @@ impl Names {
 pub(super) type Bounds = SmallVec<[(Name, Scalar); 4]>;
 
 /// Amounts by name; those that are not there are zero.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Amounts(SmallVec<[Scalar; 4]>);
 
 impl Amounts {
@@ -71,13 +71,14 @@ impl Amounts {
     }
 
     pub(super) fn set(&mut self, name: Name, amount: Scalar) {
-        if self.0.len() <= name {
-            if amount.is_zero() {
-                return;
+        if let Some(known) = self.0.get_mut(name) {
+            *known = amount;
+        } else if !amount.is_zero() {
+            while self.0.len() < name {
+                self.0.push(Scalar::ZERO);
             }
-            self.0.resize(name + 1, Scalar::ZERO);
+            self.0.push(amount);
         }
-        self.0[name] = amount;
     }
 
     pub(super) fn add(&mut self, name: Name, amount: Scalar) {
@@ -120,9 +121,17 @@ impl Amounts {
     }
 }
 
+impl Clone for Amounts {
+    fn clone(&self) -> Self {
+        Self(SmallVec::from_slice(&self.0))
+    }
+}
+
 impl PartialEq for Amounts {
     fn eq(&self, other: &Self) -> bool {
-        (0..self.0.len().max(other.0.len())).all(|name| self.get(name) == other.get(name))
+        let (short, long) = if self.0.len() <= other.0.len() { (self, other) } else { (other, self) };
+        let (same, rest) = long.0.split_at(short.0.len());
+        short.0[..] == *same && rest.iter().all(|amount| amount.is_zero())
     }
 }
 

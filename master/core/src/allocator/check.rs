@@ -9,7 +9,7 @@ use super::{
     agents::Agent,
     amounts::Amounts,
     clients::{Client, ClientKey},
-    filters::slot_of,
+    filters::{Users, slot_of},
     rules::counts,
     tree::{Child, Role, RoleKey},
 };
@@ -27,11 +27,16 @@ impl Allocator {
         client.map(|client| self.names.named(client.amounts())).unwrap_or_default()
     }
 
-    /// Whether a framework has these amounts for a role, by the allocator's own count.
-    pub(crate) fn has_allocated(&self, framework: FrameworkKey, role: &str, resources: &Resources) -> bool {
-        let known = |resource: &Resource| resource.amount().is_none() || self.names.find(resource.name()).is_some();
+    /// Whether a framework has, of all these, the amounts that are allocated to a role, by the allocator's own count.
+    pub(crate) fn has_allocated(&self, framework: FrameworkKey, role: &str, all: &Resources) -> bool {
+        let mut sum = Amounts::default();
+        for resource in all.iter().filter(|resource| resource.allocation_role() == Some(role)) {
+            let Some(amount) = resource.amount() else { continue };
+            let Some(name) = self.names.find(resource.name()) else { return false };
+            sum.add(name, amount);
+        }
         let counted = self.clients.find(framework, role).and_then(|key| self.clients.get(key)).map(Client::amounts);
-        resources.iter().all(known) && *counted.unwrap_or(&Amounts::default()) == self.sum(resources)
+        *counted.unwrap_or(&Amounts::default()) == sum
     }
 
     /// Every invariant of the allocator alone.
@@ -111,10 +116,10 @@ impl Allocator {
 
     pub(super) fn check_references_of(&self, key: AgentKey, agent: &Agent) {
         let slot = slot_of(key);
-        let mut users: BTreeMap<u8, u32> = BTreeMap::new();
+        let mut users = Users::default();
         for (_, client) in self.clients.iter() {
             if let Some(reference) = client.filters.reference(slot) {
-                *users.entry(reference).or_default() += 1;
+                *users[usize::from(reference)].get_or_insert_default() += 1;
             }
         }
         assert_eq!(agent.references.users(), users, "users of what was refused of {key:?}");

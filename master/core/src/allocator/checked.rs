@@ -12,7 +12,7 @@ use super::{
     clients::ClientKey,
     tree::{Child, RoleKey},
 };
-use crate::keys::AgentKey;
+use crate::{keys::AgentKey, slots::once_each};
 
 /// What the checks of earlier steps have counted.
 #[derive(Debug, Default)]
@@ -21,11 +21,21 @@ pub(super) struct Checked {
     clients: BTreeMap<ClientKey, OfClient>,
     totals: Amounts,
     headroom: Amounts,
-    /// By name: a role comes and goes with what is to be known of it.
-    roles: BTreeMap<Arc<str>, OfRole>,
+    roles: Roles,
+    /// What a step touched; only the room is kept.
+    touched_clients: Vec<ClientKey>,
+    touched_roles: Vec<RoleKey>,
 }
 
-#[derive(Debug)]
+/// By name: a role comes and goes with what is to be known of it.
+#[derive(Debug, Default)]
+struct Roles {
+    sums: BTreeMap<Arc<str>, OfRole>,
+    /// Of which something changed in a step.
+    touched: Vec<Arc<str>>,
+}
+
+#[derive(Debug, Default)]
 struct OfAgent {
     total: Arc<Resources>,
     amounts: Amounts,
@@ -50,24 +60,29 @@ struct OfRole {
     sharing: usize,
 }
 
-impl Checked {
+impl Roles {
     /// The role and those above it.
-    fn along(&mut self, role: &Arc<str>, touched: &mut Vec<Arc<str>>, mut change: impl FnMut(&mut OfRole)) {
+    fn along(&mut self, role: &Arc<str>, mut change: impl FnMut(&mut OfRole)) {
         for name in std::iter::once(&**role).chain(ancestors(role)) {
             let name: Arc<str> = if *name == **role { role.clone() } else { name.into() };
-            change(self.roles.entry(name.clone()).or_default());
-            touched.push(name);
+            match self.sums.get_mut(&name) {
+                Some(sums) => change(sums),
+                None => change(self.sums.entry(name.clone()).or_default()),
+            }
+            if self.touched.last() != Some(&name) {
+                self.touched.push(name);
+            }
         }
     }
 
-    fn reserve(&mut self, reserved: &[(Arc<str>, Amounts)], sign: Sign, touched: &mut Vec<Arc<str>>) {
+    fn reserve(&mut self, reserved: &[(Arc<str>, Amounts)], sign: Sign) {
         for (role, amounts) in reserved {
-            self.along(role, touched, |sums| sums.reserved.change(amounts, sign));
+            self.along(role, |sums| sums.reserved.change(amounts, sign));
         }
     }
 
-    fn book(&mut self, client: &OfClient, sign: Sign, touched: &mut Vec<Arc<str>>) {
-        self.along(&client.role, touched, |sums| {
+    fn book(&mut self, client: &OfClient, sign: Sign) {
+        self.along(&client.role, |sums| {
             sums.taken.change(&client.taken, sign);
             match sign {
                 Sign::Plus => sums.sharing += usize::from(client.shares),
@@ -78,62 +93,49 @@ impl Checked {
 }
 
 impl Allocator {
-    /// The invariants of what was touched since the last time; gives the agents among it.
+    /// The invariants of what was touched since the last time; makes `agents` those among it.
     ///
     /// # Panics
     /// If one is broken.
-    pub(crate) fn check_touched(&mut self) -> Vec<AgentKey> {
-        let mut checked = std::mem::take(&mut self.checked);
-        let mut roles = Vec::new();
-        let agents = self.agents.take_touched();
-        let all = || self.agents.keys().chain(checked.agents.keys().copied()).collect();
-        let agents = agents.unwrap_or_else(all);
-        for key in &agents {
-            self.count_agent(*key, &mut checked, &mut roles);
+    pub(crate) fn check_touched(&mut self, agents: &mut Vec<AgentKey>) {
+        let mut checked = self.checked.take().unwrap_or_default();
+        if !self.agents.take_touched(agents) {
+            agents.extend(self.agents.keys().chain(checked.agents.keys().copied()));
         }
+        agents.iter().for_each(|key| self.count_agent(*key, &mut checked));
         assert_eq!(self.totals.amounts, checked.totals, "the cluster's total");
         assert_eq!(self.headroom, checked.headroom, "what is free");
-        let clients = self.clients.take_touched();
-        let all = || self.clients.iter().map(|(key, _)| key).chain(checked.clients.keys().copied()).collect();
-        for key in clients.unwrap_or_else(all) {
-            self.count_client(key, &mut checked, &mut roles);
-        }
-        for key in self.tree.take_touched().unwrap_or_else(|| self.tree.all()) {
-            roles.extend(self.tree.known(key).map(|role| role.name.clone()));
-        }
-        roles.sort_unstable();
-        roles.dedup();
-        roles.iter().for_each(|name| self.look_at_role(name, &mut checked));
-        self.checked = checked;
-        agents
+        self.count_clients(&mut checked);
+        self.look_at_roles(&mut checked);
+        self.checked = Some(checked);
     }
 
-    fn count_agent(&self, key: AgentKey, checked: &mut Checked, roles: &mut Vec<Arc<str>>) {
-        let before = checked.agents.remove(&key);
-        if let Some(before) = &before {
-            checked.headroom.minus(&before.free);
-        }
-        let agent = self.agents.get(key);
-        let same = |before: &OfAgent| agent.is_some_and(|agent| Arc::ptr_eq(&agent.total, &before.total));
-        let kept = before.filter(|before| {
-            if !same(before) {
-                checked.totals.minus(&before.amounts);
-                checked.reserve(&before.reserved, Sign::Minus, roles);
+    fn count_agent(&self, key: AgentKey, checked: &mut Checked) {
+        let Checked { agents, totals, headroom, roles, .. } = checked;
+        let Some(agent) = self.agents.get(key) else {
+            if let Some(before) = agents.remove(&key) {
+                headroom.minus(&before.free);
+                totals.minus(&before.amounts);
+                roles.reserve(&before.reserved, Sign::Minus);
             }
-            same(before)
-        });
-        let Some(agent) = agent else { return };
+            return;
+        };
         self.check_agent(key, agent);
         self.check_references_of(key, agent);
-        let mut counted = kept.unwrap_or_else(|| {
-            let counted = self.of_agent(agent);
-            checked.totals.plus(&counted.amounts);
-            checked.reserve(&counted.reserved, Sign::Plus, roles);
-            counted
-        });
-        counted.free = if agent.is_offerable() { agent.free.clone() } else { Amounts::default() };
-        checked.headroom.plus(&counted.free);
-        checked.agents.insert(key, counted);
+        let counted = agents.entry(key).or_default();
+        headroom.minus(&counted.free);
+        if !Arc::ptr_eq(&agent.total, &counted.total) {
+            totals.minus(&counted.amounts);
+            roles.reserve(&counted.reserved, Sign::Minus);
+            *counted = self.of_agent(agent);
+            totals.plus(&counted.amounts);
+            roles.reserve(&counted.reserved, Sign::Plus);
+        }
+        match agent.is_offerable() {
+            true => counted.free.clone_from(&agent.free),
+            false => counted.free = Amounts::default(),
+        }
+        headroom.plus(&counted.free);
     }
 
     fn of_agent(&self, agent: &Agent) -> OfAgent {
@@ -146,38 +148,62 @@ impl Allocator {
         }
     }
 
-    fn count_client(&self, key: ClientKey, checked: &mut Checked, roles: &mut Vec<Arc<str>>) {
-        let client = self.clients.get(key);
-        let before = checked.clients.get(&key);
-        let same = |before: &OfClient| {
-            client.is_some_and(|now| *now.amounts() == before.taken && now.has_shared() == before.shares)
+    fn count_clients(&mut self, checked: &mut Checked) {
+        let mut touched = std::mem::take(&mut checked.touched_clients);
+        if !self.clients.take_touched(&mut touched) {
+            touched.extend(self.clients.iter().map(|(key, _)| key).chain(checked.clients.keys().copied()));
+        }
+        touched.iter().for_each(|key| self.count_client(*key, checked));
+        checked.touched_clients = touched;
+    }
+
+    fn count_client(&self, key: ClientKey, checked: &mut Checked) {
+        let Checked { clients, roles, .. } = checked;
+        let Some(client) = self.clients.get(key) else {
+            if let Some(before) = clients.remove(&key) {
+                roles.book(&before, Sign::Minus);
+            }
+            return;
         };
+        let before = clients.get(&key);
+        let same = |before: &OfClient| *client.amounts() == before.taken && client.has_shared() == before.shares;
         if !before.is_some_and(same) {
-            if let Some(before) = checked.clients.remove(&key) {
-                checked.book(&before, Sign::Minus, roles);
+            if let Some(before) = before {
+                roles.book(before, Sign::Minus);
             }
-            if let Some(client) = client {
-                let role = self.tree.get(client.role).name.clone();
-                let counted = OfClient { role, taken: client.amounts().clone(), shares: client.has_shared() };
-                checked.book(&counted, Sign::Plus, roles);
-                checked.clients.insert(key, counted);
-            }
+            let role = self.tree.get(client.role).name.clone();
+            let counted = OfClient { role, taken: client.amounts().clone(), shares: client.has_shared() };
+            roles.book(&counted, Sign::Plus);
+            clients.insert(key, counted);
         }
-        if let Some(client) = client {
-            self.check_place(key, client);
+        self.check_place(key, client);
+    }
+
+    /// Those that were touched, and those of which something was counted that changed.
+    fn look_at_roles(&mut self, checked: &mut Checked) {
+        let Checked { roles, touched_roles: touched, .. } = checked;
+        if !self.tree.take_touched(touched) {
+            touched.extend(self.tree.all());
         }
+        let Roles { sums, touched: names } = roles;
+        for role in touched.iter().filter_map(|key| self.tree.known(*key)) {
+            names.push(role.name.clone());
+        }
+        once_each(names);
+        names.iter().for_each(|name| self.look_at_role(name, sums));
+        names.clear();
     }
 
     /// Sums over the subtree, and the places of the role and of its own frameworks.
-    fn look_at_role(&self, name: &Arc<str>, checked: &mut Checked) {
+    fn look_at_role(&self, name: &Arc<str>, sums: &mut BTreeMap<Arc<str>, OfRole>) {
         if name.is_empty() {
             return self.look_at_needs(self.tree.root_key());
         }
         let nothing = OfRole::default();
-        let counted = checked.roles.get(name).unwrap_or(&nothing);
+        let counted = sums.get(name).unwrap_or(&nothing);
         let Some(key) = self.tree.find(name) else {
             assert!(counted.reserved.is_zero() && counted.taken.is_zero(), "{name} is gone and has something");
-            checked.roles.remove(name);
+            sums.remove(name);
             return;
         };
         let role = self.tree.get(key);
@@ -205,7 +231,7 @@ impl Allocator {
     /// # Panics
     /// If it is not.
     pub(crate) fn checked_agrees(&self) {
-        let checked = &self.checked;
+        let Some(checked) = &self.checked else { return };
         assert!(self.agents.keys().eq(checked.agents.keys().copied()), "agents that were counted");
         for (key, agent) in &self.agents {
             let free = if agent.is_offerable() { agent.free.clone() } else { Amounts::default() };

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +15,9 @@ use super::{
     rules::Verdicts,
     tree::{Delta, Holding, Rank, RoleKey, Tree},
 };
-use crate::{frameworks::Capabilities, keys::FrameworkKey, slots::Slots, validate::constraints::ConstraintFilter};
+use crate::{
+    frameworks::Capabilities, keys::FrameworkKey, maps::HashMap, slots::Slots, validate::constraints::ConstraintFilter,
+};
 
 slotmap::new_key_type! {
     /// A framework in one of its roles.
@@ -250,8 +252,8 @@ impl Clients {
     }
 
     /// See [`Touched::take`](crate::slots::Touched::take).
-    pub(super) fn take_touched(&mut self) -> Option<Vec<ClientKey>> {
-        self.slots.take_touched()
+    pub(super) fn take_touched(&mut self, keys: &mut Vec<ClientKey>) -> bool {
+        self.slots.take_touched(keys)
     }
 
     /// Those of a framework, in the order of their roles.

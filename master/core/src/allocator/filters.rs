@@ -52,6 +52,9 @@ struct Reference {
     users: u32,
 }
 
+/// How many filters mean each bundle of an agent.
+pub(super) type Users = [Option<u32>; REFERENCES];
+
 /// What classes of filters mean for an agent.
 #[derive(Debug, Default)]
 pub(super) struct References(SmallVec<[Option<Reference>; 1]>);
@@ -62,10 +65,13 @@ impl References {
         self.0.get(usize::from(at))?.as_ref().map(|reference| &reference.refused)
     }
 
-    /// How many filters mean each; for checks.
-    pub(super) fn users(&self) -> BTreeMap<u8, u32> {
-        let held = (0_u8..).zip(&self.0).filter_map(|(at, reference)| Some((at, reference.as_ref()?.users)));
-        held.collect()
+    /// How many filters mean each that is there; for checks.
+    pub(super) fn users(&self) -> Users {
+        let mut users = Users::default();
+        for (at, reference) in self.0.iter().enumerate() {
+            users[at] = reference.as_ref().map(|reference| reference.users);
+        }
+        users
     }
 
     /// Where the bundle is, if there is room for it. `whole` is one that is there anyway.

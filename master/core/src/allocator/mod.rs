@@ -37,7 +37,6 @@ use std::{
     time::Duration,
 };
 
-use indexmap::IndexSet;
 use mezzo_api::resources::{Resources, Scalar};
 use rand::{SeedableRng, rngs::SmallRng};
 
@@ -62,6 +61,7 @@ use crate::{
     frameworks::Capabilities,
     input::{Config, Sorter},
     keys::{AgentKey, FrameworkKey},
+    maps::IndexSet,
     slots::Beside,
     validate::constraints::ConstraintFilter,
 };
@@ -134,8 +134,8 @@ pub(crate) struct Allocator {
     min_allocatable: Vec<Minimum>,
     region: Option<String>,
     rng: SmallRng,
-    /// What the checks of earlier steps have counted.
-    checked: Checked,
+    /// What the checks keep from step to step, where anybody checks.
+    checked: Option<Box<Checked>>,
 }
 
 impl Allocator {
@@ -155,7 +155,7 @@ impl Allocator {
             whitelist: None,
             inverse_offers: Vec::new(),
             expiries: Expiries::default(),
-            urgent: IndexSet::new(),
+            urgent: IndexSet::default(),
             urgent_at: None,
             background: Queue::default(),
             everything: false,
@@ -169,7 +169,7 @@ impl Allocator {
             min_allocatable: rules::minima(&config.min_allocatable_resources),
             region: fault_domain.map(|domain| domain.region.name.clone()),
             rng: SmallRng::seed_from_u64(seed),
-            checked: Checked::default(),
+            checked: None,
         }
     }
 
@@ -331,23 +331,23 @@ impl Allocator {
         duration: Duration,
     ) {
         let Some(agent) = self.agents.get_mut(key) else { return };
-        for (role, refused) in allocated.allocations() {
-            let Some(client_key) = self.clients.find(framework, &role) else { continue };
-            let Some(client) = self.clients.get_mut(client_key).filter(|client| client.subscribed) else { continue };
-            let bare = unallocated(&refused);
+        allocated.each_allocation(|role, refused| {
+            let Some(client_key) = self.clients.find(framework, role) else { return };
+            let Some(client) = self.clients.get_mut(client_key).filter(|client| client.subscribed) else { return };
+            let bare = unallocated(refused);
             let known = (&mut agent.references, &agent.total);
             if let Some((at, expiry)) = client.filters.add(client_key, key, known, &bare, (now, duration)) {
                 self.expiries.add(at, expiry);
             }
-        }
+        });
     }
 
     /// Counts, role by role, what a framework takes or gives back.
     fn count(&mut self, now: Duration, framework: FrameworkKey, agent: AgentKey, allocated: &Resources, sign: Sign) {
-        for (role, resources) in allocated.allocations() {
-            let delta = Delta::new(&mut self.names, agent, &resources);
-            self.clients.book(now, (framework, &role), &delta, sign, &mut self.tree, &self.totals);
-        }
+        allocated.each_allocation(|role, resources| {
+            let delta = Delta::new(&mut self.names, agent, resources);
+            self.clients.book(now, (framework, role), &delta, sign, &mut self.tree, &self.totals);
+        });
     }
 
     /// The cluster has this more, or less, of which some may be reserved.

@@ -1,10 +1,10 @@
 //! After a change of masters: where somebody is promised something, nothing is offered before most agents are back, else
 //! the first ones would be given away to others (src/master/allocator/mesos/hierarchical.cpp, recover).
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use super::Allocator;
-use crate::keys::AgentKey;
+use crate::{keys::AgentKey, maps::HashSet};
 
 /// The time until enough agents are back.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl Allocator {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a part of a count
         let missing = (agents as f64 * factor.clamp(0.0, 1.0)) as usize;
         if missing > 0 {
-            self.recovery = Some(Recovery { missing, back: HashSet::new(), until: now.saturating_add(timeout) });
+            self.recovery = Some(Recovery { missing, back: HashSet::default(), until: now.saturating_add(timeout) });
         }
     }
 

@@ -1,7 +1,7 @@
 //! The tree of roles: what each subtree has, is promised and may have, and in which order siblings are served.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use super::{
     amounts::{Amounts, Bounds, Name, Names, Sign, Totals},
     clients::ClientKey,
 };
-use crate::{keys::AgentKey, slots::Slots};
+use crate::{keys::AgentKey, maps::HashMap, slots::Slots};
 
 slotmap::new_key_type! {
     /// A role.
@@ -92,11 +92,17 @@ impl<'a> Delta<'a> {
             amounts.add(names.intern(resource.name()), resource.amount().unwrap_or_default());
             shared.push((agent, resource.persistence_id().unwrap_or_default(), amounts, resource.shares()));
         }
-        Self {
-            taken: names.amounts(resources, |resource| !resource.is_shared()),
-            unreserved: names.amounts(resources, |resource| resource.is_unreserved() && !resource.is_revocable()),
-            shared,
+        let (mut taken, mut unreserved) = (Amounts::default(), Amounts::default());
+        for (resource, amount) in resources.iter().filter_map(|resource| Some((resource, resource.amount()?))) {
+            let name = names.intern(resource.name());
+            if !resource.is_shared() {
+                taken.add(name, amount);
+            }
+            if resource.is_unreserved() && !resource.is_revocable() {
+                unreserved.add(name, amount);
+            }
         }
+        Self { taken, unreserved, shared }
     }
 }
 
@@ -293,8 +299,8 @@ impl Tree {
     }
 
     /// See [`Touched::take`](crate::slots::Touched::take).
-    pub(super) fn take_touched(&mut self) -> Option<Vec<RoleKey>> {
-        self.roles.take_touched()
+    pub(super) fn take_touched(&mut self, keys: &mut Vec<RoleKey>) -> bool {
+        self.roles.take_touched(keys)
     }
 
     /// The role, if it is there.

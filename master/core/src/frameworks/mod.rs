@@ -6,11 +6,10 @@ mod teardown;
 mod update;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
-use indexmap::IndexMap;
 use mezzo_api::{
     ids::{FrameworkId, TaskId},
     resources::Resources,
@@ -23,6 +22,7 @@ pub(crate) use teardown::Requester;
 use crate::{
     input::StreamId,
     keys::{AgentKey, FrameworkKey, OfferNumber, TaskKey},
+    maps::{HashMap, HashSet, IndexMap},
     model,
     slots::Slots,
     timers::TimerId,
@@ -77,8 +77,8 @@ impl Framework {
             removing: None,
             registered_time: now,
             reregistered_time: now,
-            tasks: IndexMap::new(),
-            unreachable: IndexMap::new(),
+            tasks: IndexMap::default(),
+            unreachable: IndexMap::default(),
             history: History::default(),
             agents: BTreeMap::new(),
             offers: BTreeSet::new(),
@@ -96,6 +96,11 @@ impl Framework {
         self.roles = roles_of(&info);
         self.capabilities = Capabilities::new(&info);
         self.info = Arc::new(info);
+    }
+
+    /// It has a stream for its events.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.stream.is_some()
     }
 
     pub(crate) fn state(&self) -> model::FrameworkState {

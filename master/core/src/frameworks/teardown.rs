@@ -60,7 +60,7 @@ impl Core {
         let Some(framework) = self.frameworks.get(key) else { return };
         let shutdown = link::ShutdownFramework { framework_id: framework.id.proto() };
         for agent in framework.agents.keys() {
-            self.tell(*agent, link::to_agent::Message::ShutdownFramework(shutdown.clone()), out);
+            self.tell(*agent, Box::new(link::to_agent::Message::ShutdownFramework(shutdown.clone())), out);
         }
         self.end_tasks(now, key, out);
         self.end_executors(now, key, out);
@@ -79,8 +79,8 @@ impl Core {
         let tasks: Vec<_> = framework.tasks.values().copied().collect();
         for task in tasks {
             let Some(view) = self.tasks.get(task).map(|task| task.view.clone()) else { continue };
-            let status = removed(&view, &message).status(now);
-            self.update_task(now, task, &status, None, out);
+            let mut status = removed(&view, &message).status(now);
+            self.update_task(now, task, &mut status, out);
             self.retire_task(now, task, out);
         }
         for (id, mut view) in unreachable {

@@ -12,7 +12,6 @@ pub(crate) use report::total_of;
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use indexmap::IndexMap;
 use mezzo_api::{
     ids::FrameworkId,
     link::{self, to_agent},
@@ -26,6 +25,7 @@ use crate::{
     core::Core,
     effect::{Change, Effect, Effects},
     keys::{AgentKey, FrameworkKey},
+    maps::IndexMap,
     model,
     slots::Touched,
 };
@@ -59,7 +59,7 @@ impl Operations {
     pub(crate) fn new(seed: u64) -> Self {
         // Another stream than the allocator's.
         let random = SmallRng::seed_from_u64(seed ^ 0x6f70_6572_6174_696f);
-        Self { all: IndexMap::new(), touched: Touched::default(), names: BTreeMap::new(), random }
+        Self { all: IndexMap::default(), touched: Touched::default(), names: BTreeMap::new(), random }
     }
 
     pub(crate) fn get(&self, uuid: &Bytes) -> Option<&Operation> {
@@ -71,8 +71,8 @@ impl Operations {
     }
 
     /// See [`Touched::take`].
-    pub(crate) fn take_touched(&mut self) -> Option<Vec<Bytes>> {
-        self.touched.take()
+    pub(crate) fn take_touched(&mut self, uuids: &mut Vec<Bytes>) -> bool {
+        self.touched.take(uuids)
     }
 
     fn insert(&mut self, uuid: Bytes, operation: Operation) {
@@ -147,7 +147,7 @@ impl Core {
             statuses: vec![status],
         };
         self.enter_operation(uuid, agent_key, view, out);
-        self.tell(agent_key, to_agent::Message::ApplyOperation(Box::new(message)), out);
+        self.tell(agent_key, Box::new(to_agent::Message::ApplyOperation(Box::new(message))), out);
     }
 
     fn enter_operation(&mut self, uuid: Bytes, agent: AgentKey, view: model::Operation, out: &mut Effects) {

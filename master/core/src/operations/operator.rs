@@ -98,7 +98,9 @@ impl Core {
         // The default filter: else the same would be offered to the same before it is taken.
         let filter = refusal(None);
         for number in offers {
-            let Some(offered) = self.offers.get(number).map(|offer| unallocated(&offer.resources)) else { continue };
+            let Some(offered) = self.offers.get(number).map(|offer| unallocated(&offer.view.resources)) else {
+                continue;
+            };
             let rest = &required - &offered;
             if rest == required {
                 continue;

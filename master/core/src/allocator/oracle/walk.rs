@@ -76,12 +76,12 @@ impl Walk {
             _ => {}
         }
         self.model.forget();
-        self.allocator.check_touched();
+        self.allocator.check_touched(&mut Vec::new());
         self.allocator.check();
         self.allocator.checked_agrees();
         self.run();
         self.model.forget();
-        self.allocator.check_touched();
+        self.allocator.check_touched(&mut Vec::new());
         self.allocator.check();
         self.compare();
     }
