@@ -180,6 +180,7 @@ impl Sums {
         let Step { tasks: touched, fresh, changed, .. } = step;
         if !core.tasks.take_touched(touched) {
             touched.extend(core.tasks.keys().chain(self.tasks.keys()));
+            once_each(touched);
         }
         for &mut key in touched {
             let now = core.tasks.get(key);
