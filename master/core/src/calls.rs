@@ -156,7 +156,7 @@ impl Core {
         if let Some(agent) = self.agents.get_mut(agent) {
             agent.killed.insert((key, id));
         }
-        self.tell(agent, Box::new(link::to_agent::Message::KillTask(message)), out);
+        self.tell(agent, link::to_agent::Message::KillTask(message), out);
     }
 
     /// An operator's kill of a task that has not ended.
@@ -183,7 +183,7 @@ impl Core {
         let Some(framework_id) = self.frameworks.get(key).map(|framework| framework.id.proto()) else { return };
         if let Some(agent) = self.agents.find(&shutdown.agent_id.value) {
             let message = link::ShutdownExecutor { framework_id, executor_id: shutdown.executor_id };
-            self.tell(agent, Box::new(link::to_agent::Message::ShutdownExecutor(message)), out);
+            self.tell(agent, link::to_agent::Message::ShutdownExecutor(message), out);
         }
     }
 
@@ -192,7 +192,7 @@ impl Core {
         let Some(framework_id) = self.frameworks.get(key).map(|framework| framework.id.proto()) else { return };
         let sent = self.agents.find(&message.agent_id.value).is_some_and(|agent| {
             let message = link::FrameworkMessage { framework_id, executor_id: message.executor_id, data: message.data };
-            self.tell(agent, Box::new(link::to_agent::Message::FrameworkMessage(message)), out)
+            self.tell(agent, link::to_agent::Message::FrameworkMessage(message), out)
         });
         self.counters.increment(if sent {
             Counter::ValidFrameworkToExecutorMessages
@@ -235,7 +235,7 @@ impl Core {
             }
         }
         let message = link::Acknowledge { framework_id, task_id, uuid };
-        self.tell(agent, Box::new(link::to_agent::Message::Acknowledge(message)), out);
+        self.tell(agent, link::to_agent::Message::Acknowledge(message), out);
         Some(())
     }
 }

@@ -413,9 +413,9 @@ impl Core {
     }
 
     /// Sends a message to the agent, if it is connected.
-    pub(crate) fn tell(&self, agent: AgentKey, message: Box<link::to_agent::Message>, out: &mut Effects) -> bool {
+    pub(crate) fn tell(&self, agent: AgentKey, message: link::to_agent::Message, out: &mut Effects) -> bool {
         let Some(link) = self.agents.get(agent).and_then(|agent| agent.link) else { return false };
-        out.push(Effect::ToAgent(link, message));
+        out.push(Effect::ToAgent(link, Box::new(message)));
         true
     }
 

@@ -217,7 +217,7 @@ impl Core {
 
     fn take_down(&mut self, now: Now, key: AgentKey, out: &mut Effects) {
         let shutdown = link::Shutdown { reason: "Operator initiated 'Machine DOWN'".to_owned() };
-        self.tell(key, Box::new(link::to_agent::Message::Shutdown(shutdown)), out);
+        self.tell(key, link::to_agent::Message::Shutdown(shutdown), out);
         self.begin_agent_removal(now, key, Cause::MachineDown, out);
     }
 

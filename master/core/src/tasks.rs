@@ -147,7 +147,7 @@ impl Core {
         if framework.is_none() && self.frameworks.is_completed(&framework_id.value) {
             // The agent has missed the framework's end: it would wait for an acknowledgement for ever.
             let shutdown = link::ShutdownFramework { framework_id: framework_id.clone() };
-            self.tell(agent, Box::new(link::to_agent::Message::ShutdownFramework(shutdown)), out);
+            self.tell(agent, link::to_agent::Message::ShutdownFramework(shutdown), out);
         }
         let task = framework
             .and_then(|key| self.frameworks.get(key)?.tasks.get(status.task_id.value.as_str()).copied())

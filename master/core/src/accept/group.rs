@@ -58,6 +58,6 @@ impl Core {
             launch_executor,
             resource_version,
         };
-        self.tell(ground.agent, Box::new(link::to_agent::Message::RunTaskGroup(Box::new(message))), out);
+        self.tell(ground.agent, link::to_agent::Message::RunTaskGroup(Box::new(message)), out);
     }
 }

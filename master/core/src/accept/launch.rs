@@ -41,6 +41,6 @@ impl Core {
             launch_executor: launchable.launch_executor,
             resource_version,
         };
-        self.tell(ground.agent, Box::new(link::to_agent::Message::RunTask(Box::new(message))), out);
+        self.tell(ground.agent, link::to_agent::Message::RunTask(Box::new(message)), out);
     }
 }

@@ -44,7 +44,7 @@ impl Core {
         match warning {
             Some(warning) => {
                 tracing::warn!(agent = %id, hostname, "{warning}");
-                self.tell(key, Box::new(to_agent::Message::Notice(link::Notice { text: warning.to_string() })), out);
+                self.tell(key, to_agent::Message::Notice(link::Notice { text: warning.to_string() }), out);
             }
             None => {
                 tracing::info!(agent = %id, hostname, %address, "the agent's advertised address is reachable again")

@@ -141,14 +141,14 @@ impl Core {
         }
         if let Some(drain) = standing.drain.as_ref().filter(|_| begins) {
             let message = link::DrainAgent { config: drain.config };
-            self.tell(key, Box::new(to_agent::Message::DrainAgent(message)), out);
+            self.tell(key, to_agent::Message::DrainAgent(message), out);
         }
     }
 
     /// An agent is back: it hears whether it is to be empty, also if it was so already.
     pub(crate) fn repeat_drain(&mut self, now: Now, key: AgentKey, out: &mut Effects) {
         let Some(drain) = self.agents.get(key).and_then(|agent| agent.standing.drain) else { return };
-        self.tell(key, Box::new(to_agent::Message::DrainAgent(link::DrainAgent { config: drain.config })), out);
+        self.tell(key, to_agent::Message::DrainAgent(link::DrainAgent { config: drain.config }), out);
         self.end_drain_if_empty(now, key, out);
     }
 

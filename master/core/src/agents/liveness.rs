@@ -80,7 +80,7 @@ impl Core {
         agent.pings += 1;
         let sequence = agent.pings;
         self.set_ping_timer(now, key);
-        self.tell(key, Box::new(to_agent::Message::Ping(link::Ping { sequence })), out);
+        self.tell(key, to_agent::Message::Ping(link::Ping { sequence }), out);
     }
 
     /// Agents of the registry that have not come back since this master leads are unreachable.

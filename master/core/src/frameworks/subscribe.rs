@@ -200,7 +200,7 @@ impl Core {
         let Some(framework) = self.frameworks.get(key) else { return };
         for agent in framework.agents.keys() {
             let update = link::UpdateFramework { framework: (*framework.info).clone() };
-            self.tell(*agent, Box::new(link::to_agent::Message::UpdateFramework(update)), out);
+            self.tell(*agent, link::to_agent::Message::UpdateFramework(update), out);
         }
     }
 

@@ -60,7 +60,7 @@ impl Core {
         let Some(framework) = self.frameworks.get(key) else { return };
         let shutdown = link::ShutdownFramework { framework_id: framework.id.proto() };
         for agent in framework.agents.keys() {
-            self.tell(*agent, Box::new(link::to_agent::Message::ShutdownFramework(shutdown.clone())), out);
+            self.tell(*agent, link::to_agent::Message::ShutdownFramework(shutdown.clone()), out);
         }
         self.end_tasks(now, key, out);
         self.end_executors(now, key, out);

@@ -147,7 +147,7 @@ impl Core {
             statuses: vec![status],
         };
         self.enter_operation(uuid, agent_key, view, out);
-        self.tell(agent_key, Box::new(to_agent::Message::ApplyOperation(Box::new(message))), out);
+        self.tell(agent_key, to_agent::Message::ApplyOperation(Box::new(message)), out);
     }
 
     fn enter_operation(&mut self, uuid: Bytes, agent: AgentKey, view: model::Operation, out: &mut Effects) {

@@ -55,7 +55,7 @@ impl Core {
         let (agent, id) = (operation.agent, status.uuid.as_ref().map(|uuid| uuid.value.clone()));
         if let Some(status_uuid) = id {
             let message = link::AcknowledgeOperation { operation_uuid: uuid.clone(), status_uuid };
-            self.tell(agent, Box::new(to_agent::Message::AcknowledgeOperation(message)), out);
+            self.tell(agent, to_agent::Message::AcknowledgeOperation(message), out);
         }
         if is_terminal(status.state()) {
             self.forget_operation(uuid, out);
@@ -92,7 +92,7 @@ impl Core {
         let status_uuid = latest.uuid.as_ref().filter(|latest| latest.value == acknowledge.uuid)?.value.clone();
         let terminal = is_terminal(latest.state());
         let message = link::AcknowledgeOperation { operation_uuid: uuid.clone(), status_uuid };
-        self.tell(agent, Box::new(to_agent::Message::AcknowledgeOperation(message)), out);
+        self.tell(agent, to_agent::Message::AcknowledgeOperation(message), out);
         if terminal {
             self.forget_operation(&uuid, out);
         }
