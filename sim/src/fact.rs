@@ -353,6 +353,13 @@ pub fn call(call: &Call) -> String {
         text += &format!(" of {}", tail(&id.value));
     }
     match call.r#type() {
+        call::Type::Subscribe => {
+            let suppressed = call.subscribe.iter().flat_map(|subscribe| &subscribe.suppressed_roles);
+            let suppressed: Vec<&String> = suppressed.collect();
+            if !suppressed.is_empty() {
+                text += &format!(", no offers for {suppressed:?}");
+            }
+        }
         call::Type::Accept => {
             let accept = call.accept.clone().unwrap_or_default();
             let offers: Vec<&str> = accept.offer_ids.iter().map(|id| tail(&id.value)).collect();

@@ -103,8 +103,8 @@ impl World {
         self.queue.push(self.now + EVERY, Event::Operate(number));
         match step {
             Step::Call(call) => {
-                // The answer may come at once: it must find who asked.
-                errand.asked = Some(RequestId(OPERATOR + self.operator_calls + 1));
+                // The answer may come at once: it must find who asked. While nobody leads nobody is asked.
+                errand.asked = self.leader.map(|_| RequestId(OPERATOR + self.operator_calls + 1));
                 self.operator(call);
             }
             Step::Replace(agent, id) => {

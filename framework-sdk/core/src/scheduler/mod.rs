@@ -60,9 +60,21 @@ pub struct Core {
 #[derive(Debug)]
 enum State {
     Detecting,
-    BackingOff { until: Duration },
-    Subscribing { stream: StreamId, master: Address, until: Duration },
-    Subscribed { stream: StreamId, interval: Duration, silent_at: Duration },
+    BackingOff {
+        until: Duration,
+    },
+    Subscribing {
+        stream: StreamId,
+        master: Address,
+        until: Duration,
+        /// Roles for which its SUBSCRIBE wants no offers.
+        suppressed: BTreeSet<String>,
+    },
+    Subscribed {
+        stream: StreamId,
+        interval: Duration,
+        silent_at: Duration,
+    },
     Ended,
 }
 

@@ -153,7 +153,7 @@ impl Core {
         }
         let kind = outgoing.kind();
         if matches!(kind, call::Type::Suppress | call::Type::Revive) {
-            return self.settle_ok(outgoing, out); // said by the next SUBSCRIBE
+            return self.settle_ok(outgoing, out); // said by the next SUBSCRIBE, or right after the one that is on its way
         }
         if calls::outlives_subscription(kind) && self.held.len() < MAX_HELD {
             self.held.push_back(outgoing);

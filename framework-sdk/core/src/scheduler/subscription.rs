@@ -1,6 +1,6 @@
 //! Becoming subscribed, and losing a subscription.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use mezzo_api::{time::Now, v1};
 use tracing::{info, warn};
@@ -71,7 +71,8 @@ impl Core {
             self.config.offer_constraints.clone(),
         ));
         let until = now.mono + self.config.subscribe_timeout;
-        self.state = State::Subscribing { stream, master: master.clone(), until };
+        let suppressed = self.suppressed.clone();
+        self.state = State::Subscribing { stream, master: master.clone(), until, suppressed };
         out.push(Effect::Open { stream, master, call });
     }
 
@@ -103,8 +104,8 @@ impl Core {
 
     /// SUBSCRIBED.
     pub(super) fn subscribed_as(&mut self, now: Now, subscribed: v1::scheduler::event::Subscribed, out: &mut Effects) {
-        let State::Subscribing { stream, ref master, .. } = self.state else { return };
-        let address = master.clone();
+        let State::Subscribing { stream, ref master, ref mut suppressed, .. } = self.state else { return };
+        let (address, suppressed) = (master.clone(), std::mem::take(suppressed));
         let interval = subscribed
             .heartbeat_interval_seconds
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
@@ -124,6 +125,7 @@ impl Core {
             address,
             again,
         }))));
+        self.amend(stream, &suppressed, out);
         while let Some(held) = self.held.pop_front() {
             self.send(stream, held, out);
         }
@@ -134,6 +136,18 @@ impl Core {
                 self.send_own(stream, calls::reconcile(Vec::new()), out);
             }
             self.reconcile(now, stream, out);
+        }
+    }
+
+    /// What the framework has come to want since its SUBSCRIBE was sent, which named these roles.
+    fn amend(&mut self, stream: StreamId, said: &BTreeSet<String>, out: &mut Effects) {
+        let unsaid: Vec<String> = self.suppressed.difference(said).cloned().collect();
+        let taken_back: Vec<String> = said.difference(&self.suppressed).cloned().collect();
+        if !unsaid.is_empty() {
+            self.send_own(stream, calls::suppress(unsaid), out);
+        }
+        if !taken_back.is_empty() {
+            self.send_own(stream, calls::revive(taken_back), out);
         }
     }
 

@@ -367,6 +367,31 @@ fn what_is_suppressed_stays_so_over_a_subscription() {
 }
 
 #[test]
+fn what_is_suppressed_or_revived_while_a_subscription_is_on_its_way_is_said_after_it() {
+    let (mut bench, stream) = Bench::subscribed(|config| config.suppressed_roles = vec!["ops".into()]);
+    let (stream, call) = bench.reconnect(stream);
+    assert_eq!(call.subscribe.unwrap().suppressed_roles, ["ops"]);
+    bench.call(calls::revive(Vec::new()), None);
+    bench.call(calls::suppress(vec!["dev".into()]), None);
+    bench.take();
+    bench.accept_subscription(stream);
+    let sent_among = |effects: Vec<Effect>| -> Vec<Outgoing> {
+        let sent = |effect| if let Effect::Send(_, outgoing) = effect { Some(outgoing) } else { None };
+        effects.into_iter().filter_map(sent).collect()
+    };
+    let sent = sent_among(bench.take());
+    assert_eq!(kinds(&sent)[..2], [call::Type::Suppress, call::Type::Revive]);
+    assert_eq!(sent[0].call.suppress.as_ref().unwrap().roles, ["dev"]);
+    assert_eq!(sent[1].call.revive.as_ref().unwrap().roles, ["ops"]);
+    let (stream, _) = bench.reconnect(stream);
+    bench.accept_subscription(stream);
+    assert!(
+        !kinds(&sent_among(bench.take())).contains(&call::Type::Suppress),
+        "what SUBSCRIBE has said is not said again"
+    );
+}
+
+#[test]
 fn acknowledgements_go_out_in_order_and_outlive_a_broken_connection() {
     let (mut bench, stream) = Bench::subscribed(|_| {});
     let acknowledgement = |task| calls::acknowledge(&status(task, TaskState::TaskRunning)).unwrap();
