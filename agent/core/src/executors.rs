@@ -1,6 +1,8 @@
 //! The life of executors: what becomes of their containers, how they are shut down, when they are done
 //! (src/slave/slave.cpp, executorTerminated, removeExecutor, shutdownExecutor).
 
+use std::sync::Arc;
+
 use mezzo_api::{
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
     link::{self, from_agent},
@@ -88,7 +90,7 @@ impl Core {
             let entry = Entry::Started(record::Started {
                 framework_id: framework.proto(),
                 executor_id: id.proto(),
-                container_id: container.to_string(),
+                container_id: container.as_str().to_owned(),
                 pid,
                 at,
             });
@@ -331,7 +333,7 @@ impl Core {
         let entry = Entry::Shutdown(record::Shutdown {
             framework_id: framework.proto(),
             executor_id: id.proto(),
-            container_id: container.to_string(),
+            container_id: container.as_str().to_owned(),
             termination: None,
         });
         self.record(entry, out);
@@ -424,7 +426,7 @@ impl Core {
         let entry = Entry::Shutdown(record::Shutdown {
             framework_id: framework.proto(),
             executor_id: id.proto(),
-            container_id: container.to_string(),
+            container_id: container.as_str().to_owned(),
             termination: Some(termination.clone()),
         });
         self.record(entry, out);
@@ -474,8 +476,9 @@ impl Core {
         let Some(id) = message.framework.id.as_ref().map(FrameworkId::from) else { return };
         let Some(framework) = self.frameworks.get(&id).filter(|framework| !framework.terminating) else { return };
         if *framework.info != message.framework {
-            self.record(Entry::Framework(message.framework.clone()), out);
-            self.enter_framework(id.clone(), message.framework);
+            let info = Arc::new(message.framework);
+            self.record(Entry::Framework(info.clone().into()), out);
+            self.enter_framework(id.clone(), info);
         }
         self.resend_updates_of(now, &id, out);
     }
@@ -521,6 +524,10 @@ fn report_of(id: &ExecutorId, [pending, last]: [Option<Termination>; 2]) -> Repo
 
 impl record::Container {
     pub(crate) fn new(framework: &FrameworkId, executor: &ExecutorId, container: &ContainerId) -> Self {
-        Self { framework_id: framework.proto(), executor_id: executor.proto(), container_id: container.to_string() }
+        Self {
+            framework_id: framework.proto(),
+            executor_id: executor.proto(),
+            container_id: container.as_str().to_owned(),
+        }
     }
 }

@@ -229,8 +229,8 @@ fn own_container(executor: &Executor, task: &TaskId) -> Option<v1::ContainerStat
 }
 
 /// The task is the executor's now.
-pub(crate) fn hand_over(executor: &mut Executor, framework: &FrameworkId, task: &TaskId) -> Option<Arc<v1::TaskInfo>> {
-    let info = executor.dequeue(task)?;
-    executor.launched.insert(task.clone(), Arc::new(status::staging(&info, framework)));
-    Some(info)
+pub(crate) fn hand_over(executor: &mut Executor, task: &TaskId) -> Option<Arc<v1::TaskInfo>> {
+    let queued = executor.dequeue(task)?;
+    executor.launched.insert(task.clone(), queued.task);
+    Some(queued.info)
 }

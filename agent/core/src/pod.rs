@@ -69,11 +69,11 @@ impl Core {
     ) -> Option<v1::TaskInfo> {
         let container_id = ContainerId::from(status::uuid(&mut self.random).to_string());
         let executor = self.executor(framework, id)?;
-        let info = hand_over(executor, framework, task)?;
+        let info = hand_over(executor, task)?;
         let parent = executor.container_id.to_string();
         let played = executor.played.as_mut()?;
         let spec = Spec::of(&info, true);
-        let entry = Entry::Nested(record::Nested {
+        let entry = Entry::Nested(Box::new(record::Nested {
             framework_id: framework.proto(),
             executor_id: id.proto(),
             parent_id: parent,
@@ -81,7 +81,7 @@ impl Core {
             task_id: task.proto(),
             group: played.groups,
             command: spec.record(),
-        });
+        }));
         let mut run = Run::new(task.clone(), container_id.clone(), spec, Container::Launched);
         run.group = played.groups;
         played.runs.push(run);

@@ -3,9 +3,14 @@
 //!
 //! Recovery replays the records of the log in order, so that each variant says what happened, not what is.
 
-use bytes::Bytes;
+use std::{ops::Deref, sync::Arc};
+
+use bytes::{Buf, BufMut, Bytes};
 use mezzo_api::v1;
-use prost::Message;
+use prost::{
+    DecodeError, Message,
+    encoding::{DecodeContext, WireType, uint32},
+};
 
 use crate::core::RecoverError;
 
@@ -24,13 +29,60 @@ pub(crate) struct Record {
     pub(crate) entry: Option<Entry>,
 }
 
+/// A message that a record has in common with what the agent keeps: it is written without a copy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Shared<M>(Arc<M>);
+
+impl<M: Message + Clone + Default> Message for Shared<M> {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        self.0.encode_raw(buf);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        Arc::make_mut(&mut self.0).merge_field(tag, wire_type, buf, context)
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.0.encoded_len()
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl<M> From<Arc<M>> for Shared<M> {
+    fn from(message: Arc<M>) -> Self {
+        Self(message)
+    }
+}
+
+impl<M> From<Shared<M>> for Arc<M> {
+    fn from(shared: Shared<M>) -> Self {
+        shared.0
+    }
+}
+
+impl<M> Deref for Shared<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.0
+    }
+}
+
 /// What happened.
-#[allow(clippy::large_enum_variant)] // one lives at a time
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(crate) enum Entry {
     /// The agent was registered, or its description changed.
     #[prost(message, tag = "2")]
-    Agent(v1::AgentInfo),
+    Agent(Shared<v1::AgentInfo>),
     /// The agent was started after this boot of the machine.
     #[prost(string, tag = "3")]
     Boot(String),
@@ -39,7 +91,7 @@ pub(crate) enum Entry {
     Term(u64),
     /// A framework is known, or its description changed.
     #[prost(message, tag = "5")]
-    Framework(v1::FrameworkInfo),
+    Framework(Shared<v1::FrameworkInfo>),
     /// The framework is being shut down.
     #[prost(message, tag = "6")]
     FrameworkShutdown(v1::FrameworkId),
@@ -81,7 +133,7 @@ pub(crate) enum Entry {
     Completed(Completed),
     /// A container of its own is about to be launched for a task of an executor that the agent plays.
     #[prost(message, tag = "19")]
-    Nested(Nested),
+    Nested(Box<Nested>),
     /// That container is gone, and what follows from its end was decided.
     #[prost(message, tag = "20")]
     NestedExited(Container),
@@ -93,7 +145,7 @@ pub(crate) enum Entry {
     Drain(Drain),
     /// An operation on resources came to its end.
     #[prost(message, tag = "30")]
-    Operation(Operation),
+    Operation(Box<Operation>),
     /// Its status is acknowledged.
     #[prost(bytes, tag = "31")]
     OperationAcknowledged(Bytes),
@@ -110,11 +162,11 @@ pub(crate) struct Executor {
     #[prost(message, required, tag = "1")]
     pub(crate) framework_id: v1::FrameworkId,
     #[prost(message, required, tag = "2")]
-    pub(crate) info: v1::ExecutorInfo,
+    pub(crate) info: Shared<v1::ExecutorInfo>,
     #[prost(string, required, tag = "3")]
     pub(crate) container_id: String,
     #[prost(message, optional, tag = "4")]
-    pub(crate) command: Option<Command>,
+    pub(crate) command: Option<Box<Command>>,
     /// It has subscribed once, or needs not to.
     #[prost(bool, required, tag = "5")]
     pub(crate) subscribed: bool,
@@ -262,7 +314,7 @@ pub(crate) struct Task {
     pub(crate) executor_id: v1::ExecutorId,
     /// With state and statuses in snapshots, staging in the log.
     #[prost(message, required, tag = "2")]
-    pub(crate) task: v1::Task,
+    pub(crate) task: Shared<v1::Task>,
     /// Its end is acknowledged (snapshots only).
     #[prost(bool, required, tag = "3")]
     pub(crate) completed: bool,
@@ -273,7 +325,7 @@ pub(crate) struct Update {
     #[prost(message, required, tag = "1")]
     pub(crate) framework_id: v1::FrameworkId,
     #[prost(message, required, tag = "2")]
-    pub(crate) status: v1::TaskStatus,
+    pub(crate) status: Shared<v1::TaskStatus>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -295,7 +347,7 @@ pub(crate) struct Stream {
     #[prost(bytes = "bytes", repeated, tag = "3")]
     pub(crate) acknowledged: Vec<Bytes>,
     #[prost(message, repeated, tag = "4")]
-    pub(crate) pending: Vec<v1::TaskStatus>,
+    pub(crate) pending: Vec<Shared<v1::TaskStatus>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -303,11 +355,11 @@ pub(crate) struct Completed {
     #[prost(message, required, tag = "1")]
     pub(crate) framework_id: v1::FrameworkId,
     #[prost(message, required, tag = "2")]
-    pub(crate) info: v1::ExecutorInfo,
+    pub(crate) info: Shared<v1::ExecutorInfo>,
     #[prost(string, required, tag = "3")]
     pub(crate) container_id: String,
     #[prost(message, repeated, tag = "4")]
-    pub(crate) tasks: Vec<v1::Task>,
+    pub(crate) tasks: Vec<Shared<v1::Task>>,
 }
 
 /// An operation with its status.
@@ -334,9 +386,12 @@ pub(crate) struct Resources {
 }
 
 impl Entry {
-    /// The record's bytes.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        Record { version: VERSION, entry: Some(self) }.encode_to_vec().into()
+    /// The record's bytes: those of a [`Record`], which the entry need not be moved into.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(uint32::encoded_len(1, &VERSION) + self.encoded_len());
+        uint32::encode(1, &VERSION, &mut bytes);
+        self.encode(&mut bytes);
+        bytes.into()
     }
 
     /// Reads record number `index`.
@@ -365,7 +420,8 @@ mod tests {
     #[test]
     fn reads_what_it_wrote() {
         let entry = Entry::Term(7);
-        assert_eq!(Entry::decode(0, &entry.clone().into_bytes()).unwrap(), entry);
+        assert_eq!(Entry::decode(0, &entry.to_bytes()).unwrap(), entry);
+        assert_eq!(entry.to_bytes(), Record { version: VERSION, entry: Some(entry) }.encode_to_vec());
     }
 
     #[test]
