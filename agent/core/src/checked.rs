@@ -7,7 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use foldhash::{HashMap, HashSet};
+use foldhash::{HashSet, fast::RandomState};
+use indexmap::IndexMap;
 use mezzo_api::{
     ids::{ExecutorId, FrameworkId, TaskId},
     resources::Resources,
@@ -35,7 +36,9 @@ pub(crate) struct Checked {
 #[derive(Debug, Default)]
 struct Counted {
     terminating: bool,
-    executors: HashMap<ExecutorId, Held>,
+    executors: IndexMap<ExecutorId, Held, RandomState>,
+    /// Of all executors.
+    task_count: usize,
     /// It is to be looked at even if none of its executors is.
     anew: bool,
     /// Executors that are to be looked at; empty between two checks.
@@ -61,6 +64,8 @@ struct Sums {
 #[derive(Debug)]
 struct Held {
     tasks: Vec<TaskId>,
+    /// With those that are over.
+    task_count: usize,
     own: bool,
     resources: Resources,
     ports: Vec<(u64, u64)>,
@@ -86,9 +91,8 @@ impl Core {
         checked.note_touched(&mut self.frameworks);
         self.check_touched_streams(&mut checked);
         checked.look_at_touched(self);
-        for framework in self.frameworks.values() {
-            let tasks: usize = framework.executors.values().map(Executor::task_count).sum();
-            assert_eq!(tasks, framework.tasks.len(), "tasks without an executor");
+        for (framework, counted) in self.frameworks.values().zip(checked.frameworks.values()) {
+            assert_eq!(counted.task_count, framework.tasks.len(), "tasks without an executor");
         }
         checked.registered = self.registered;
         checked.check_total(self);
@@ -190,18 +194,22 @@ impl Sums {
             let now = framework.and_then(|framework| Some((framework, framework.executors.get(&id)?)));
             if let Some((framework, executor)) = now {
                 core.check_executor_of(framework, executor);
-                if same && counted.executors.get(&id).is_some_and(|held| held.is_of(executor)) {
+                if same && let Some(held) = counted.executors.get_mut(&id).filter(|held| held.is_of(executor)) {
+                    counted.task_count += executor.task_count();
+                    counted.task_count -= std::mem::replace(&mut held.task_count, executor.task_count());
                     continue;
                 }
             }
             changed.extend(now);
-            if let Some(before) = counted.executors.remove(&id) {
+            if let Some(before) = counted.executors.swap_remove(&id) {
+                counted.task_count -= before.task_count;
                 self.let_go(&before, counted.terminating);
             }
         }
         counted.terminating = framework.map_or(counted.terminating, |framework| framework.terminating);
         for (framework, executor) in changed {
             let held = self.count(framework, executor);
+            counted.task_count += held.task_count;
             counted.executors.insert(executor.id.clone(), held);
         }
     }
@@ -220,7 +228,8 @@ impl Sums {
         assert!(self.sandboxes.insert(directory.as_os_str().to_owned()), "a sandbox was given twice: {directory:?}");
         let tasks = executor.queued.keys().chain(executor.launched.keys()).cloned().collect();
         let own = holds_its_own(executor);
-        let mut count = Held { tasks, own, resources: Resources::new(), ports: Vec::new(), directory };
+        let task_count = executor.task_count();
+        let mut count = Held { tasks, task_count, own, resources: Resources::new(), ports: Vec::new(), directory };
         for resources in held(executor) {
             let mut sum = Resources::from_protos(resources).expect("resources that the master checked");
             sum.unallocate();

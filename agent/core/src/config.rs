@@ -81,6 +81,8 @@ pub(crate) struct Texts {
     pub(crate) ip: String,
     pub(crate) libprocess_ip: Option<String>,
     pub(crate) endpoint: String,
+    /// As libprocess would name it.
+    pub(crate) pid: String,
     pub(crate) executor_shutdown_grace_period: String,
     pub(crate) executor_reregistration_timeout: String,
     pub(crate) recovery_timeout: String,
@@ -91,6 +93,7 @@ impl Texts {
         Self {
             ip: config.ip.to_string(),
             libprocess_ip: config.libprocess_ip.map(|ip| ip.to_string()),
+            pid: format!("slave(1)@{}", config.endpoint()),
             endpoint: config.endpoint(),
             executor_shutdown_grace_period: format_duration(config.executor_shutdown_grace_period),
             executor_reregistration_timeout: format_duration(config.executor_reregistration_timeout),

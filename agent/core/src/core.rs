@@ -161,7 +161,7 @@ impl Core {
                 self.shutdown_framework(now, &FrameworkId::from(message.framework_id), out);
             }
             to_agent::Message::FrameworkMessage(message) => self.framework_message(message, out),
-            to_agent::Message::Acknowledge(message) => self.acknowledge(now, &message, out),
+            to_agent::Message::Acknowledge(message) => self.acknowledge(now, message, out),
             to_agent::Message::UpdateFramework(message) => self.update_framework(now, message, out),
             to_agent::Message::DrainAgent(message) => self.drain(now, message, out),
             to_agent::Message::Shutdown(message) => self.shut_down(now, message.reason, out),

@@ -17,6 +17,9 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Variables that the agent itself sets, at most.
 const MOST_OF_OWN: usize = 16;
 
+/// Names and values.
+type Variables = Vec<(String, String)>;
+
 /// Whose environment it is.
 pub(crate) struct Subject<'a> {
     pub(crate) agent: &'a AgentId,
@@ -49,17 +52,19 @@ pub(crate) fn environment(
     config: &Config,
     texts: &Texts,
     subject: &Subject<'_>,
-) -> Result<Vec<(String, String)>, EnvironmentError> {
+) -> Result<Variables, EnvironmentError> {
     let variables = subject.command.and_then(|command| command.environment.as_ref());
     let variables = variables.map_or(&[][..], |environment| &environment.variables);
-    let mut all = Vec::with_capacity(MOST_OF_OWN + config.executor_environment.len() + variables.len());
-    set(&mut all, "PATH", DEFAULT_PATH);
+    let mut all = Variables::with_capacity(MOST_OF_OWN + config.executor_environment.len() + variables.len());
     let ip = if subject.own_network { Some("0.0.0.0") } else { texts.libprocess_ip.as_deref() };
     if let Some(ip) = ip {
         set(&mut all, "LIBPROCESS_IP", ip);
     }
     all.extend(config.executor_environment.iter().cloned());
     set_own(&mut all, texts, subject);
+    if !config.executor_environment.iter().any(|(name, _)| name == "PATH") {
+        set(&mut all, "PATH", DEFAULT_PATH);
+    }
     for entry in variables {
         all.push((entry.name.clone(), value(entry)?));
     }
@@ -69,37 +74,36 @@ pub(crate) fn environment(
     Ok(last_of_each(all))
 }
 
-/// What the agent says of the executor, whatever others say.
-fn set_own(all: &mut Vec<(String, String)>, texts: &Texts, subject: &Subject<'_>) {
+/// What the agent says of the executor, whatever others say. In order of the names, so that little is left to sort.
+fn set_own(all: &mut Variables, texts: &Texts, subject: &Subject<'_>) {
     let directory = subject.directory.to_string_lossy();
     let grace = subject.shutdown_grace.map(format_duration);
-    for (name, value) in [
-        ("LIBPROCESS_PORT", "0"),
-        ("MESOS_AGENT_ENDPOINT", &texts.endpoint),
-        ("MESOS_CHECKPOINT", if subject.checkpoint { "1" } else { "0" }),
-        ("MESOS_DIRECTORY", &directory),
-        ("MESOS_EXECUTOR_ID", subject.executor.as_str()),
-        ("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", grace.as_ref().unwrap_or(&texts.executor_shutdown_grace_period)),
-        ("MESOS_FRAMEWORK_ID", subject.framework.as_str()),
-        ("MESOS_HTTP_COMMAND_EXECUTOR", "0"),
-        ("MESOS_SANDBOX", &directory),
-        ("MESOS_SLAVE_ID", subject.agent.as_str()),
-    ] {
-        set(all, name, value);
-    }
-    all.push(("MESOS_SLAVE_PID".into(), ["slave(1)@", &texts.endpoint].concat()));
+    set(all, "LIBPROCESS_PORT", "0");
+    set(all, "MESOS_AGENT_ENDPOINT", &texts.endpoint);
+    set(all, "MESOS_CHECKPOINT", if subject.checkpoint { "1" } else { "0" });
+    set(all, "MESOS_DIRECTORY", &directory);
+    set(all, "MESOS_EXECUTOR_ID", subject.executor.as_str());
+    let grace = grace.as_ref().unwrap_or(&texts.executor_shutdown_grace_period);
+    set(all, "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", grace);
+    set(all, "MESOS_FRAMEWORK_ID", subject.framework.as_str());
+    set(all, "MESOS_HTTP_COMMAND_EXECUTOR", "0");
     if subject.checkpoint {
         set(all, "MESOS_RECOVERY_TIMEOUT", &texts.recovery_timeout);
+    }
+    set(all, "MESOS_SANDBOX", &directory);
+    set(all, "MESOS_SLAVE_ID", subject.agent.as_str());
+    set(all, "MESOS_SLAVE_PID", &texts.pid);
+    if subject.checkpoint {
         set(all, "MESOS_SUBSCRIPTION_BACKOFF_MAX", &texts.executor_reregistration_timeout);
     }
 }
 
-fn set(all: &mut Vec<(String, String)>, name: &str, value: &str) {
-    all.push((name.into(), value.into()));
+fn set(all: &mut Variables, name: &str, value: &str) {
+    all.push((name.to_owned(), value.to_owned()));
 }
 
 /// In order of the names; of those with the same name the last one.
-fn last_of_each(mut all: Vec<(String, String)>) -> Vec<(String, String)> {
+fn last_of_each(mut all: Variables) -> Variables {
     all.sort_by(|(left, _), (right, _)| left.cmp(right));
     all.dedup_by(|(next, value), (name, before)| {
         let same = next == name;
@@ -117,7 +121,7 @@ pub(crate) fn nested(
     sandbox: &Path,
     command: Option<&v1::CommandInfo>,
     role: Option<&str>,
-) -> Result<Vec<(String, String)>, EnvironmentError> {
+) -> Result<Variables, EnvironmentError> {
     let all = vec![
         ("MESOS_SANDBOX".to_string(), sandbox.to_string_lossy().into_owned()),
         ("PATH".to_string(), DEFAULT_PATH.to_string()),
@@ -131,10 +135,7 @@ pub(crate) fn nested(
 }
 
 /// The variables of `all`, those of `more` on top.
-pub(crate) fn with(
-    mut all: Vec<(String, String)>,
-    more: Option<&v1::Environment>,
-) -> Result<Vec<(String, String)>, EnvironmentError> {
+pub(crate) fn with(mut all: Variables, more: Option<&v1::Environment>) -> Result<Variables, EnvironmentError> {
     for entry in more.into_iter().flat_map(|environment| &environment.variables) {
         all.push((entry.name.clone(), value(entry)?));
     }

@@ -34,7 +34,7 @@ impl Core {
             }
             return;
         }
-        if self.executor_in(&container).is_none() {
+        let Some((_, executor)) = self.executor_in(&container) else {
             tracing::warn!(%container, "an event of a container that no executor has");
             match event {
                 ContainerEvent::Running { .. } => out.push(Effect::Stop(container, Stop::Kill)),
@@ -43,15 +43,13 @@ impl Core {
                 }
             }
             return;
-        }
+        };
         match event {
             ContainerEvent::Limited { status, .. } if mezzo_api::mutant!("limitation-untold") => {
                 self.container_exited(now, &container, status, out);
             }
             ContainerEvent::Running { pid, address } => {
-                if let Some((_, executor)) = self.executor_in(&container) {
-                    executor.address = address;
-                }
+                executor.address = address;
                 self.container_running(now, &container, Some(pid), out);
             }
             ContainerEvent::Failed { message } => self.container_failed(now, &container, &message, out),

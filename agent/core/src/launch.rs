@@ -441,7 +441,7 @@ impl Core {
 impl Core {
     /// A task of an executor that goes on has ended: what only it used is shown no more.
     pub(crate) fn unlink_volumes(&mut self, framework: &FrameworkId, task: &TaskId, out: &mut Effects) {
-        let work_dir = self.config.work_dir.clone();
+        let work_dir = &self.config.work_dir;
         let Some(executor) = self.frameworks.get_mut(framework).and_then(|framework| framework.executor_of(task))
         else {
             return;
@@ -452,9 +452,9 @@ impl Core {
         let used: Vec<_> = of_others
             .chain(queued)
             .chain([&executor.info.resources])
-            .flat_map(|resources| volumes::links(&work_dir, resources))
+            .flat_map(|resources| volumes::links(work_dir, resources))
             .collect();
-        let mut links = volumes::links(&work_dir, &ended.resources);
+        let mut links = volumes::links(work_dir, &ended.resources);
         links.retain(|link| !used.contains(link));
         if !links.is_empty() {
             let (container, sandbox) = (executor.container_id.clone(), executor.directory.to_path_buf());

@@ -144,10 +144,7 @@ impl Core {
         event: &ContainerEvent,
         out: &mut Effects,
     ) -> bool {
-        let Some((framework, id, task)) = self.played_in(container) else { return false };
-        if self.executor(&framework, &id).is_none_or(|executor| !executor.is_pod()) {
-            return false;
-        }
+        let Some((framework, id, task)) = self.pod_task_in(container) else { return false };
         let place = (&framework, &id, &task);
         match event {
             ContainerEvent::Running { pid, address } => {
@@ -163,6 +160,14 @@ impl Core {
             }
         }
         true
+    }
+
+    /// Whose container it is, if it is that of a task of a pod.
+    fn pod_task_in(&self, container: &ContainerId) -> Option<(FrameworkId, ExecutorId, TaskId)> {
+        let (framework, id) = self.containers.get(container)?;
+        let executor = self.frameworks.get(framework)?.executors.get(id).filter(|executor| executor.is_pod())?;
+        let run = executor.runs().iter().find(|run| run.container_id == *container)?;
+        Some((framework.clone(), id.clone(), run.task.clone()))
     }
 
     fn nested_running(

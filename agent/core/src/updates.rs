@@ -9,6 +9,8 @@ use std::{
 };
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
 use mezzo_api::{
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
     link::{self, from_agent},
@@ -59,10 +61,14 @@ impl Stream {
     }
 }
 
+/// The updates of a framework's tasks, in no order that means something.
+type OfFramework = IndexMap<TaskId, Stream, RandomState>;
+
 /// The updates of all tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    map: BTreeMap<FrameworkId, BTreeMap<TaskId, Stream>>,
+    /// By framework and task.
+    map: BTreeMap<FrameworkId, OfFramework>,
     touched: Touched<(FrameworkId, TaskId)>,
 }
 
@@ -89,7 +95,7 @@ impl Streams {
     fn remove(&mut self, framework: &FrameworkId, task: &TaskId) -> Option<Stream> {
         self.touch(framework, task);
         let streams = self.map.get_mut(framework)?;
-        let stream = streams.remove(task);
+        let stream = streams.swap_remove(task);
         if streams.is_empty() {
             self.map.remove(framework);
         }
@@ -101,10 +107,11 @@ impl Streams {
         self.map.get(framework).is_some_and(|streams| streams.values().any(|stream| !stream.pending.is_empty()))
     }
 
+    /// In order of their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&FrameworkId, &TaskId, &Stream)> {
         self.map
             .iter()
-            .flat_map(|(framework, streams)| streams.iter().map(move |(task, stream)| (framework, task, stream)))
+            .flat_map(|(framework, streams)| in_order(streams).map(move |(task, stream)| (framework, task, stream)))
     }
 
     /// Whose updates were touched since the last time, once each; `None` if that is too much.
@@ -139,6 +146,13 @@ impl Streams {
         }
         Some(popped)
     }
+}
+
+/// The updates of a framework's tasks in order of their ids.
+fn in_order(streams: &OfFramework) -> impl Iterator<Item = (&TaskId, &Stream)> {
+    let mut streams: Vec<_> = streams.iter().collect();
+    streams.sort_unstable_by_key(|(task, _)| *task);
+    streams.into_iter()
 }
 
 /// An acknowledged update.
@@ -293,7 +307,7 @@ impl Core {
     }
 
     /// The framework has acknowledged the oldest update of a task.
-    pub(crate) fn acknowledge(&mut self, now: Now, message: &link::Acknowledge, out: &mut Effects) {
+    pub(crate) fn acknowledge(&mut self, now: Now, message: link::Acknowledge, out: &mut Effects) {
         let (framework_id, task) = (FrameworkId::from(&message.framework_id), TaskId::from(&message.task_id));
         let Some(popped) = self.updates.pop(&framework_id, &task, &message.uuid) else {
             tracing::debug!(framework = %framework_id, %task, "an acknowledgement that nothing waits for");
@@ -301,9 +315,9 @@ impl Core {
         };
         self.timers.cancel(popped.retry);
         let entry = Entry::Acknowledged(record::Acknowledged {
-            framework_id: message.framework_id.clone(),
-            task_id: message.task_id.clone(),
-            uuid: message.uuid.clone(),
+            framework_id: message.framework_id,
+            task_id: message.task_id,
+            uuid: message.uuid,
         });
         // Once the end of a task is sent, a power cut must not bring back what was said before it.
         if mezzo_api::mutant!("acknowledgement-unrecorded") {
@@ -346,7 +360,7 @@ impl Core {
 
     /// Nothing is sent before the next registration.
     pub(crate) fn pause_updates(&mut self) {
-        for stream in self.updates.map.values_mut().flat_map(BTreeMap::values_mut) {
+        for stream in self.updates.map.values_mut().flat_map(OfFramework::values_mut) {
             self.timers.cancel(stream.retry.take());
         }
     }
@@ -366,8 +380,8 @@ impl Core {
 
     /// Sends the oldest update of every task of one framework again: it has a new scheduler.
     pub(crate) fn resend_updates_of(&mut self, now: Now, framework: &FrameworkId, out: &mut Effects) {
-        let tasks: Vec<TaskId> =
-            self.updates.map.get(framework).into_iter().flat_map(BTreeMap::keys).cloned().collect();
+        let streams = self.updates.map.get(framework).into_iter();
+        let tasks: Vec<TaskId> = streams.flat_map(in_order).map(|(task, _)| task.clone()).collect();
         for task in tasks {
             if mezzo_api::mutant!("update-dropped-on-resubscription")
                 && let Some(stream) = self.updates.get_mut(framework, &task).filter(|stream| stream.pending.len() > 1)

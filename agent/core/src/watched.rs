@@ -28,8 +28,10 @@ impl<K: Clone + Ord> Touched<K> {
             self.0.clear();
             return None;
         }
-        self.0.sort_unstable();
-        self.0.dedup();
+        if self.0.len() > 1 {
+            self.0.sort_unstable();
+            self.0.dedup();
+        }
         Some(self.0.drain(..))
     }
 }
