@@ -7,8 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use foldhash::{HashSet, fast::RandomState};
-use indexmap::IndexMap;
+use foldhash::HashSet;
 use mezzo_api::{
     ids::{ExecutorId, FrameworkId, TaskId},
     resources::Resources,
@@ -18,6 +17,7 @@ use crate::{
     check::{check_executor, held, holds_its_own, ranges},
     core::Core,
     entity::{Executor, Framework},
+    watched::Map,
 };
 
 /// What the checks of earlier steps have counted.
@@ -36,8 +36,8 @@ pub(crate) struct Checked {
 #[derive(Debug, Default)]
 struct Counted {
     terminating: bool,
-    executors: IndexMap<ExecutorId, Held, RandomState>,
-    /// Of all executors.
+    executors: Map<ExecutorId, Held>,
+    /// Of all executors: changed with each one that is looked at.
     task_count: usize,
     /// It is to be looked at even if none of its executors is.
     anew: bool,
@@ -91,6 +91,7 @@ impl Core {
         checked.note_touched(&mut self.frameworks);
         self.check_touched_streams(&mut checked);
         checked.look_at_touched(self);
+        // By now both have the same frameworks.
         for (framework, counted) in self.frameworks.values().zip(checked.frameworks.values()) {
             assert_eq!(counted.task_count, framework.tasks.len(), "tasks without an executor");
         }
@@ -107,7 +108,7 @@ impl Core {
 
     /// Executors whose tasks' updates were touched are to be looked at too: the end of a task must be told.
     fn check_touched_streams(&mut self, checked: &mut Checked) {
-        let told = self.updates.take_touched().map(|streams| checked.streams.extend(streams)).is_some();
+        let told = self.updates.take_touched(&mut checked.streams);
         if !told || checked.registered != self.registered {
             checked.streams.clear();
             self.check_streams();
@@ -135,10 +136,7 @@ impl Checked {
                 btree_map::Entry::Occupied(known) => known.into_mut(),
             };
             counted.anew |= counted.terminating != framework.terminating;
-            match framework.executors.take_touched() {
-                Some(executors) => counted.touched.extend(executors),
-                None => counted.anew = true,
-            }
+            counted.anew |= !framework.executors.take_touched(&mut counted.touched);
             if counted.anew {
                 counted.touched.extend(framework.executors.keys().chain(counted.executors.keys()).cloned());
             }

@@ -8,8 +8,7 @@ use std::{
     time::Duration,
 };
 
-use foldhash::{HashMap, fast::RandomState};
-use indexmap::IndexMap;
+use foldhash::HashMap;
 use mezzo_api::{
     ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId},
     v1::{self, TaskState, framework_info::capability, task_status::Source},
@@ -22,7 +21,7 @@ use crate::{
     status,
     timers::Handle,
     view::{ExecutorState, ExecutorView},
-    watched::Watched,
+    watched::{Map, Watched},
 };
 
 /// Completed tasks that are kept for readers, for each executor (src/slave/constants.hpp).
@@ -128,7 +127,7 @@ pub(crate) struct Executor {
     /// What the agent keeps of the tasks of an executor that it plays itself.
     pub(crate) played: Option<Played>,
     /// Tasks that were not given to it yet, in order.
-    pub(crate) queued: IndexMap<TaskId, Queued, RandomState>,
+    pub(crate) queued: Map<TaskId, Queued>,
     /// Which of them came as groups.
     pub(crate) queued_groups: Vec<Vec<TaskId>>,
     /// Tasks that were given to it and have not ended.
@@ -168,7 +167,7 @@ impl Executor {
             pid: None,
             address: None,
             played,
-            queued: IndexMap::default(),
+            queued: Map::default(),
             queued_groups: Vec::new(),
             launched: BTreeMap::new(),
             terminated: BTreeMap::new(),

@@ -49,7 +49,7 @@ impl Core {
     fn find_caller(&self, call: &v1::executor::Call) -> Result<(), Answer> {
         let framework = self.frameworks.get(call.framework_id.value.as_str());
         let framework = framework.ok_or_else(|| Answer::new(400, "Framework cannot be found"))?;
-        let executor = framework.executors.get(call.executor_id.value.as_str());
+        let executor = framework.executors.get(&ExecutorId::from(&call.executor_id));
         let executor = executor.filter(|executor| executor.played.is_none());
         let executor = executor.ok_or_else(|| Answer::new(400, "Executor cannot be found"))?;
         if executor.state == ExecutorState::Registering && call.r#type() != call::Type::Subscribe {

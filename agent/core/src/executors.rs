@@ -126,12 +126,11 @@ impl Core {
             self.container_gone(now, container, None, Some(termination), out);
             return;
         }
+        let (id, generated) = (executor.id.clone(), executor.generated());
         if executor.container != Container::Started {
             self.container_running(now, container, None, out); // it ran while nobody looked
         }
-        let Some((framework, executor)) = self.executor_in(container) else { return };
-        let id = executor.id.clone();
-        if executor.generated() {
+        if generated {
             self.command_exited(now, &framework, &id, status, out);
         }
         self.container_gone(now, container, status, None, out);

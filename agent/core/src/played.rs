@@ -64,10 +64,12 @@ impl Core {
         let Some(state) = executor.launched.get(task).map(|task| task.state()) else { return };
         let Some(run) = executor.run_of(task) else { return };
         let (kill, container, checked) = (run.kill, run.container_id.clone(), run.spec.is_checked());
+        let limited = run.spec.max_completion.is_some();
         match kill {
             // Again, since a restart of the agent.
             Some(kill) => out.push(Effect::Stop(container.clone(), Stop::Graceful(kill.grace))),
-            None => self.arm_completion(now, place),
+            None if limited => self.arm_completion(now, place),
+            None => {}
         }
         let first = matches!(state, TaskState::TaskStaging | TaskState::TaskStarting);
         if state == TaskState::TaskStaging {

@@ -355,8 +355,11 @@ impl Core {
     /// Recovery need not wait for its timeout when every container was heard of and every custom executor is back.
     pub(crate) fn end_recovery_if_complete(&mut self, now: Now, out: &mut Effects) {
         let awaited = |executor: &Executor| executor.played.is_none() && executor.state == ExecutorState::Registering;
+        if self.recovering.is_none() || !self.unheard.is_empty() {
+            return;
+        }
         let waiting = self.frameworks.values().any(|framework| framework.executors.values().any(awaited));
-        if self.recovering.is_some() && self.unheard.is_empty() && !waiting {
+        if !waiting {
             self.end_recovery(now, out);
         }
     }

@@ -5,12 +5,9 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
-    vec,
 };
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
-use indexmap::IndexMap;
 use mezzo_api::{
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
     link::{self, from_agent},
@@ -28,7 +25,7 @@ use crate::{
     status::{Report, is_terminal},
     timers::{Handle, Timer},
     view::ExecutorState,
-    watched::Touched,
+    watched::{Map, Touched, in_order},
 };
 
 /// An unacknowledged update is sent again after this.
@@ -61,14 +58,11 @@ impl Stream {
     }
 }
 
-/// The updates of a framework's tasks, in no order that means something.
-type OfFramework = IndexMap<TaskId, Stream, RandomState>;
-
 /// The updates of all tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
     /// By framework and task.
-    map: BTreeMap<FrameworkId, OfFramework>,
+    map: BTreeMap<FrameworkId, Map<TaskId, Stream>>,
     touched: Touched<(FrameworkId, TaskId)>,
 }
 
@@ -114,9 +108,9 @@ impl Streams {
             .flat_map(|(framework, streams)| in_order(streams).map(move |(task, stream)| (framework, task, stream)))
     }
 
-    /// Whose updates were touched since the last time, once each; `None` if that is too much.
-    pub(crate) fn take_touched(&mut self) -> Option<vec::Drain<'_, (FrameworkId, TaskId)>> {
-        self.touched.take()
+    /// Moves whose updates were touched since the last time to `into`, once each; `false` if that is too much.
+    pub(crate) fn take_touched(&mut self, into: &mut Vec<(FrameworkId, TaskId)>) -> bool {
+        self.touched.take(into)
     }
 
     /// Takes an update if it was not there before; gives how many of the task are pending then.
@@ -146,13 +140,6 @@ impl Streams {
         }
         Some(popped)
     }
-}
-
-/// The updates of a framework's tasks in order of their ids.
-fn in_order(streams: &OfFramework) -> impl Iterator<Item = (&TaskId, &Stream)> {
-    let mut streams: Vec<_> = streams.iter().collect();
-    streams.sort_unstable_by_key(|(task, _)| *task);
-    streams.into_iter()
 }
 
 /// An acknowledged update.
@@ -360,7 +347,7 @@ impl Core {
 
     /// Nothing is sent before the next registration.
     pub(crate) fn pause_updates(&mut self) {
-        for stream in self.updates.map.values_mut().flat_map(OfFramework::values_mut) {
+        for stream in self.updates.map.values_mut().flat_map(Map::values_mut) {
             self.timers.cancel(stream.retry.take());
         }
     }
