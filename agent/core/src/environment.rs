@@ -154,3 +154,18 @@ fn value(entry: &v1::environment::Variable) -> Result<String, EnvironmentError> 
         _ => Err(EnvironmentError::SecretReference(entry.name.clone())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_a_name_counts() {
+        let mut all = Variables::new();
+        for (name, value) in [("PATH", "/bin"), ("A", "1"), ("PATH", "/sbin"), ("B", "2"), ("PATH", ""), ("A", "1")] {
+            set(&mut all, name, value);
+        }
+        let expected = [("A", "1"), ("B", "2"), ("PATH", "")];
+        assert_eq!(last_of_each(all), expected.map(|(name, value)| (name.to_string(), value.to_string())));
+    }
+}

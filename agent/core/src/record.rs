@@ -3,16 +3,11 @@
 //!
 //! Recovery replays the records of the log in order, so that each variant says what happened, not what is.
 
-use std::{ops::Deref, sync::Arc};
-
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use mezzo_api::v1;
-use prost::{
-    DecodeError, Message,
-    encoding::{DecodeContext, WireType, uint32},
-};
+use prost::{Message, encoding::uint32};
 
-use crate::core::RecoverError;
+use crate::{core::RecoverError, shared::Shared};
 
 /// The newest version of the format. Raise it when an older agent must not read what a newer one writes.
 pub(crate) const VERSION: u32 = 1;
@@ -27,54 +22,6 @@ pub(crate) struct Record {
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 30, 31, 32, 33"
     )]
     pub(crate) entry: Option<Entry>,
-}
-
-/// A message that a record has in common with what the agent keeps: it is written without a copy.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Shared<M>(Arc<M>);
-
-impl<M: Message + Clone + Default> Message for Shared<M> {
-    fn encode_raw(&self, buf: &mut impl BufMut) {
-        self.0.encode_raw(buf);
-    }
-
-    fn merge_field(
-        &mut self,
-        tag: u32,
-        wire_type: WireType,
-        buf: &mut impl Buf,
-        context: DecodeContext,
-    ) -> Result<(), DecodeError> {
-        Arc::make_mut(&mut self.0).merge_field(tag, wire_type, buf, context)
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.0.encoded_len()
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
-
-impl<M> From<Arc<M>> for Shared<M> {
-    fn from(message: Arc<M>) -> Self {
-        Self(message)
-    }
-}
-
-impl<M> From<Shared<M>> for Arc<M> {
-    fn from(shared: Shared<M>) -> Self {
-        shared.0
-    }
-}
-
-impl<M> Deref for Shared<M> {
-    type Target = M;
-
-    fn deref(&self) -> &M {
-        &self.0
-    }
 }
 
 /// What happened.
