@@ -77,10 +77,10 @@ impl Core {
     }
 
     pub(crate) fn check_stream(&self, framework: &FrameworkId, task: &TaskId, stream: &Stream) {
-        let known = self.frameworks.get(framework).is_some_and(|framework| framework.tasks.contains_key(task));
+        let known = || self.frameworks.get(framework).is_some_and(|framework| framework.tasks.contains_key(task));
         for (place, status) in stream.pending.iter().enumerate() {
             let last = place + 1 == stream.pending.len();
-            assert!(last || !known || !is_terminal(status.state()), "{task} goes on after its end");
+            assert!(last || !is_terminal(status.state()) || !known(), "{task} goes on after its end");
             let uuid = status.uuid.as_ref().is_some_and(|uuid| !stream.acknowledged.contains(uuid));
             assert!(uuid, "an acknowledged update of {task} is pending");
         }
@@ -120,7 +120,7 @@ pub(crate) fn holds_its_own(executor: &Executor) -> bool {
 /// The resources that the master counts for an executor: a generated one itself costs nothing.
 pub(crate) fn held(executor: &Executor) -> impl Iterator<Item = &[v1::Resource]> {
     let own = holds_its_own(executor).then_some(executor.info.resources.as_slice());
-    let queued = executor.queued.values().map(|task| task.resources.as_slice());
+    let queued = executor.queued.values().map(|queued| queued.info.resources.as_slice());
     let launched = executor.launched.values().map(|task| task.resources.as_slice());
     own.into_iter().chain(queued).chain(launched)
 }

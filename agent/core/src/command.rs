@@ -33,7 +33,7 @@ impl Core {
         let Some(executor) = self.executor(framework, id) else { return };
         if executor.state == ExecutorState::Registering {
             executor.state = ExecutorState::Running;
-            hand_over(executor, framework, &task);
+            hand_over(executor, &task);
         }
         self.run_started(now, (framework, id, &task), out);
     }
@@ -75,7 +75,7 @@ impl Core {
         executor.state = ExecutorState::Running;
         let id = executor.id.clone();
         let task = TaskId::from(id.as_str());
-        hand_over(executor, framework, &task);
+        hand_over(executor, &task);
         self.played_update(now, (framework, &id, &task), Report::new(TaskState::TaskStarting), out);
         self.container_gone(now, container, None, None, out);
     }
@@ -199,6 +199,7 @@ impl Core {
             });
             environment::environment(
                 &self.config,
+                &self.texts,
                 &Subject {
                     agent: self.agent_id.as_ref().ok_or_else(gone)?,
                     framework: &framework_id,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use mezzo_api::v1;
+use mezzo_api::{time::format_duration, v1};
 
 use crate::{image::Images, isolation::Abilities};
 
@@ -73,6 +73,33 @@ pub enum Reconfiguration {
     Equal,
     /// It may have more than before: resources, attributes, a domain.
     Additive,
+}
+
+/// Settings as every task is told them.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    pub(crate) ip: String,
+    pub(crate) libprocess_ip: Option<String>,
+    pub(crate) endpoint: String,
+    /// As libprocess would name it.
+    pub(crate) pid: String,
+    pub(crate) executor_shutdown_grace_period: String,
+    pub(crate) executor_reregistration_timeout: String,
+    pub(crate) recovery_timeout: String,
+}
+
+impl Texts {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            ip: config.ip.to_string(),
+            libprocess_ip: config.libprocess_ip.map(|ip| ip.to_string()),
+            pid: format!("slave(1)@{}", config.endpoint()),
+            endpoint: config.endpoint(),
+            executor_shutdown_grace_period: format_duration(config.executor_shutdown_grace_period),
+            executor_reregistration_timeout: format_duration(config.executor_reregistration_timeout),
+            recovery_timeout: format_duration(config.recovery_timeout),
+        }
+    }
 }
 
 impl Config {

@@ -1,11 +1,12 @@
 //! The state machine's face: every input has its method.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
+use foldhash::HashMap;
 use mezzo_api::{
     ids::{AgentId, ContainerId, ExecutorId, FrameworkId},
     link::{self, from_agent, to_agent},
@@ -17,7 +18,7 @@ use rand::{SeedableRng, rngs::StdRng};
 use crate::{
     checked::Checked,
     checks::Kind,
-    config::Config,
+    config::{Config, Texts},
     counters::Counters,
     effect::{Effect, Effects, LinkId, StreamId},
     entity::{Executor, Framework},
@@ -32,6 +33,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Core {
     pub(crate) config: Config,
+    pub(crate) texts: Texts,
     pub(crate) random: StdRng,
     pub(crate) timers: Timers,
     pub(crate) agent_id: Option<AgentId>,
@@ -63,7 +65,7 @@ pub struct Core {
     /// There is no room to begin anything.
     pub(crate) disk_full: bool,
     /// What the checks of earlier steps have counted.
-    pub(crate) checked: Checked,
+    pub(crate) checked: Option<Box<Checked>>,
 }
 
 /// Why a checkpoint cannot be taken over.
@@ -113,6 +115,7 @@ impl Core {
     pub(crate) fn new(config: Config, seed: u64) -> Self {
         let info = Arc::new(config.info.clone());
         Self {
+            texts: Texts::of(&config),
             config,
             random: StdRng::seed_from_u64(seed),
             timers: Timers::default(),
@@ -127,14 +130,14 @@ impl Core {
             draining: None,
             frameworks: BTreeMap::new(),
             completed_frameworks: VecDeque::new(),
-            containers: HashMap::new(),
-            streams: HashMap::new(),
-            probes: HashMap::new(),
+            containers: HashMap::default(),
+            streams: HashMap::default(),
+            probes: HashMap::default(),
             updates: Streams::default(),
             operations: Operations::default(),
             counters: Counters::default(),
             disk_full: false,
-            checked: Checked::default(),
+            checked: None,
         }
     }
 
@@ -158,7 +161,7 @@ impl Core {
                 self.shutdown_framework(now, &FrameworkId::from(message.framework_id), out);
             }
             to_agent::Message::FrameworkMessage(message) => self.framework_message(message, out),
-            to_agent::Message::Acknowledge(message) => self.acknowledge(now, &message, out),
+            to_agent::Message::Acknowledge(message) => self.acknowledge(now, message, out),
             to_agent::Message::UpdateFramework(message) => self.update_framework(now, message, out),
             to_agent::Message::DrainAgent(message) => self.drain(now, message, out),
             to_agent::Message::Shutdown(message) => self.shut_down(now, message.reason, out),
@@ -237,12 +240,12 @@ impl Core {
 
     /// Appends a record that an agent's crash must not lose.
     pub(crate) fn record(&self, entry: Entry, out: &mut Effects) {
-        out.push(Effect::Record { record: entry.into_bytes(), sync: false });
+        out.push(Effect::Record { record: entry.to_bytes(), sync: false });
     }
 
     /// Appends a record that a power cut must not lose.
     pub(crate) fn record_synced(&self, entry: Entry, out: &mut Effects) {
-        out.push(Effect::Record { record: entry.into_bytes(), sync: true });
+        out.push(Effect::Record { record: entry.to_bytes(), sync: true });
     }
 
     /// Says something to the master, if there is a link.

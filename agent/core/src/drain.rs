@@ -42,7 +42,7 @@ impl Core {
         for framework in self.frameworks.values().filter(|framework| !framework.terminating) {
             for executor in framework.executors.values() {
                 let launched = executor.launched.values().map(|task| (&task.task_id, task.kill_policy));
-                let queued = executor.queued.values().map(|task| (&task.task_id, task.kill_policy));
+                let queued = executor.queued.values().map(|queued| (&queued.info.task_id, queued.info.kill_policy));
                 kills.extend(
                     launched
                         .chain(queued)

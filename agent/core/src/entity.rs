@@ -1,14 +1,14 @@
 //! What the core holds: frameworks, their executors, their tasks.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use indexmap::IndexMap;
+use foldhash::HashMap;
 use mezzo_api::{
     ids::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId},
     v1::{self, TaskState, framework_info::capability, task_status::Source},
@@ -21,7 +21,7 @@ use crate::{
     status,
     timers::Handle,
     view::{ExecutorState, ExecutorView},
-    watched::Watched,
+    watched::{Map, Watched},
 };
 
 /// Completed tasks that are kept for readers, for each executor (src/slave/constants.hpp).
@@ -42,13 +42,13 @@ pub(crate) struct Framework {
 }
 
 impl Framework {
-    pub(crate) fn new(id: FrameworkId, info: v1::FrameworkInfo) -> Self {
+    pub(crate) fn new(id: FrameworkId, info: Arc<v1::FrameworkInfo>) -> Self {
         Self {
             id,
-            info: Arc::new(info),
+            info,
             terminating: false,
             executors: Watched::default(),
-            tasks: HashMap::new(),
+            tasks: HashMap::default(),
             completed: VecDeque::new(),
         }
     }
@@ -104,6 +104,14 @@ pub(crate) enum Container {
     Started,
 }
 
+/// A task that its executor was not given yet.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) info: Arc<v1::TaskInfo>,
+    /// As it is when it is given to it.
+    pub(crate) task: Arc<v1::Task>,
+}
+
 /// A run of an executor: its container with its tasks.
 #[derive(Debug)]
 pub(crate) struct Executor {
@@ -119,7 +127,7 @@ pub(crate) struct Executor {
     /// What the agent keeps of the tasks of an executor that it plays itself.
     pub(crate) played: Option<Played>,
     /// Tasks that were not given to it yet, in order.
-    pub(crate) queued: IndexMap<TaskId, Arc<v1::TaskInfo>>,
+    pub(crate) queued: Map<TaskId, Queued>,
     /// Which of them came as groups.
     pub(crate) queued_groups: Vec<Vec<TaskId>>,
     /// Tasks that were given to it and have not ended.
@@ -143,7 +151,7 @@ pub(crate) struct Executor {
 
 impl Executor {
     pub(crate) fn new(
-        info: v1::ExecutorInfo,
+        info: Arc<v1::ExecutorInfo>,
         container_id: ContainerId,
         directory: PathBuf,
         played: Option<Played>,
@@ -151,7 +159,7 @@ impl Executor {
     ) -> Self {
         Self {
             id: ExecutorId::from(&info.executor_id),
-            info: Arc::new(info),
+            info,
             container_id,
             directory: directory.into(),
             state: ExecutorState::Registering,
@@ -159,7 +167,7 @@ impl Executor {
             pid: None,
             address: None,
             played,
-            queued: IndexMap::new(),
+            queued: Map::default(),
             queued_groups: Vec::new(),
             launched: BTreeMap::new(),
             terminated: BTreeMap::new(),
@@ -246,11 +254,11 @@ impl Executor {
     }
 
     /// Takes a task out of the queue.
-    pub(crate) fn dequeue(&mut self, task: &TaskId) -> Option<Arc<v1::TaskInfo>> {
-        let info = self.queued.shift_remove(task)?;
+    pub(crate) fn dequeue(&mut self, task: &TaskId) -> Option<Queued> {
+        let removed = self.queued.shift_remove(task)?;
         let queued = &self.queued;
         self.queued_groups.retain(|group| group.iter().any(|member| queued.contains_key(member)));
-        Some(info)
+        Some(removed)
     }
 
     /// The task, whether it runs or is over without its end being acknowledged.
@@ -260,14 +268,14 @@ impl Executor {
     }
 
     /// Enters a status; `false` if the task cannot take it: it is over, or not here.
-    pub(crate) fn enter(&mut self, framework: &FrameworkId, task: &TaskId, status: &v1::TaskStatus) -> bool {
+    pub(crate) fn enter(&mut self, task: &TaskId, status: &v1::TaskStatus) -> bool {
         let terminal = status::is_terminal(status.state());
         let mut entry = if self.queued.contains_key(task) {
             if !terminal {
                 return false;
             }
             match self.dequeue(task) {
-                Some(info) => Arc::new(status::staging(&info, framework)),
+                Some(queued) => queued.task,
                 None => return false,
             }
         } else if let Some(entry) = self.launched.remove(task) {
@@ -305,7 +313,7 @@ impl Executor {
             pid: self.pid,
             generated: self.generated(),
             nested: self.runs().iter().filter(|_| self.is_pod()).map(|run| run.container_id.clone()).collect(),
-            queued: self.queued.values().cloned().collect(),
+            queued: self.queued.values().map(|queued| queued.info.clone()).collect(),
             tasks: self.launched.values().cloned().collect(),
             terminated: self.terminated.values().cloned().collect(),
             completed: self.completed.iter().cloned().collect(),
@@ -321,12 +329,12 @@ pub(crate) fn sandbox(
     executor: &ExecutorId,
     container: &ContainerId,
 ) -> PathBuf {
-    let mut path = work_dir.join("slaves");
-    for part in
-        [agent.as_str(), "frameworks", framework.as_str(), "executors", executor.as_str(), "runs", container.as_str()]
-    {
-        path.push(part);
-    }
+    let (agent, framework) = (agent.as_str(), framework.as_str());
+    let parts = ["slaves", agent, "frameworks", framework, "executors", executor.as_str(), "runs", container.as_str()];
+    let length = work_dir.as_os_str().len() + parts.iter().map(|part| part.len() + 1).sum::<usize>();
+    let mut path = PathBuf::with_capacity(length);
+    path.push(work_dir);
+    path.extend(parts);
     path
 }
 

@@ -1,7 +1,7 @@
 //! The environment of executors and command tasks (src/slave/slave.cpp, executorEnvironment; the containerizer's and
 //! the command executor's additions).
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use mezzo_api::{
     ids::{AgentId, ExecutorId, FrameworkId},
@@ -9,10 +9,16 @@ use mezzo_api::{
     v1::{self, environment::variable, secret},
 };
 
-use crate::config::Config;
+use crate::config::{Config, Texts};
 
 /// PATH of a container when nothing sets it.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Variables that the agent itself sets, at most.
+const MOST_OF_OWN: usize = 16;
+
+/// Names and values.
+type Variables = Vec<(String, String)>;
 
 /// Whose environment it is.
 pub(crate) struct Subject<'a> {
@@ -42,49 +48,71 @@ pub(crate) enum EnvironmentError {
 }
 
 /// All variables, in order of their names.
-pub(crate) fn environment(config: &Config, subject: &Subject<'_>) -> Result<Vec<(String, String)>, EnvironmentError> {
-    let mut all: BTreeMap<String, String> = BTreeMap::new();
-    if subject.own_network {
-        all.insert("LIBPROCESS_IP".into(), "0.0.0.0".into());
-    } else if let Some(ip) = config.libprocess_ip {
-        all.insert("LIBPROCESS_IP".into(), ip.to_string());
+pub(crate) fn environment(
+    config: &Config,
+    texts: &Texts,
+    subject: &Subject<'_>,
+) -> Result<Variables, EnvironmentError> {
+    let variables = subject.command.and_then(|command| command.environment.as_ref());
+    let variables = variables.map_or(&[][..], |environment| &environment.variables);
+    let mut all = Variables::with_capacity(MOST_OF_OWN + config.executor_environment.len() + variables.len());
+    let ip = if subject.own_network { Some("0.0.0.0") } else { texts.libprocess_ip.as_deref() };
+    if let Some(ip) = ip {
+        set(&mut all, "LIBPROCESS_IP", ip);
     }
     all.extend(config.executor_environment.iter().cloned());
-
-    let endpoint = config.endpoint();
-    let directory = subject.directory.to_string_lossy().into_owned();
-    let grace = subject.shutdown_grace.unwrap_or(config.executor_shutdown_grace_period);
-    let flag = |value: bool| if value { "1" } else { "0" }.to_string();
-    for (name, value) in [
-        ("LIBPROCESS_PORT", "0".to_string()),
-        ("MESOS_FRAMEWORK_ID", subject.framework.to_string()),
-        ("MESOS_EXECUTOR_ID", subject.executor.to_string()),
-        ("MESOS_DIRECTORY", directory.clone()),
-        ("MESOS_SLAVE_ID", subject.agent.to_string()),
-        ("MESOS_SLAVE_PID", format!("slave(1)@{endpoint}")),
-        ("MESOS_AGENT_ENDPOINT", endpoint),
-        ("MESOS_CHECKPOINT", flag(subject.checkpoint)),
-        ("MESOS_HTTP_COMMAND_EXECUTOR", flag(false)),
-        ("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", format_duration(grace)),
-        ("MESOS_SANDBOX", directory),
-    ] {
-        all.insert(name.into(), value);
+    set_own(&mut all, texts, subject);
+    if !config.executor_environment.iter().any(|(name, _)| name == "PATH") {
+        set(&mut all, "PATH", DEFAULT_PATH);
     }
-    if subject.checkpoint {
-        all.insert("MESOS_RECOVERY_TIMEOUT".into(), format_duration(config.recovery_timeout));
-        let backoff = format_duration(config.executor_reregistration_timeout);
-        all.insert("MESOS_SUBSCRIPTION_BACKOFF_MAX".into(), backoff);
-    }
-    all.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
-
-    let variables = subject.command.and_then(|command| command.environment.as_ref());
-    for entry in variables.into_iter().flat_map(|environment| &environment.variables) {
-        all.insert(entry.name.clone(), value(entry)?);
+    for entry in variables {
+        all.push((entry.name.clone(), value(entry)?));
     }
     if let Some(role) = subject.allocation_role {
-        all.insert("MESOS_ALLOCATION_ROLE".into(), role.into());
+        set(&mut all, "MESOS_ALLOCATION_ROLE", role);
     }
-    Ok(all.into_iter().collect())
+    Ok(last_of_each(all))
+}
+
+/// What the agent says of the executor, whatever others say. In order of the names, so that little is left to sort.
+fn set_own(all: &mut Variables, texts: &Texts, subject: &Subject<'_>) {
+    let directory = subject.directory.to_string_lossy();
+    let grace = subject.shutdown_grace.map(format_duration);
+    set(all, "LIBPROCESS_PORT", "0");
+    set(all, "MESOS_AGENT_ENDPOINT", &texts.endpoint);
+    set(all, "MESOS_CHECKPOINT", if subject.checkpoint { "1" } else { "0" });
+    set(all, "MESOS_DIRECTORY", &directory);
+    set(all, "MESOS_EXECUTOR_ID", subject.executor.as_str());
+    let grace = grace.as_ref().unwrap_or(&texts.executor_shutdown_grace_period);
+    set(all, "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", grace);
+    set(all, "MESOS_FRAMEWORK_ID", subject.framework.as_str());
+    set(all, "MESOS_HTTP_COMMAND_EXECUTOR", "0");
+    if subject.checkpoint {
+        set(all, "MESOS_RECOVERY_TIMEOUT", &texts.recovery_timeout);
+    }
+    set(all, "MESOS_SANDBOX", &directory);
+    set(all, "MESOS_SLAVE_ID", subject.agent.as_str());
+    set(all, "MESOS_SLAVE_PID", &texts.pid);
+    if subject.checkpoint {
+        set(all, "MESOS_SUBSCRIPTION_BACKOFF_MAX", &texts.executor_reregistration_timeout);
+    }
+}
+
+fn set(all: &mut Variables, name: &str, value: &str) {
+    all.push((name.to_owned(), value.to_owned()));
+}
+
+/// In order of the names; of those with the same name the last one.
+fn last_of_each(mut all: Variables) -> Variables {
+    all.sort_by(|(left, _), (right, _)| left.cmp(right));
+    all.dedup_by(|(next, value), (name, before)| {
+        let same = next == name;
+        if same {
+            std::mem::swap(value, before);
+        }
+        same
+    });
+    all
 }
 
 /// Of a task of a pod: its own variables, and little else (src/launcher/default_executor.cpp, launchGroup).
@@ -93,7 +121,7 @@ pub(crate) fn nested(
     sandbox: &Path,
     command: Option<&v1::CommandInfo>,
     role: Option<&str>,
-) -> Result<Vec<(String, String)>, EnvironmentError> {
+) -> Result<Variables, EnvironmentError> {
     let all = vec![
         ("MESOS_SANDBOX".to_string(), sandbox.to_string_lossy().into_owned()),
         ("PATH".to_string(), DEFAULT_PATH.to_string()),
@@ -107,15 +135,11 @@ pub(crate) fn nested(
 }
 
 /// The variables of `all`, those of `more` on top.
-pub(crate) fn with(
-    all: Vec<(String, String)>,
-    more: Option<&v1::Environment>,
-) -> Result<Vec<(String, String)>, EnvironmentError> {
-    let mut all: BTreeMap<String, String> = all.into_iter().collect();
+pub(crate) fn with(mut all: Variables, more: Option<&v1::Environment>) -> Result<Variables, EnvironmentError> {
     for entry in more.into_iter().flat_map(|environment| &environment.variables) {
-        all.insert(entry.name.clone(), value(entry)?);
+        all.push((entry.name.clone(), value(entry)?));
     }
-    Ok(all.into_iter().collect())
+    Ok(last_of_each(all))
 }
 
 fn value(entry: &v1::environment::Variable) -> Result<String, EnvironmentError> {
@@ -128,5 +152,20 @@ fn value(entry: &v1::environment::Variable) -> Result<String, EnvironmentError> 
             String::from_utf8(value.data.to_vec()).map_err(|_| EnvironmentError::SecretText(entry.name.clone()))
         }
         _ => Err(EnvironmentError::SecretReference(entry.name.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_a_name_counts() {
+        let mut all = Variables::new();
+        for (name, value) in [("PATH", "/bin"), ("A", "1"), ("PATH", "/sbin"), ("B", "2"), ("PATH", ""), ("A", "1")] {
+            set(&mut all, name, value);
+        }
+        let expected = [("A", "1"), ("B", "2"), ("PATH", "")];
+        assert_eq!(last_of_each(all), expected.map(|(name, value)| (name.to_string(), value.to_string())));
     }
 }

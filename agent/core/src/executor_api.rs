@@ -1,7 +1,7 @@
 //! The executors' calls (src/slave/http.cpp, executor; src/slave/slave.cpp, subscribe) and what is sent on their
 //! event streams.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use mezzo_api::{
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
@@ -19,7 +19,7 @@ use crate::{
     effect::{Answer, Effect, Effects, RequestId, StreamId},
     entity::Executor,
     executors::event,
-    status::{self, Report},
+    status::Report,
     timers::Timer,
     view::ExecutorState,
 };
@@ -49,7 +49,7 @@ impl Core {
     fn find_caller(&self, call: &v1::executor::Call) -> Result<(), Answer> {
         let framework = self.frameworks.get(call.framework_id.value.as_str());
         let framework = framework.ok_or_else(|| Answer::new(400, "Framework cannot be found"))?;
-        let executor = framework.executors.get(call.executor_id.value.as_str());
+        let executor = framework.executors.get(&ExecutorId::from(&call.executor_id));
         let executor = executor.filter(|executor| executor.played.is_none());
         let executor = executor.ok_or_else(|| Answer::new(400, "Executor cannot be found"))?;
         if executor.state == ExecutorState::Registering && call.r#type() != call::Type::Subscribe {
@@ -240,13 +240,13 @@ impl Core {
         let singles: Vec<TaskId> =
             executor.queued.keys().filter(|task| !groups.iter().any(|group| group.contains(task))).cloned().collect();
         for task in singles {
-            let Some(task) = deliver(executor, framework, &task) else { continue };
+            let Some(task) = deliver(executor, &task) else { continue };
             let launch = Some(Box::new(event_type::Launch { task }));
             let event = v1::executor::Event { launch, ..event(event_type::Type::Launch) };
             out.push(Effect::ToExecutor(stream, Box::new(event)));
         }
         for group in groups {
-            let tasks = group.iter().filter_map(|task| deliver(executor, framework, task)).collect();
+            let tasks = group.iter().filter_map(|task| deliver(executor, task)).collect();
             let launch_group = Some(Box::new(event_type::LaunchGroup { task_group: v1::TaskGroupInfo { tasks } }));
             let event = v1::executor::Event { launch_group, ..event(event_type::Type::LaunchGroup) };
             out.push(Effect::ToExecutor(stream, Box::new(event)));
@@ -278,8 +278,8 @@ impl Core {
 }
 
 /// The task is the executor's now.
-fn deliver(executor: &mut Executor, framework: &FrameworkId, task: &TaskId) -> Option<v1::TaskInfo> {
-    let info = executor.queued.shift_remove(task)?;
-    executor.launched.insert(task.clone(), Arc::new(status::staging(&info, framework)));
-    Some((*info).clone())
+fn deliver(executor: &mut Executor, task: &TaskId) -> Option<v1::TaskInfo> {
+    let queued = executor.queued.shift_remove(task)?;
+    executor.launched.insert(task.clone(), queued.task);
+    Some((*queued.info).clone())
 }

@@ -1,6 +1,8 @@
 //! The life of executors: what becomes of their containers, how they are shut down, when they are done
 //! (src/slave/slave.cpp, executorTerminated, removeExecutor, shutdownExecutor).
 
+use std::sync::Arc;
+
 use mezzo_api::{
     ids::{ContainerId, ExecutorId, FrameworkId, TaskId},
     link::{self, from_agent},
@@ -32,7 +34,7 @@ impl Core {
             }
             return;
         }
-        if self.executor_in(&container).is_none() {
+        let Some((_, executor)) = self.executor_in(&container) else {
             tracing::warn!(%container, "an event of a container that no executor has");
             match event {
                 ContainerEvent::Running { .. } => out.push(Effect::Stop(container, Stop::Kill)),
@@ -41,15 +43,13 @@ impl Core {
                 }
             }
             return;
-        }
+        };
         match event {
             ContainerEvent::Limited { status, .. } if mezzo_api::mutant!("limitation-untold") => {
                 self.container_exited(now, &container, status, out);
             }
             ContainerEvent::Running { pid, address } => {
-                if let Some((_, executor)) = self.executor_in(&container) {
-                    executor.address = address;
-                }
+                executor.address = address;
                 self.container_running(now, &container, Some(pid), out);
             }
             ContainerEvent::Failed { message } => self.container_failed(now, &container, &message, out),
@@ -88,7 +88,7 @@ impl Core {
             let entry = Entry::Started(record::Started {
                 framework_id: framework.proto(),
                 executor_id: id.proto(),
-                container_id: container.to_string(),
+                container_id: container.as_str().to_owned(),
                 pid,
                 at,
             });
@@ -126,12 +126,11 @@ impl Core {
             self.container_gone(now, container, None, Some(termination), out);
             return;
         }
+        let (id, generated) = (executor.id.clone(), executor.generated());
         if executor.container != Container::Started {
             self.container_running(now, container, None, out); // it ran while nobody looked
         }
-        let Some((framework, executor)) = self.executor_in(container) else { return };
-        let id = executor.id.clone();
-        if executor.generated() {
+        if generated {
             self.command_exited(now, &framework, &id, status, out);
         }
         self.container_gone(now, container, status, None, out);
@@ -331,7 +330,7 @@ impl Core {
         let entry = Entry::Shutdown(record::Shutdown {
             framework_id: framework.proto(),
             executor_id: id.proto(),
-            container_id: container.to_string(),
+            container_id: container.as_str().to_owned(),
             termination: None,
         });
         self.record(entry, out);
@@ -424,7 +423,7 @@ impl Core {
         let entry = Entry::Shutdown(record::Shutdown {
             framework_id: framework.proto(),
             executor_id: id.proto(),
-            container_id: container.to_string(),
+            container_id: container.as_str().to_owned(),
             termination: Some(termination.clone()),
         });
         self.record(entry, out);
@@ -474,8 +473,9 @@ impl Core {
         let Some(id) = message.framework.id.as_ref().map(FrameworkId::from) else { return };
         let Some(framework) = self.frameworks.get(&id).filter(|framework| !framework.terminating) else { return };
         if *framework.info != message.framework {
-            self.record(Entry::Framework(message.framework.clone()), out);
-            self.enter_framework(id.clone(), message.framework);
+            let info = Arc::new(message.framework);
+            self.record(Entry::Framework(info.clone().into()), out);
+            self.enter_framework(id.clone(), info);
         }
         self.resend_updates_of(now, &id, out);
     }
@@ -521,6 +521,10 @@ fn report_of(id: &ExecutorId, [pending, last]: [Option<Termination>; 2]) -> Repo
 
 impl record::Container {
     pub(crate) fn new(framework: &FrameworkId, executor: &ExecutorId, container: &ContainerId) -> Self {
-        Self { framework_id: framework.proto(), executor_id: executor.proto(), container_id: container.to_string() }
+        Self {
+            framework_id: framework.proto(),
+            executor_id: executor.proto(),
+            container_id: container.as_str().to_owned(),
+        }
     }
 }

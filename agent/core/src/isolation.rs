@@ -127,7 +127,7 @@ pub(crate) fn of_executor(executor: &Executor) -> Allotment {
         Allotment::of(&executor.info.resources, &BTreeMap::new())
     };
     let launched = executor.launched.values().map(|task| Allotment::of(&task.resources, &task.limits));
-    let queued = executor.queued.values().map(|task| of_task(task));
+    let queued = executor.queued.values().map(|queued| of_task(&queued.info));
     launched.chain(queued).fold(own, Allotment::with)
 }
 

@@ -16,7 +16,7 @@ use crate::{
     container,
     core::Core,
     effect::{Effect, Effects},
-    entity::{self, Container, Executor, Framework},
+    entity::{self, Container, Executor, Framework, Queued},
     environment::{self, Subject},
     generated,
     image::{self, Described},
@@ -33,8 +33,8 @@ use crate::{
 /// A launch as the master sent it: one task, or a group.
 struct Request {
     framework: FrameworkId,
-    executor: v1::ExecutorInfo,
-    tasks: Vec<v1::TaskInfo>,
+    executor: Arc<v1::ExecutorInfo>,
+    tasks: Vec<Arc<v1::TaskInfo>>,
     group: bool,
     /// The agent makes up the executor.
     command: bool,
@@ -56,8 +56,8 @@ impl Core {
         };
         let request = Request {
             framework,
-            executor,
-            tasks: vec![task],
+            executor: Arc::new(executor),
+            tasks: vec![Arc::new(task)],
             group: false,
             command,
             launch_executor: message.launch_executor,
@@ -69,14 +69,15 @@ impl Core {
     /// Tasks that are delivered together or not at all.
     pub(crate) fn run_task_group(&mut self, now: Now, message: link::RunTaskGroup, out: &mut Effects) {
         let executor = message.executor;
-        let tasks = message.task_group.tasks.into_iter().map(|task| v1::TaskInfo {
-            executor: Some(task.executor.unwrap_or_else(|| Box::new(executor.clone()))),
-            ..task
-        });
+        let whole = |task: v1::TaskInfo| {
+            let executor = task.executor.unwrap_or_else(|| Box::new(executor.clone()));
+            Arc::new(v1::TaskInfo { executor: Some(executor), ..task })
+        };
+        let tasks = message.task_group.tasks.into_iter().map(whole);
         let request = Request {
             framework: framework_id(&message.framework),
             tasks: tasks.collect(),
-            executor,
+            executor: Arc::new(executor),
             group: true,
             command: false,
             launch_executor: message.launch_executor,
@@ -94,11 +95,12 @@ impl Core {
             tracing::warn!(framework = %request.framework, "ignored a launch: the agent recovers or ends");
             return;
         }
-        if request.tasks.iter().any(|task| Some(AgentId::from(&task.agent_id)) != self.agent_id) {
+        let own = self.agent_id.as_ref().map(AgentId::as_str);
+        if request.tasks.iter().any(|task| Some(task.agent_id.value.as_str()) != own) {
             tracing::warn!(framework = %request.framework, "ignored a launch that was meant for another agent");
             return;
         }
-        request.executor.framework_id = Some(request.framework.proto());
+        Arc::make_mut(&mut request.executor).framework_id = Some(request.framework.proto());
         inject_role(&info, &mut request);
         self.know_framework(info, &request.framework, out);
         if self.frameworks.get(&request.framework).is_some_and(|framework| framework.terminating) {
@@ -156,7 +158,7 @@ impl Core {
         let work_dir = self.config.work_dir.clone();
         let Some(executor) = self.executor(framework, id) else { return };
         let links: Vec<_> =
-            executor.queued.values().flat_map(|task| volumes::links(&work_dir, &task.resources)).collect();
+            executor.queued.values().flat_map(|queued| volumes::links(&work_dir, &queued.info.resources)).collect();
         if links.is_empty() {
             return;
         }
@@ -170,13 +172,14 @@ impl Core {
             return;
         }
         info.id = Some(id.proto());
-        self.record(Entry::Framework(info.clone()), out);
+        let info = Arc::new(info);
+        self.record(Entry::Framework(info.clone().into()), out);
         self.enter_framework(id.clone(), info);
     }
 
-    pub(crate) fn enter_framework(&mut self, id: FrameworkId, info: v1::FrameworkInfo) {
+    pub(crate) fn enter_framework(&mut self, id: FrameworkId, info: Arc<v1::FrameworkInfo>) {
         if let Some(framework) = self.frameworks.get_mut(&id) {
-            framework.info = Arc::new(info);
+            framework.info = info;
             return;
         }
         let mut framework = Framework::new(id.clone(), info);
@@ -297,9 +300,9 @@ impl Core {
         self.record(
             Entry::Executor(record::Executor {
                 framework_id: request.framework.proto(),
-                info: request.executor.clone(),
-                container_id: container_id.to_string(),
-                command: run.as_ref().map(|run| run.spec.record()),
+                info: request.executor.clone().into(),
+                container_id: container_id.as_str().to_owned(),
+                command: run.as_ref().map(|run| Box::new(run.spec.record())),
                 subscribed: false,
                 pod: pod.then_some(true),
             }),
@@ -324,24 +327,21 @@ impl Core {
 
     /// Queues the tasks until their executor can take them.
     fn queue_tasks(&mut self, request: &Request, id: &ExecutorId, out: &mut Effects) {
-        let mut ids = Vec::with_capacity(request.tasks.len());
-        for task in &request.tasks {
-            let entry = Entry::Task(record::Task {
-                executor_id: id.proto(),
-                task: status::staging(task, &request.framework),
-                completed: false,
-            });
-            self.record(entry, out);
-            ids.push(TaskId::from(&task.task_id));
+        let mut tasks = Vec::with_capacity(request.tasks.len());
+        for info in &request.tasks {
+            let task = Arc::new(status::staging(info, &request.framework));
+            let entry = record::Task { executor_id: id.proto(), task: task.clone().into(), completed: false };
+            self.record(Entry::Task(entry), out);
+            tasks.push((TaskId::from(&info.task_id), Queued { info: info.clone(), task }));
         }
         let Some(framework) = self.frameworks.get_mut(&request.framework) else { return };
         let Some(executor) = framework.executors.get_mut(id) else { return };
-        for (task, info) in ids.iter().zip(&request.tasks) {
-            framework.tasks.insert(task.clone(), id.clone());
-            executor.queued.insert(task.clone(), Arc::new(info.clone()));
-        }
         if request.group {
-            executor.queued_groups.push(ids);
+            executor.queued_groups.push(tasks.iter().map(|(task, _)| task.clone()).collect());
+        }
+        for (task, queued) in tasks {
+            framework.tasks.insert(task.clone(), id.clone());
+            executor.queued.insert(task, queued);
         }
     }
 
@@ -404,6 +404,7 @@ impl Core {
         let role = task.resources.iter().find_map(|resource| resource.allocation_info.as_ref()?.role.as_deref());
         let environment = environment::environment(
             &self.config,
+            &self.texts,
             &Subject {
                 agent,
                 framework: &request.framework,
@@ -439,20 +440,20 @@ impl Core {
 impl Core {
     /// A task of an executor that goes on has ended: what only it used is shown no more.
     pub(crate) fn unlink_volumes(&mut self, framework: &FrameworkId, task: &TaskId, out: &mut Effects) {
-        let work_dir = self.config.work_dir.clone();
+        let work_dir = &self.config.work_dir;
         let Some(executor) = self.frameworks.get_mut(framework).and_then(|framework| framework.executor_of(task))
         else {
             return;
         };
         let Some(ended) = executor.terminated.get(task).filter(|_| executor.played.is_none()) else { return };
         let of_others = executor.launched.values().map(|other| &other.resources);
-        let queued = executor.queued.values().map(|other| &other.resources);
+        let queued = executor.queued.values().map(|other| &other.info.resources);
         let used: Vec<_> = of_others
             .chain(queued)
             .chain([&executor.info.resources])
-            .flat_map(|resources| volumes::links(&work_dir, resources))
+            .flat_map(|resources| volumes::links(work_dir, resources))
             .collect();
-        let mut links = volumes::links(&work_dir, &ended.resources);
+        let mut links = volumes::links(work_dir, &ended.resources);
         links.retain(|link| !used.contains(link));
         if !links.is_empty() {
             let (container, sandbox) = (executor.container_id.clone(), executor.directory.to_path_buf());
@@ -607,8 +608,8 @@ fn inject_role(framework: &v1::FrameworkInfo, request: &mut Request) {
                 .get_or_insert_with(|| v1::resource::AllocationInfo { role: Some(role.to_string()) });
         }
     };
-    inject(&mut request.executor.resources);
-    for task in &mut request.tasks {
+    inject(&mut Arc::make_mut(&mut request.executor).resources);
+    for task in request.tasks.iter_mut().map(Arc::make_mut) {
         inject(&mut task.resources);
         if let Some(executor) = &mut task.executor {
             inject(&mut executor.resources);

@@ -32,6 +32,7 @@ mod record;
 mod recover;
 mod registration;
 mod run;
+mod shared;
 mod snapshot;
 mod status;
 mod timers;

@@ -87,9 +87,13 @@ impl Core {
 
     /// Whether reservations and volumes that a task counts on are there.
     pub(crate) fn knows(&self, resources: &[v1::Resource]) -> bool {
-        let Ok(mut wanted) = Resources::from_protos(resources) else { return false };
+        let checkpointed = |wanted: &Resource| wanted.is_dynamically_reserved() || wanted.is_persistent_volume();
+        let wanted = resources.iter().map(Resource::from_proto);
+        let wanted =
+            wanted.filter(|wanted| wanted.as_ref().map_or(true, checkpointed)).collect::<Result<Resources, _>>();
+        let Ok(mut wanted) = wanted else { return false };
         wanted.unallocate();
-        wanted.checkpointed().iter().all(|wanted| self.operations.checkpointed.contains_one(wanted))
+        wanted.iter().all(|wanted| self.operations.checkpointed.contains_one(wanted))
     }
 
     /// The master wants an operation carried out.
@@ -184,7 +188,7 @@ impl Core {
             counted: false,
         };
         if !mezzo_api::mutant!("operation-status-unrecorded") {
-            self.record_synced(Entry::Operation(record.clone()), out);
+            self.record_synced(Entry::Operation(Box::new(record.clone())), out);
         }
         if let Some(checkpointed) = checkpointed {
             self.operations.checkpointed = checkpointed;
@@ -212,7 +216,7 @@ impl Core {
         for volume in std::mem::take(&mut self.operations.unsettled) {
             let Some(place) = volumes::place(&self.config.work_dir, &volume) else { continue };
             let lives = self.operations.checkpointed.iter().any(|held| same_volume(held, &volume));
-            let settled = Entry::VolumeSettled(place.path().to_string_lossy().into_owned()).into_bytes();
+            let settled = Entry::VolumeSettled(place.path().to_string_lossy().into_owned()).to_bytes();
             if !lives && mezzo_api::mutant!("volume-kept-on-disk") {
                 continue;
             }
@@ -319,13 +323,13 @@ impl Core {
             entries.clear();
         }
         entries.extend(self.operations.pending.iter().map(|(uuid, operation)| {
-            Entry::Operation(record::Operation {
+            Entry::Operation(Box::new(record::Operation {
                 uuid: uuid.clone(),
                 framework_id: operation.framework.as_ref().map(FrameworkId::proto),
                 operation: operation.info.clone(),
                 status: operation.status.clone(),
                 counted: true,
-            })
+            }))
         }));
         entries
     }

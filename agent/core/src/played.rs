@@ -64,10 +64,12 @@ impl Core {
         let Some(state) = executor.launched.get(task).map(|task| task.state()) else { return };
         let Some(run) = executor.run_of(task) else { return };
         let (kill, container, checked) = (run.kill, run.container_id.clone(), run.spec.is_checked());
+        let limited = run.spec.max_completion.is_some();
         match kill {
             // Again, since a restart of the agent.
             Some(kill) => out.push(Effect::Stop(container.clone(), Stop::Graceful(kill.grace))),
-            None => self.arm_completion(now, place),
+            None if limited => self.arm_completion(now, place),
+            None => {}
         }
         let first = matches!(state, TaskState::TaskStaging | TaskState::TaskStarting);
         if state == TaskState::TaskStaging {
@@ -229,8 +231,8 @@ fn own_container(executor: &Executor, task: &TaskId) -> Option<v1::ContainerStat
 }
 
 /// The task is the executor's now.
-pub(crate) fn hand_over(executor: &mut Executor, framework: &FrameworkId, task: &TaskId) -> Option<Arc<v1::TaskInfo>> {
-    let info = executor.dequeue(task)?;
-    executor.launched.insert(task.clone(), Arc::new(status::staging(&info, framework)));
-    Some(info)
+pub(crate) fn hand_over(executor: &mut Executor, task: &TaskId) -> Option<Arc<v1::TaskInfo>> {
+    let queued = executor.dequeue(task)?;
+    executor.launched.insert(task.clone(), queued.task);
+    Some(queued.info)
 }

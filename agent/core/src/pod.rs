@@ -69,11 +69,11 @@ impl Core {
     ) -> Option<v1::TaskInfo> {
         let container_id = ContainerId::from(status::uuid(&mut self.random).to_string());
         let executor = self.executor(framework, id)?;
-        let info = hand_over(executor, framework, task)?;
+        let info = hand_over(executor, task)?;
         let parent = executor.container_id.to_string();
         let played = executor.played.as_mut()?;
         let spec = Spec::of(&info, true);
-        let entry = Entry::Nested(record::Nested {
+        let entry = Entry::Nested(Box::new(record::Nested {
             framework_id: framework.proto(),
             executor_id: id.proto(),
             parent_id: parent,
@@ -81,7 +81,7 @@ impl Core {
             task_id: task.proto(),
             group: played.groups,
             command: spec.record(),
-        });
+        }));
         let mut run = Run::new(task.clone(), container_id.clone(), spec, Container::Launched);
         run.group = played.groups;
         played.runs.push(run);
@@ -144,10 +144,7 @@ impl Core {
         event: &ContainerEvent,
         out: &mut Effects,
     ) -> bool {
-        let Some((framework, id, task)) = self.played_in(container) else { return false };
-        if self.executor(&framework, &id).is_none_or(|executor| !executor.is_pod()) {
-            return false;
-        }
+        let Some((framework, id, task)) = self.pod_task_in(container) else { return false };
         let place = (&framework, &id, &task);
         match event {
             ContainerEvent::Running { pid, address } => {
@@ -163,6 +160,14 @@ impl Core {
             }
         }
         true
+    }
+
+    /// Whose container it is, if it is that of a task of a pod.
+    fn pod_task_in(&self, container: &ContainerId) -> Option<(FrameworkId, ExecutorId, TaskId)> {
+        let (framework, id) = self.containers.get(container)?;
+        let executor = self.frameworks.get(framework)?.executors.get(id).filter(|executor| executor.is_pod())?;
+        let run = executor.runs().iter().find(|run| run.container_id == *container)?;
+        Some((framework.clone(), id.clone(), run.task.clone()))
     }
 
     fn nested_running(

@@ -5,9 +5,9 @@
 
 use bytes::Bytes;
 use mezzo_api::v1;
-use prost::Message;
+use prost::{Message, encoding::uint32};
 
-use crate::core::RecoverError;
+use crate::{core::RecoverError, shared::Shared};
 
 /// The newest version of the format. Raise it when an older agent must not read what a newer one writes.
 pub(crate) const VERSION: u32 = 1;
@@ -25,12 +25,11 @@ pub(crate) struct Record {
 }
 
 /// What happened.
-#[allow(clippy::large_enum_variant)] // one lives at a time
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(crate) enum Entry {
     /// The agent was registered, or its description changed.
     #[prost(message, tag = "2")]
-    Agent(v1::AgentInfo),
+    Agent(Shared<v1::AgentInfo>),
     /// The agent was started after this boot of the machine.
     #[prost(string, tag = "3")]
     Boot(String),
@@ -39,7 +38,7 @@ pub(crate) enum Entry {
     Term(u64),
     /// A framework is known, or its description changed.
     #[prost(message, tag = "5")]
-    Framework(v1::FrameworkInfo),
+    Framework(Shared<v1::FrameworkInfo>),
     /// The framework is being shut down.
     #[prost(message, tag = "6")]
     FrameworkShutdown(v1::FrameworkId),
@@ -81,7 +80,7 @@ pub(crate) enum Entry {
     Completed(Completed),
     /// A container of its own is about to be launched for a task of an executor that the agent plays.
     #[prost(message, tag = "19")]
-    Nested(Nested),
+    Nested(Box<Nested>),
     /// That container is gone, and what follows from its end was decided.
     #[prost(message, tag = "20")]
     NestedExited(Container),
@@ -93,7 +92,7 @@ pub(crate) enum Entry {
     Drain(Drain),
     /// An operation on resources came to its end.
     #[prost(message, tag = "30")]
-    Operation(Operation),
+    Operation(Box<Operation>),
     /// Its status is acknowledged.
     #[prost(bytes, tag = "31")]
     OperationAcknowledged(Bytes),
@@ -110,11 +109,11 @@ pub(crate) struct Executor {
     #[prost(message, required, tag = "1")]
     pub(crate) framework_id: v1::FrameworkId,
     #[prost(message, required, tag = "2")]
-    pub(crate) info: v1::ExecutorInfo,
+    pub(crate) info: Shared<v1::ExecutorInfo>,
     #[prost(string, required, tag = "3")]
     pub(crate) container_id: String,
     #[prost(message, optional, tag = "4")]
-    pub(crate) command: Option<Command>,
+    pub(crate) command: Option<Box<Command>>,
     /// It has subscribed once, or needs not to.
     #[prost(bool, required, tag = "5")]
     pub(crate) subscribed: bool,
@@ -262,7 +261,7 @@ pub(crate) struct Task {
     pub(crate) executor_id: v1::ExecutorId,
     /// With state and statuses in snapshots, staging in the log.
     #[prost(message, required, tag = "2")]
-    pub(crate) task: v1::Task,
+    pub(crate) task: Shared<v1::Task>,
     /// Its end is acknowledged (snapshots only).
     #[prost(bool, required, tag = "3")]
     pub(crate) completed: bool,
@@ -273,7 +272,7 @@ pub(crate) struct Update {
     #[prost(message, required, tag = "1")]
     pub(crate) framework_id: v1::FrameworkId,
     #[prost(message, required, tag = "2")]
-    pub(crate) status: v1::TaskStatus,
+    pub(crate) status: Shared<v1::TaskStatus>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -295,7 +294,7 @@ pub(crate) struct Stream {
     #[prost(bytes = "bytes", repeated, tag = "3")]
     pub(crate) acknowledged: Vec<Bytes>,
     #[prost(message, repeated, tag = "4")]
-    pub(crate) pending: Vec<v1::TaskStatus>,
+    pub(crate) pending: Vec<Shared<v1::TaskStatus>>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -303,11 +302,11 @@ pub(crate) struct Completed {
     #[prost(message, required, tag = "1")]
     pub(crate) framework_id: v1::FrameworkId,
     #[prost(message, required, tag = "2")]
-    pub(crate) info: v1::ExecutorInfo,
+    pub(crate) info: Shared<v1::ExecutorInfo>,
     #[prost(string, required, tag = "3")]
     pub(crate) container_id: String,
     #[prost(message, repeated, tag = "4")]
-    pub(crate) tasks: Vec<v1::Task>,
+    pub(crate) tasks: Vec<Shared<v1::Task>>,
 }
 
 /// An operation with its status.
@@ -334,9 +333,12 @@ pub(crate) struct Resources {
 }
 
 impl Entry {
-    /// The record's bytes.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        Record { version: VERSION, entry: Some(self) }.encode_to_vec().into()
+    /// The record's bytes: those of a [`Record`], which the entry need not be moved into.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(uint32::encoded_len(1, &VERSION) + self.encoded_len());
+        uint32::encode(1, &VERSION, &mut bytes);
+        self.encode(&mut bytes);
+        bytes.into()
     }
 
     /// Reads record number `index`.
@@ -365,7 +367,8 @@ mod tests {
     #[test]
     fn reads_what_it_wrote() {
         let entry = Entry::Term(7);
-        assert_eq!(Entry::decode(0, &entry.clone().into_bytes()).unwrap(), entry);
+        assert_eq!(Entry::decode(0, &entry.to_bytes()).unwrap(), entry);
+        assert_eq!(entry.to_bytes(), Record { version: VERSION, entry: Some(entry) }.encode_to_vec());
     }
 
     #[test]

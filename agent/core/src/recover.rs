@@ -54,7 +54,7 @@ impl Core {
                     tracing::warn!(agent = %id, "registering anew after a reboot: {error}");
                     core = Self::new(config.clone(), seed);
                 }
-                Ok(()) => core.adopt(v1::AgentInfo { id: Some(id.proto()), ..info }),
+                Ok(()) => core.adopt(Arc::new(v1::AgentInfo { id: Some(id.proto()), ..info })),
             }
         }
         if boot.as_ref() != Some(&config.boot_id) {
@@ -73,12 +73,12 @@ impl Core {
     /// Enters what happened.
     fn replay(&mut self, now: Now, entry: Entry) {
         match entry {
-            Entry::Agent(info) => self.adopt(info),
+            Entry::Agent(info) => self.adopt(info.into()),
             Entry::Boot(_) => {}
             Entry::Term(term) => self.term = term,
             Entry::Framework(info) => {
                 let id = info.id.as_ref().map_or_else(|| FrameworkId::from(""), FrameworkId::from);
-                self.enter_framework(id, info);
+                self.enter_framework(id, info.into());
             }
             Entry::FrameworkShutdown(id) => {
                 let id = FrameworkId::from(id);
@@ -91,7 +91,7 @@ impl Core {
             Entry::Executor(record) => self.replay_executor(record),
             Entry::Started(record) => self.replay_started(&record),
             Entry::Kill(record) => self.replay_kill(now, &record),
-            Entry::Nested(record) => self.replay_nested(record),
+            Entry::Nested(record) => self.replay_nested(*record),
             Entry::NestedExited(record) => {
                 let container = ContainerId::from(record.container_id);
                 self.forget_run(&container);
@@ -135,9 +135,9 @@ impl Core {
                 if let Some(framework) = self.frameworks.get_mut(&framework_id)
                     && let Some(executor) = framework.executor_of(&task)
                 {
-                    executor.enter(&framework_id, &task, &record.status);
+                    executor.enter(&task, &record.status);
                 }
-                self.updates.push(&framework_id, &task, record.status);
+                self.updates.push(&framework_id, &task, record.status.into());
             }
             Entry::Acknowledged(record) => {
                 let (framework, task) = (FrameworkId::from(record.framework_id), TaskId::from(record.task_id));
@@ -149,10 +149,10 @@ impl Core {
                 let (framework, task) = (FrameworkId::from(record.framework_id), TaskId::from(record.task_id));
                 let stream = self.updates.entry(&framework, &task);
                 stream.acknowledged = record.acknowledged.into();
-                stream.pending = record.pending.into_iter().map(Arc::new).collect();
+                stream.pending = record.pending.into_iter().map(Into::into).collect();
             }
             Entry::Completed(record) => self.replay_completed(record),
-            Entry::Operation(record) => self.replay_operation(record),
+            Entry::Operation(record) => self.replay_operation(*record),
             Entry::OperationAcknowledged(uuid) => self.replay_operation_acknowledged(&uuid),
             Entry::VolumeSettled(path) => self.replay_volume_settled(&path),
             Entry::Resources(record) => self.replay_resources(&record),
@@ -170,13 +170,14 @@ impl Core {
         let id = ExecutorId::from(&record.info.executor_id);
         let directory = entity::sandbox(&self.config.work_dir, &agent, &framework_id, &id, &container);
         let pod = record.pod.unwrap_or(false);
-        let run = record.command.as_ref().map(|command| {
+        let run = record.command.as_deref().map(|command| {
             let task = TaskId::from(id.as_str());
             Run::new(task, container.clone(), Spec::recorded(command), Container::Recovered)
         });
         let played =
             (pod || run.is_some()).then(|| Played { pod, runs: run.into_iter().collect(), ..Played::default() });
-        let mut executor = Executor::new(record.info, container.clone(), directory, played, Container::Recovered);
+        let mut executor =
+            Executor::new(record.info.into(), container.clone(), directory, played, Container::Recovered);
         if pod {
             (executor.container, executor.state) = (Container::Started, ExecutorState::Running);
         }
@@ -234,11 +235,11 @@ impl Core {
         let Some(executor) = framework.executors.get_mut(&id) else { return };
         let terminal = status::is_terminal(record.task.state());
         if record.completed {
-            executor.push_completed(Arc::new(record.task));
+            executor.push_completed(record.task.into());
             return;
         }
         let place = if terminal { &mut executor.terminated } else { &mut executor.launched };
-        place.insert(task.clone(), Arc::new(record.task));
+        place.insert(task.clone(), record.task.into());
         framework.tasks.insert(task, id);
     }
 
@@ -250,7 +251,7 @@ impl Core {
         let directory = entity::sandbox(&self.config.work_dir, &agent, &framework_id, &id, &container_id);
         let Some(framework) = self.frameworks.get_mut(&framework_id) else { return };
         framework.completed.push_back(Arc::new(ExecutorView {
-            info: Arc::new(record.info),
+            info: record.info.into(),
             container_id,
             directory: directory.into(),
             state: ExecutorState::Terminated,
@@ -260,7 +261,7 @@ impl Core {
             queued: Vec::new(),
             tasks: Vec::new(),
             terminated: Vec::new(),
-            completed: record.tasks.into_iter().map(Arc::new).collect(),
+            completed: record.tasks.into_iter().map(Into::into).collect(),
         }));
     }
 
@@ -354,8 +355,11 @@ impl Core {
     /// Recovery need not wait for its timeout when every container was heard of and every custom executor is back.
     pub(crate) fn end_recovery_if_complete(&mut self, now: Now, out: &mut Effects) {
         let awaited = |executor: &Executor| executor.played.is_none() && executor.state == ExecutorState::Registering;
+        if self.recovering.is_none() || !self.unheard.is_empty() {
+            return;
+        }
         let waiting = self.frameworks.values().any(|framework| framework.executors.values().any(awaited));
-        if self.recovering.is_some() && self.unheard.is_empty() && !waiting {
+        if !waiting {
             self.end_recovery(now, out);
         }
     }

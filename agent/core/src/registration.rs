@@ -17,7 +17,7 @@ use crate::{
     core::Core,
     effect::{Effect, Effects, LinkId},
     record::Entry,
-    status::{self, Report},
+    status::Report,
     timers::{Handle, Timer},
     view::ExecutorState,
 };
@@ -164,9 +164,8 @@ impl Core {
                     info.framework_id = Some(framework.id.proto());
                     parts.with(info.encoded_len()).executors.push(info);
                 }
-                for task in executor.queued.values() {
-                    let task = status::staging(task, &framework.id);
-                    parts.with(task.encoded_len()).tasks.push(task);
+                for queued in executor.queued.values() {
+                    parts.with(queued.task.encoded_len()).tasks.push((*queued.task).clone());
                 }
                 if mezzo_api::mutant!("running-tasks-unreported") {
                     continue;
@@ -200,8 +199,8 @@ impl Core {
         }
         if self.agent_id.is_none() {
             tracing::info!(agent = %id, "registered");
-            let info = v1::AgentInfo { id: Some(id.proto()), ..(*self.info).clone() };
-            self.record_synced(Entry::Agent(info.clone()), out);
+            let info = Arc::new(v1::AgentInfo { id: Some(id.proto()), ..(*self.info).clone() });
+            self.record_synced(Entry::Agent(info.clone().into()), out);
             self.adopt(info);
             self.attach_sandboxes(out);
         }
@@ -251,9 +250,9 @@ impl Core {
     }
 
     /// Takes a recorded or given identity.
-    pub(crate) fn adopt(&mut self, info: v1::AgentInfo) {
+    pub(crate) fn adopt(&mut self, info: Arc<v1::AgentInfo>) {
         self.agent_id = info.id.as_ref().map(AgentId::from);
-        self.info = Arc::new(info);
+        self.info = info;
     }
 
     /// Sandboxes are reached by their real path and by the virtual one that hides work directory and agent id.

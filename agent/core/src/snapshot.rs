@@ -1,5 +1,7 @@
 //! The whole state as records: what a compacted checkpoint starts with.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use mezzo_api::v1;
 
@@ -8,7 +10,6 @@ use crate::{
     entity::{Container, Executor, Framework},
     record::{self, Entry},
     run::Run,
-    status,
     view::{ExecutorState, ExecutorView},
 };
 
@@ -17,19 +18,19 @@ impl Core {
     pub fn snapshot(&self) -> Vec<Bytes> {
         let mut entries = vec![Entry::Boot(self.config.boot_id.clone()), Entry::Term(self.term)];
         if self.agent_id.is_some() {
-            entries.push(Entry::Agent((*self.info).clone()));
+            entries.push(Entry::Agent(self.info.clone().into()));
         }
         entries.extend(self.operation_records());
         if let Some(config) = self.draining {
             entries.push(Entry::Drain(record::Drain { config: Some(config) }));
         }
         for framework in &self.completed_frameworks {
-            entries.push(Entry::Framework((*framework.info).clone()));
+            entries.push(Entry::Framework(framework.info.clone().into()));
             history(framework, &mut entries);
             entries.push(Entry::FrameworkDone(framework.id.proto()));
         }
         for framework in self.frameworks.values() {
-            entries.push(Entry::Framework((*framework.info).clone()));
+            entries.push(Entry::Framework(framework.info.clone().into()));
             history(framework, &mut entries);
             for entry in framework.executors.values() {
                 executor(framework, entry, &mut entries);
@@ -43,10 +44,10 @@ impl Core {
                 framework_id: framework.proto(),
                 task_id: task.proto(),
                 acknowledged: stream.acknowledged.iter().cloned().collect(),
-                pending: stream.pending.iter().map(|status| (**status).clone()).collect(),
+                pending: stream.pending.iter().cloned().map(Into::into).collect(),
             }));
         }
-        entries.into_iter().map(Entry::into_bytes).collect()
+        entries.iter().map(Entry::to_bytes).collect()
     }
 }
 
@@ -60,9 +61,9 @@ fn completed(framework: &Framework, executor: &ExecutorView) -> record::Complete
     let tasks = executor.completed.iter().chain(&executor.terminated);
     record::Completed {
         framework_id: framework.id.proto(),
-        info: (*executor.info).clone(),
+        info: executor.info.clone().into(),
         container_id: executor.container_id.to_string(),
-        tasks: tasks.map(|task| (**task).clone()).collect(),
+        tasks: tasks.cloned().map(Into::into).collect(),
     }
 }
 
@@ -72,9 +73,9 @@ fn executor(framework: &Framework, executor: &Executor, entries: &mut Vec<Entry>
     let command = executor.runs().first().filter(|_| executor.generated());
     entries.push(Entry::Executor(record::Executor {
         framework_id: framework_id.clone(),
-        info: (*executor.info).clone(),
+        info: executor.info.clone().into(),
         container_id: container_id.clone(),
-        command: command.map(|run| run.spec.record()),
+        command: command.map(|run| Box::new(run.spec.record())),
         subscribed: executor.subscribed,
         pod: executor.is_pod().then_some(true),
     }));
@@ -90,12 +91,12 @@ fn executor(framework: &Framework, executor: &Executor, entries: &mut Vec<Entry>
     let task = |mut task: v1::Task, completed: bool| {
         // What was forwarded to a master is no record: it is forwarded again.
         (task.status_update_state, task.status_update_uuid) = (None, None);
-        Entry::Task(record::Task { executor_id: executor_id.clone(), task, completed })
+        Entry::Task(record::Task { executor_id: executor_id.clone(), task: Arc::new(task).into(), completed })
     };
     entries.extend(executor.completed.iter().map(|entry| task((**entry).clone(), true)));
     let present = executor.launched.values().chain(executor.terminated.values());
     entries.extend(present.map(|entry| task((**entry).clone(), false)));
-    entries.extend(executor.queued.values().map(|info| task(status::staging(info, &framework.id), false)));
+    entries.extend(executor.queued.values().map(|queued| task((*queued.task).clone(), false)));
     for run in executor.runs() {
         played(framework, executor, run, entries);
     }
@@ -116,7 +117,7 @@ fn executor(framework: &Framework, executor: &Executor, entries: &mut Vec<Entry>
 fn played(framework: &Framework, executor: &Executor, run: &Run, entries: &mut Vec<Entry>) {
     let (framework_id, executor_id) = (framework.id.proto(), executor.id.proto());
     if executor.is_pod() {
-        entries.push(Entry::Nested(record::Nested {
+        entries.push(Entry::Nested(Box::new(record::Nested {
             framework_id: framework_id.clone(),
             executor_id: executor_id.clone(),
             parent_id: executor.container_id.to_string(),
@@ -124,7 +125,7 @@ fn played(framework: &Framework, executor: &Executor, run: &Run, entries: &mut V
             task_id: run.task.proto(),
             group: run.group,
             command: run.spec.record(),
-        }));
+        })));
         if run.container == Container::Started {
             entries.push(Entry::Started(record::Started {
                 framework_id: framework_id.clone(),

@@ -25,7 +25,7 @@ use crate::{
     status::{Report, is_terminal},
     timers::{Handle, Timer},
     view::ExecutorState,
-    watched::Touched,
+    watched::{Map, Touched, in_order},
 };
 
 /// An unacknowledged update is sent again after this.
@@ -61,29 +61,35 @@ impl Stream {
 /// The updates of all tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    map: BTreeMap<FrameworkId, BTreeMap<TaskId, Stream>>,
+    /// By framework and task.
+    map: BTreeMap<FrameworkId, Map<TaskId, Stream>>,
     touched: Touched<(FrameworkId, TaskId)>,
 }
 
 impl Streams {
+    fn touch(&mut self, framework: &FrameworkId, task: &TaskId) {
+        let same = |(of, last): &(FrameworkId, TaskId)| last == task && of == framework;
+        self.touched.add_unless(same, || (framework.clone(), task.clone()));
+    }
+
     pub(crate) fn get(&self, framework: &FrameworkId, task: &TaskId) -> Option<&Stream> {
         self.map.get(framework)?.get(task)
     }
 
     fn get_mut(&mut self, framework: &FrameworkId, task: &TaskId) -> Option<&mut Stream> {
-        self.touched.add(&(framework.clone(), task.clone()));
+        self.touch(framework, task);
         self.map.get_mut(framework)?.get_mut(task)
     }
 
     pub(crate) fn entry(&mut self, framework: &FrameworkId, task: &TaskId) -> &mut Stream {
-        self.touched.add(&(framework.clone(), task.clone()));
+        self.touch(framework, task);
         self.map.entry(framework.clone()).or_default().entry(task.clone()).or_default()
     }
 
     fn remove(&mut self, framework: &FrameworkId, task: &TaskId) -> Option<Stream> {
-        self.touched.add(&(framework.clone(), task.clone()));
+        self.touch(framework, task);
         let streams = self.map.get_mut(framework)?;
-        let stream = streams.remove(task);
+        let stream = streams.swap_remove(task);
         if streams.is_empty() {
             self.map.remove(framework);
         }
@@ -95,37 +101,38 @@ impl Streams {
         self.map.get(framework).is_some_and(|streams| streams.values().any(|stream| !stream.pending.is_empty()))
     }
 
+    /// In order of their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&FrameworkId, &TaskId, &Stream)> {
         self.map
             .iter()
-            .flat_map(|(framework, streams)| streams.iter().map(move |(task, stream)| (framework, task, stream)))
+            .flat_map(|(framework, streams)| in_order(streams).map(move |(task, stream)| (framework, task, stream)))
     }
 
-    /// Whose updates were touched since the last time, once each; `None` if that is too much.
-    pub(crate) fn take_touched(&mut self) -> Option<Vec<(FrameworkId, TaskId)>> {
-        self.touched.take()
+    /// Moves whose updates were touched since the last time to `into`, once each; `false` if that is too much.
+    pub(crate) fn take_touched(&mut self, into: &mut Vec<(FrameworkId, TaskId)>) -> bool {
+        self.touched.take(into)
     }
 
-    /// Takes an update; `false` if it was there before.
-    pub(crate) fn push(&mut self, framework: &FrameworkId, task: &TaskId, status: v1::TaskStatus) -> bool {
+    /// Takes an update if it was not there before; gives how many of the task are pending then.
+    pub(crate) fn push(&mut self, framework: &FrameworkId, task: &TaskId, status: Arc<v1::TaskStatus>) -> usize {
         let stream = self.entry(framework, task);
-        if status.uuid.as_ref().is_some_and(|uuid| stream.has_seen(uuid)) {
-            return false;
+        if status.uuid.as_ref().is_none_or(|uuid| !stream.has_seen(uuid)) {
+            stream.pending.push_back(status);
         }
-        stream.pending.push_back(Arc::new(status));
-        true
+        stream.pending.len()
     }
 
     /// Takes the acknowledgement of the oldest update; gives that update if it is the one.
     pub(crate) fn pop(&mut self, framework: &FrameworkId, task: &TaskId, uuid: &Bytes) -> Option<Popped> {
         let stream = self.get_mut(framework, task)?;
-        let head = stream.pending.front().filter(|head| head.uuid.as_ref() == Some(uuid))?.clone();
-        stream.pending.pop_front();
+        stream.pending.front().filter(|head| head.uuid.as_ref() == Some(uuid))?;
+        let head = stream.pending.pop_front()?;
         stream.acknowledged.push_back(uuid.clone());
         if stream.acknowledged.len() > REMEMBERED {
             stream.acknowledged.pop_front();
         }
-        let mut popped = Popped { terminal: is_terminal(head.state()), retry: stream.retry.take() };
+        let end_is_next = stream.pending.front().is_some_and(|next| is_terminal(next.state()));
+        let mut popped = Popped { terminal: is_terminal(head.state()), end_is_next, retry: stream.retry.take() };
         if popped.terminal
             && let Some(rest) = self.remove(framework, task)
         {
@@ -139,6 +146,8 @@ impl Streams {
 pub(crate) struct Popped {
     /// It was the task's last; its stream is gone.
     pub(crate) terminal: bool,
+    /// The task's last is the next one.
+    end_is_next: bool,
     retry: Option<Handle>,
 }
 
@@ -179,7 +188,6 @@ impl Core {
         out: &mut Effects,
     ) {
         let task = TaskId::from(&status.task_id);
-        let ip = self.config.ip.to_string();
         self.tell_drain(framework_id, &mut status);
         let Some(framework) = self.frameworks.get_mut(framework_id).filter(|framework| !framework.terminating) else {
             tracing::warn!(framework = %framework_id, %task, "ignored an update of an unknown or ending framework");
@@ -196,9 +204,9 @@ impl Core {
                 return false;
             }
             if reached_executor(executor, &task, &status) {
-                fill_container_status(&mut status, executor, &ip);
+                fill_container_status(&mut status, &task, executor, &self.texts.ip);
             }
-            executor.enter(framework_id, &task, &status)
+            executor.enter(&task, &status)
         });
         let completed = || {
             let executor = framework.executors.get(caller?)?;
@@ -228,8 +236,8 @@ impl Core {
     }
 
     fn enqueue(&mut self, now: Now, framework: &FrameworkId, task: &TaskId, status: v1::TaskStatus, out: &mut Effects) {
-        let terminal = is_terminal(status.state());
-        let entry = Entry::Update(record::Update { framework_id: framework.proto(), status: status.clone() });
+        let (terminal, status) = (is_terminal(status.state()), Arc::new(status));
+        let entry = Entry::Update(record::Update { framework_id: framework.proto(), status: status.clone().into() });
         let place = out.len();
         if terminal && !mezzo_api::mutant!("terminal-update-unsynced") {
             self.record_synced(entry, out);
@@ -237,8 +245,7 @@ impl Core {
             self.record(entry, out);
         }
         tracing::debug!(framework = %framework, %task, state = status.state().as_str_name(), "update");
-        self.updates.push(framework, task, status);
-        if self.updates.get(framework, task).is_some_and(|stream| stream.pending.len() == 1) {
+        if self.updates.push(framework, task, status) == 1 {
             self.forward(now, framework, task, RETRY_MIN, out);
         }
         if mezzo_api::mutant!("update-sent-before-recorded") {
@@ -287,7 +294,7 @@ impl Core {
     }
 
     /// The framework has acknowledged the oldest update of a task.
-    pub(crate) fn acknowledge(&mut self, now: Now, message: &link::Acknowledge, out: &mut Effects) {
+    pub(crate) fn acknowledge(&mut self, now: Now, message: link::Acknowledge, out: &mut Effects) {
         let (framework_id, task) = (FrameworkId::from(&message.framework_id), TaskId::from(&message.task_id));
         let Some(popped) = self.updates.pop(&framework_id, &task, &message.uuid) else {
             tracing::debug!(framework = %framework_id, %task, "an acknowledgement that nothing waits for");
@@ -295,16 +302,14 @@ impl Core {
         };
         self.timers.cancel(popped.retry);
         let entry = Entry::Acknowledged(record::Acknowledged {
-            framework_id: message.framework_id.clone(),
-            task_id: message.task_id.clone(),
-            uuid: message.uuid.clone(),
+            framework_id: message.framework_id,
+            task_id: message.task_id,
+            uuid: message.uuid,
         });
         // Once the end of a task is sent, a power cut must not bring back what was said before it.
-        let next = self.updates.get(&framework_id, &task).and_then(|stream| stream.pending.front());
-        let end_is_next = next.is_some_and(|status| is_terminal(status.state()));
         if mezzo_api::mutant!("acknowledgement-unrecorded") {
             // nothing is written
-        } else if popped.terminal || end_is_next {
+        } else if popped.terminal || popped.end_is_next {
             self.record_synced(entry, out);
         } else {
             self.record(entry, out);
@@ -342,7 +347,7 @@ impl Core {
 
     /// Nothing is sent before the next registration.
     pub(crate) fn pause_updates(&mut self) {
-        for stream in self.updates.map.values_mut().flat_map(BTreeMap::values_mut) {
+        for stream in self.updates.map.values_mut().flat_map(Map::values_mut) {
             self.timers.cancel(stream.retry.take());
         }
     }
@@ -362,8 +367,8 @@ impl Core {
 
     /// Sends the oldest update of every task of one framework again: it has a new scheduler.
     pub(crate) fn resend_updates_of(&mut self, now: Now, framework: &FrameworkId, out: &mut Effects) {
-        let tasks: Vec<TaskId> =
-            self.updates.map.get(framework).into_iter().flat_map(BTreeMap::keys).cloned().collect();
+        let streams = self.updates.map.get(framework).into_iter();
+        let tasks: Vec<TaskId> = streams.flat_map(in_order).map(|(task, _)| task.clone()).collect();
         for task in tasks {
             if mezzo_api::mutant!("update-dropped-on-resubscription")
                 && let Some(stream) = self.updates.get_mut(framework, &task).filter(|stream| stream.pending.len() > 1)
@@ -396,19 +401,18 @@ fn reached_executor(executor: &Executor, task: &TaskId, status: &v1::TaskStatus)
         && (!nested || executor.is_pod() && !ended)
 }
 
-fn fill_container_status(status: &mut v1::TaskStatus, executor: &Executor, ip: &str) {
-    let task = TaskId::from(&status.task_id);
+fn fill_container_status(status: &mut v1::TaskStatus, task: &TaskId, executor: &Executor, ip: &str) {
     let container = status.container_status.get_or_insert_default();
     container.container_id.get_or_insert_with(|| executor.container_id.proto());
     let (pid, address) = match executor.is_pod() {
-        true => executor.run_of(&task).map_or((None, None), |run| (run.pid, run.address)),
+        true => executor.run_of(task).map_or((None, None), |run| (run.pid, run.address)),
         false => (executor.pid, executor.address),
     };
     container.executor_pid = pid.and_then(|pid| u32::try_from(pid).ok());
     if !container.network_infos.is_empty() {
         return;
     }
-    if let Some(own) = executor.network_of(&task) {
+    if let Some(own) = executor.network_of(task) {
         container.network_infos.extend(address.map(|address| network::with_address(own, address)));
     } else {
         container.network_infos.push(v1::NetworkInfo {

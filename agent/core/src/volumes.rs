@@ -74,7 +74,8 @@ pub(crate) fn place(work_dir: &Path, volume: &Resource) -> Option<VolumePlace> {
 
 /// The persistent volumes of a task or executor.
 pub(crate) fn links(work_dir: &Path, resources: &[v1::Resource]) -> Vec<VolumeLink> {
-    let volumes = resources.iter().filter_map(|proto| Resource::from_proto(proto).ok());
+    let persistent = |proto: &&v1::Resource| proto.disk.as_ref().is_some_and(|disk| disk.persistence.is_some());
+    let volumes = resources.iter().filter(persistent).filter_map(|proto| Resource::from_proto(proto).ok());
     let link = |volume: Resource| {
         let place = place(work_dir, &volume)?;
         let used_as = volume.disk()?.volume.as_ref()?;
