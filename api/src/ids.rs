@@ -19,7 +19,7 @@ macro_rules! id {
             /// The id as its wire message.
             #[allow(clippy::needless_update)] // ContainerID has a parent beside its value
             pub fn proto(&self) -> v1::$proto {
-                v1::$proto { value: self.0.to_string(), ..Default::default() }
+                v1::$proto { value: self.as_str().to_owned(), ..Default::default() }
             }
         }
 
