@@ -93,6 +93,9 @@ fn rotation_outlasts_a_full_disk() {
     let executors = work_dir.join(format!("slaves/{agent}/frameworks/{}/executors", framework.id));
     let sandbox = executors.join("talks/runs").join(run);
     let count = || std::fs::metadata(format!("{}.count", go.display())).map_or(0, |metadata| metadata.len());
+    // While one is being put aside, it may have no name for a moment.
+    let older = || std::fs::metadata(sandbox.join("stdout.1")).map_or(0, |metadata| metadata.len());
+    wait::until_true("something is put aside before the disk is full", || older() > 100_000);
     framework.run("hog", "dd if=/dev/zero of=big bs=1M; sleep 1331");
     framework.wait_status("hog", "TASK_RUNNING");
     wait::until_true("the agent says that its disk is full", || {
@@ -101,8 +104,7 @@ fn rotation_outlasts_a_full_disk() {
     // Far more than fits.
     let before = count();
     wait::until_true("the task goes on", || count() > before + 8000);
-    let older = std::fs::read(sandbox.join("stdout.1")).unwrap_or_default();
-    assert!(older.len() > 100_000, "what was put aside is there: {} bytes", older.len());
+    wait::until_true("what was put aside is there", || older() > 100_000);
     framework.call("KILL", serde_json::json!({"task_id": {"value": "hog"}}));
     framework.wait_status("hog", "TASK_KILLED");
     std::fs::remove_file(std::fs::read_link(executors.join("hog/runs/latest")).unwrap().join("big")).unwrap();
